@@ -1,0 +1,9 @@
+"""Parameter-efficient fine-tuning of Segment Anything on OpenMMLab."""
+from . import compat
+from .version import __version__
+
+compat.check_stack()
+compat.name_packages()
+compat.import_segment_anything()
+
+__all__ = ['__version__']

@@ -1,0 +1,1 @@
+"""Models, built from configs through ``mmsam_peft.registry.MODELS``."""
