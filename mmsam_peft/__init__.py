@@ -6,4 +6,8 @@ compat.check_stack()
 compat.name_packages()
 compat.import_segment_anything()
 
+from . import safe_load  # noqa: E402  (needs the checked stack)
+
+safe_load.register()
+
 __all__ = ['__version__']

@@ -1,0 +1,4 @@
+from .peft_segmentor import PEFTSegmentor
+from .tta import BinaryTTAModel
+
+__all__ = ['BinaryTTAModel', 'PEFTSegmentor']

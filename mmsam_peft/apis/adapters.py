@@ -1,0 +1,139 @@
+"""Adapter files: what was trained, and nothing else, in one small ``.safetensors`` with a header that says where it belongs."""
+import hashlib
+import inspect
+import json
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import Registry
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..models.segmentors.peft_segmentor import ADAPTER, PEFTSegmentor
+from ..registry import MODELS, PEFT
+from ..safe_load import load_safetensors
+from ..version import __version__
+
+FORMAT = 1
+
+
+def base_hash(encoder: nn.Module) -> str:
+    """SHA-256 of the encoder's frozen weights, by name, in float32.
+
+    The position tables are left out: they are resized to the image size when loaded, and resizing rounds differently from
+    machine to machine.
+    """
+    digest = hashlib.sha256()
+    for name, parameter in sorted(encoder.named_parameters()):
+        if not parameter.requires_grad and 'pos_embed' not in name and 'rel_pos' not in name:
+            digest.update(name.encode())
+            digest.update(parameter.detach().to('cpu', torch.float32).contiguous().numpy())
+    return digest.hexdigest()
+
+
+def adapter_state(model: PEFTSegmentor) -> dict[str, Tensor]:
+    """The encoder's trained parameters and the whole decode head, under the model's own names, on the CPU."""
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+            if name in trained or not name.startswith('backbone.')}
+
+
+def adapter_header(model: PEFTSegmentor, dataset_meta: dict | None = None) -> dict:
+    """What an adapter file says of itself. ``dataset_meta`` gives classes and palette."""
+    meta = dataset_meta or {}
+    return dict(format=FORMAT, version=__version__, arch=_plain(model.backbone.arch), img_size=list(model.backbone.img_size),
+                base=base_hash(model.backbone), peft=_complete(PEFT, model.peft_cfg), head=_complete(MODELS, model.head_cfg),
+                classes=_plain(meta.get('classes')), palette=_plain(meta.get('palette')))
+
+
+def save_adapter(model: PEFTSegmentor, path: str | os.PathLike, dataset_meta: dict | None = None,
+                 header: dict | None = None) -> None:
+    """Writes the adapter file, complete or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        save_file(adapter_state(model), unfinished, {ADAPTER: json.dumps(header or adapter_header(model, dataset_meta))})
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_header(path: str | os.PathLike) -> dict:
+    """The header of an adapter file. ValueError when the file is damaged or no adapter."""
+    return _header(load_safetensors(path)[1], path)
+
+
+def as_checkpoint(tensors: dict[str, Tensor], metadata: dict[str, str], path: str | os.PathLike) -> dict:
+    """A ``.safetensors`` file's content as what MMEngine expects of a checkpoint.
+
+    Of an adapter file the header travels in the state dict's metadata, to be checked by the model that loads it.
+    """
+    if ADAPTER not in metadata:
+        return tensors
+    header = _header(metadata, path)
+    state = OrderedDict(tensors)
+    state._metadata = OrderedDict({'': {ADAPTER: {**header, 'path': str(path)}}})
+    return dict(state_dict=state, meta=dict(dataset_meta=dict(classes=header['classes'], palette=header['palette'])))
+
+
+def load_adapter(model: PEFTSegmentor, path: str | os.PathLike) -> None:
+    """Loads an adapter file; the base weights come from the model's own ``checkpoint``.
+
+    Raises:
+        ValueError: Damaged file; no adapter; made for another base, arch, method or head.
+    """
+    tensors, metadata = load_safetensors(path)
+    _header(metadata, path)
+    model.load_state_dict(as_checkpoint(tensors, metadata, path)['state_dict'])
+
+
+def check_adapter(model: PEFTSegmentor, header: dict, state: dict[str, Tensor]) -> None:
+    """Raises ValueError when an adapter's header or tensors do not belong to ``model``."""
+    own, path = adapter_header(model), header.get('path', 'The adapter')
+    cures = dict(
+        arch='Set backbone.arch as found.', img_size='Set backbone.img_size as found.',
+        peft='Use the config it was trained with.', head='Set decode_head as found (num_classes is the class count).',
+        base='Set model.checkpoint to the weights it was trained on.')
+    for key, cure in cures.items():
+        if header[key] != own[key]:
+            found, expected = _difference(header[key], own[key])
+            raise ValueError(f'{path} was trained on another {key}: the file has {found}, this model {expected}. {cure}')
+    missing = adapter_state(model).keys() - state.keys()
+    if missing:
+        raise ValueError(f'{path} lacks {len(missing)} trained tensors, such as {min(missing)}: '
+                         'set backbone.unfreeze as in the config it was trained with.')
+
+
+def _header(metadata: dict[str, str], path: str | os.PathLike) -> dict:
+    if ADAPTER not in metadata:
+        raise ValueError(f'{path} is not an adapter of mmsam_peft: its metadata has no {ADAPTER!r}. Base weights belong in '
+                         'model.checkpoint.')
+    header = json.loads(metadata[ADAPTER])
+    if header['format'] > FORMAT:
+        raise ValueError(f'{path} has adapter format {header["format"]} (mmsam_peft {header["version"]}), this version reads up '
+                         f'to {FORMAT}: upgrade mmsam_peft.')
+    return header
+
+
+def _complete(registry: Registry, cfg: dict) -> dict:
+    """A module's config with its defaults written out, so that naming a default changes nothing."""
+    parameters = inspect.signature(registry.get(cfg['type'])).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty and not p.name.startswith('loss')}
+    return _plain({**defaults, **cfg})
+
+
+def _plain(value):
+    """Configs as JSON gives them back."""
+    return json.loads(json.dumps(value.to_dict() if isinstance(value, ConfigDict) else value))
+
+
+def _difference(found, expected) -> tuple[str, str]:
+    """The entries of two dicts that differ, or the values themselves."""
+    if not isinstance(found, dict):
+        return str(found)[:16], str(expected)[:16]
+    keys = [key for key in {**found, **expected} if found.get(key) != expected.get(key)]
+    return tuple(', '.join(f'{key}={side.get(key, "(default)")}' for key in keys) for side in (found, expected))

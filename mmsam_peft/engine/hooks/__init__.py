@@ -1,0 +1,5 @@
+from .adapter_hook import AdapterHook
+from .check_data_hook import CheckDataHook
+from .plain_checkpoint_hook import PlainCheckpointHook
+
+__all__ = ['AdapterHook', 'CheckDataHook', 'PlainCheckpointHook']

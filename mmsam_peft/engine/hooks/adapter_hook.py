@@ -1,0 +1,45 @@
+"""Writes adapter files beside MMEngine's checkpoints."""
+from pathlib import Path
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ...apis.adapters import adapter_header, save_adapter
+from ...models.segmentors import PEFTSegmentor
+from ...registry import HOOKS
+
+
+@HOOKS.register_module()
+class AdapterHook(Hook):
+    """Whenever MMEngine's ``CheckpointHook`` has saved the last or a best checkpoint, saves ``adapter_last.safetensors`` or
+    ``adapter_best.safetensors`` in the work directory. Does nothing for models other than ``PEFTSegmentor``.
+    """
+
+    priority = 'LOWEST'  # after CheckpointHook
+
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.model = model if isinstance(model, PEFTSegmentor) else None
+        if self.model:
+            self.header = adapter_header(self.model, runner.train_dataloader.dataset.metainfo)
+        self.seen = {key: runner.message_hub.get_info(key) for key in ('last_ckpt', 'best_ckpt')}
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self._save(runner, 'last_ckpt', 'adapter_last.safetensors')
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._save(runner, 'last_ckpt', 'adapter_last.safetensors')
+
+    def after_val_epoch(self, runner: Runner, metrics=None) -> None:
+        self._save(runner, 'best_ckpt', 'adapter_best.safetensors')
+
+    @master_only
+    def _save(self, runner: Runner, key: str, name: str) -> None:
+        checkpoint = runner.message_hub.get_info(key)
+        if self.model and checkpoint and checkpoint != self.seen[key]:
+            self.seen[key] = checkpoint
+            path = Path(runner.work_dir) / name
+            save_adapter(self.model, path, header=self.header)
+            runner.logger.info(f'Saved {path} ({path.stat().st_size / 2**20:.2f} MiB)')

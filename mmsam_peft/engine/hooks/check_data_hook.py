@@ -1,0 +1,29 @@
+"""Looks at the data before the first iteration."""
+from mmengine.dist import barrier, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ...datasets.checks import check_dataset
+from ...registry import HOOKS
+
+
+@HOOKS.register_module()
+class CheckDataHook(Hook):
+    """Checks every image and mask of the training and validation sets before training, with one report of all faults.
+
+    Raises:
+        DatasetError: See ``datasets/checks.py``; also when the model's class count is not the data's.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_run(self, runner: Runner) -> None:
+        if runner._train_loop is None:
+            return
+        if is_main_process():
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            loaders = [runner.train_dataloader] + ([runner.val_dataloader] if runner._val_dataloader is not None else [])
+            for loader in loaders:
+                check_dataset(loader.dataset, num_classes=model.num_classes)
+        barrier()

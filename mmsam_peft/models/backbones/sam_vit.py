@@ -1,0 +1,161 @@
+"""SAM's image encoder (Kirillov et al., "Segment Anything", 2023, after Li et al., "ViTDet", 2022) as an MMSegmentation backbone."""
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from segment_anything.modeling.common import LayerNorm2d, MLPBlock
+from torch import Tensor, nn
+
+from ...peft import apply_peft, build_method
+from ...registry import MODELS
+from .attention import ATTENTION, Attention
+from .checkpoints import guess_arch, load_part, read_sam_checkpoint, resize_pos_embed
+
+ARCHS = {
+    'tiny': dict(embed_dim=192, depth=12, num_heads=3, global_attn_indexes=(2, 5, 8, 11)),
+    'base': dict(embed_dim=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11)),
+    'large': dict(embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23)),
+    'huge': dict(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
+}
+COMMON = dict(patch_size=16, window_size=14, mlp_ratio=4, out_channels=256)
+
+
+def window_partition(x: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
+    """(B, H, W, C) -> (B * windows, window, window, C), zero-padded; also the padded (Hp, Wp)."""
+    B, H, W, C = x.shape
+    x = F.pad(x, (0, 0, 0, -W % window, 0, -H % window))
+    Hp, Wp = x.shape[1:3]
+    x = x.view(B, Hp // window, window, Wp // window, window, C)
+    return x.transpose(2, 3).reshape(-1, window, window, C), (Hp, Wp)
+
+
+def window_unpartition(x: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """The inverse: (B * windows, window, window, C) -> (B, H, W, C), padding dropped."""
+    (Hp, Wp), window, C = padded, x.shape[1], x.shape[-1]
+    x = x.view(-1, Hp // window, Wp // window, window, window, C)
+    return x.transpose(2, 3).reshape(-1, Hp, Wp, C)[:, :size[0], :size[1]]
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches as tokens: (B, 3, H, W) -> (B, H / patch, W / patch, C)."""
+
+    def __init__(self, patch_size: int, embed_dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, embed_dim, patch_size, stride=patch_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x).permute(0, 2, 3, 1)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block on (B, H, W, C), with attention in windows of ``window_size``, or global where that is 0."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, window_size: int, grid: tuple[int, int],
+                 attention: str) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, num_heads, (window_size, window_size) if window_size else grid, attention)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = MLPBlock(dim, int(dim * mlp_ratio))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x := x + self.attend(self.norm1(x))) + self.mlp(self.norm2(x))
+
+    def attend(self, x: Tensor) -> Tensor:
+        if not self.window_size:
+            return self.attn(x)
+        windows, padded = window_partition(x, self.window_size)
+        return window_unpartition(self.attn(windows), padded, x.shape[1:3])
+
+
+@MODELS.register_module()
+class SAMViT(BaseModule):
+    """SAM's image encoder, fine-tuned by any method of the ``PEFT`` registry.
+
+    Args:
+        arch: 'tiny', 'base', 'large', 'huge', or a dict with embed_dim, depth, num_heads, global_attn_indexes and, where they
+            differ from SAM's, patch_size, window_size (0: all blocks global), mlp_ratio, out_channels.
+        img_size: The (H, W) the position tables are kept for; inputs of other sizes resize them on the way.
+        peft: Config of the fine-tuning method; None leaves every parameter trainable.
+        unfreeze: Names, or beginnings of names, of parameters trained beside the method's: ``('neck',)``.
+        out_indices: Blocks whose maps are returned instead of the neck's output, for heads that want several levels.
+        attention: 'fused' or 'eager', the twin that keeps the attention matrix.
+        checkpoint: Path or URL of SAM weights (or any of the layouts of ``checkpoints.py``), loaded by ``init_weights``.
+
+    Raises:
+        ValueError: Unknown arch, attention or out_indices; an ``unfreeze`` name or PEFT target that matches nothing.
+    """
+
+    def __init__(self, arch: str | dict = 'base', img_size: int | Sequence[int] = 1024, peft: dict | None = None,
+                 unfreeze: Sequence[str] = (), out_indices: Sequence[int] | None = None, attention: str = 'fused',
+                 checkpoint: str | None = None) -> None:
+        super().__init__()
+        if isinstance(arch, str) and arch not in ARCHS:
+            raise ValueError(f'arch={arch!r} is unknown: take one of {", ".join(ARCHS)}, or a dict of its sizes.')
+        if attention not in ATTENTION:
+            raise ValueError(f'attention={attention!r} is unknown: take one of {", ".join(ATTENTION)}.')
+        self.arch = {**COMMON, **(ARCHS[arch] if isinstance(arch, str) else arch)}
+        self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+        self.checkpoint = checkpoint
+        dim, depth, self.patch_size = self.arch['embed_dim'], self.arch['depth'], self.arch['patch_size']
+        grid = tuple(math.ceil(side / self.patch_size) for side in self.img_size)
+        if out_indices is not None and not all(0 <= i < depth for i in out_indices):
+            raise ValueError(f'out_indices={tuple(out_indices)}: the encoder has blocks 0 to {depth - 1}.')
+        self.out_indices = out_indices
+
+        self.patch_embed = PatchEmbed(self.patch_size, dim)
+        self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, *grid, dim), std=0.02))
+        self.blocks = nn.ModuleList(
+            Block(dim, self.arch['num_heads'], self.arch['mlp_ratio'],
+                  0 if i in self.arch['global_attn_indexes'] else self.arch['window_size'], grid, attention)
+            for i in range(depth if out_indices is None else max(out_indices) + 1))
+        out = self.arch['out_channels']
+        self.neck = None if out_indices is not None else nn.Sequential(
+            nn.Conv2d(dim, out, 1, bias=False), LayerNorm2d(out), nn.Conv2d(out, out, 3, padding=1, bias=False),
+            LayerNorm2d(out))
+
+        self.peft = build_method(peft) if peft else None
+        if self.peft:
+            apply_peft(self, self.peft, unfreeze)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, 3, H, W), normalised, to the neck's map (B, 256, H / 16, W / 16), or to one map (B, C, ..) per out_index.
+
+        Sides that are no multiple of the patch size are zero-padded at the bottom and right, as SAM pads.
+        """
+        x = F.pad(x, (0, -x.shape[-1] % self.patch_size, 0, -x.shape[-2] % self.patch_size))
+        x = self.patch_embed(x)
+        x = x + resize_pos_embed(self.pos_embed, x.shape[1:3])
+        maps = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if self.neck is None and i in self.out_indices:
+                maps.append(x.permute(0, 3, 1, 2).contiguous())  # (B, H, W, C) -> (B, C, H, W)
+        return tuple(maps) if self.neck is None else (self.neck(x.permute(0, 3, 1, 2)),)
+
+    def init_weights(self) -> None:
+        """Loads ``checkpoint``, once. Raises ValueError when it belongs to another arch or matches nothing."""
+        if self._is_init:
+            return
+        self._is_init = True
+        if self.checkpoint:
+            self.load_sam(read_sam_checkpoint(self.checkpoint), self.checkpoint)
+
+    def load_sam(self, state: dict[str, Tensor], source: str) -> None:
+        """Loads the encoder from a state dict under SAM's keys, before or after a PEFT method was injected."""
+        found, expected = guess_arch(state), (self.arch['embed_dim'], self.arch['depth'])
+        if found and found != expected:
+            known = {(a['embed_dim'], a['depth']): name for name, a in ARCHS.items()}
+            raise ValueError(f'{source} holds an encoder of width {found[0]} and depth {found[1]}'
+                             f'{f" (arch={known[found]!r})" if found in known else ""}; the model has width {expected[0]} and '
+                             f'depth {expected[1]}. Set backbone.arch to match, or take another checkpoint.')
+        missing = load_part(self, state, ('image_encoder.',), source, self.peft.added if self.peft else ())
+        named = dict(self.named_parameters())
+        frozen = [key for key in missing if not named[key].requires_grad and key.startswith('neck')]
+        if frozen:
+            print_log(f'{source} has no neck, and the neck is frozen at random values: train it with '
+                      "backbone.unfreeze=['neck'].", 'current', level=30)

@@ -1,0 +1,124 @@
+"""SAM's mask decoder without prompts, as an MMSegmentation decode head: binary, or multi-class by mask classification."""
+import math
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from segment_anything.modeling.common import LayerNorm2d
+from segment_anything.modeling.mask_decoder import MLP
+from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
+from segment_anything.modeling.transformer import TwoWayTransformer
+from torch import Tensor, nn
+
+from ...registry import MODELS
+from ..backbones.checkpoints import load_part
+from ..losses import semantic_logits
+
+
+@MODELS.register_module()
+class SAMMaskHead(BaseDecodeHead):
+    """SAM's mask decoder driven by the dense no-mask embedding alone: no sparse tokens, no IoU head, whole batches at once.
+
+    Parameters carry SAM's names, so that SAM checkpoints load into them. The no-mask embedding and the random positional
+    encoding stay frozen.
+
+    Binary (``num_queries=None``): one mask token and one hypernetwork MLP, 1 logit channel, ``threshold`` on its sigmoid.
+
+    Multi-class (``num_queries=N``): N mask tokens share the hypernetwork MLP; a linear layer classifies each of them into
+    ``num_classes`` and 'no object'; training by set prediction (Conv-LoRA, section 3.3). Its output is
+    log sum_q softmax(class_q) * sigmoid(mask_q), (B, num_classes, h, w). From a SAM checkpoint the queries start as SAM's
+    token 0 plus noise of its own spread; the reference program starts them identical, and identical queries get identical
+    gradients.
+
+    Args:
+        num_classes: Background included.
+        num_queries: None for binary (then ``num_classes`` must be 2), or N of at least ``num_classes``.
+        in_channels: Channels of the encoder's neck, and the decoder's width.
+        depth, num_heads, mlp_dim: The two-way transformer's.
+        stride: Image pixels per feature cell and axis: the encoder's patch size.
+        loss_decode: Binary: any of MMSegmentation's or our binary losses, or a list; multi-class:
+            ``SetPredictionLoss``, which is told ``num_classes``.
+    """
+
+    def __init__(self, num_classes: int = 2, num_queries: int | None = None, in_channels: int = 256, depth: int = 2,
+                 num_heads: int = 8, mlp_dim: int = 2048, stride: int = 16, threshold: float = 0.5,
+                 loss_decode: dict | list[dict] | None = None, **kwargs) -> None:
+        binary = num_queries is None
+        if binary and num_classes != 2:
+            raise ValueError(f'num_classes={num_classes} needs num_queries=N (at least {num_classes}): without queries the head '
+                             'is binary and has 2 classes.')
+        if not binary and num_queries < num_classes:
+            raise ValueError(f'num_queries={num_queries} is below num_classes={num_classes}: an image may show every class.')
+        if binary:
+            loss_decode = loss_decode or dict(type='mmsam_peft.StructureLoss')
+        else:
+            loss_decode = dict(loss_decode or dict(type='mmsam_peft.SetPredictionLoss'), num_classes=num_classes)
+        super().__init__(in_channels, in_channels, num_classes=num_classes, out_channels=1 if binary else num_classes,
+                         threshold=threshold, dropout_ratio=0, loss_decode=loss_decode, init_cfg=None, **kwargs)
+        del self.conv_seg
+        self.num_queries, self.stride = num_queries, stride
+        dim = in_channels
+        self.transformer = TwoWayTransformer(depth=depth, embedding_dim=dim, num_heads=num_heads, mlp_dim=mlp_dim)
+        self.iou_token = nn.Embedding(1, dim)
+        self.mask_tokens = nn.Embedding(num_queries or 1, dim)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(dim, dim // 4, 2, stride=2), LayerNorm2d(dim // 4), nn.GELU(),
+            nn.ConvTranspose2d(dim // 4, dim // 8, 2, stride=2), nn.GELU())
+        self.output_hypernetworks_mlps = nn.ModuleList([MLP(dim, dim, dim // 8, 3)])
+        self.class_head = None if binary else nn.Linear(dim, num_classes + 1)
+        self.no_mask_embed = nn.Embedding(1, dim).requires_grad_(False)
+        self.pe_layer = PositionEmbeddingRandom(dim // 2)
+
+    def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, C, h, w) to mask tokens (B, N, C) and mask logits (B, N, 4h, 4w)."""
+        B, C, h, w = x.shape
+        tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(B, -1, -1)
+        position = self.pe_layer((h, w)).to(x.dtype).expand(B, -1, -1, -1)
+        tokens, x = self.transformer(x + self.no_mask_embed.weight.view(1, C, 1, 1), position, tokens)
+        x = self.output_upscaling(x.transpose(1, 2).reshape(B, C, h, w))  # (B, h * w, C) -> (B, C, h, w) -> (B, C / 8, 4h, 4w)
+        tokens = tokens[:, 1:]
+        masks = self.output_hypernetworks_mlps[0](tokens) @ x.flatten(2)
+        return tokens, masks.unflatten(2, x.shape[2:])
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Feature maps, of which ``in_index`` is taken, to logits (B, 1 or num_classes, 4h, 4w)."""
+        tokens, masks = self.decode(self._transform_inputs(inputs))
+        return masks if self.class_head is None else semantic_logits(self.class_head(tokens), masks)
+
+    def loss(self, inputs: tuple[Tensor, ...], batch_data_samples: list, train_cfg: dict) -> dict[str, Tensor]:
+        """The losses at label size (binary) or on sampled points (multi-class), by name."""
+        labels = self._stack_batch_gt(batch_data_samples).squeeze(1)  # (B, H, W)
+        tokens, masks = self.decode(self._transform_inputs(inputs))
+        masks = self.to_image(masks, labels.shape[1:])
+        if self.class_head is not None:
+            return self.loss_decode(self.class_head(tokens), masks, labels)
+        losses: dict[str, Tensor] = {}
+        for loss in self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]:
+            value = loss(masks, labels, ignore_index=self.ignore_index)
+            losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
+        return losses
+
+    def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        meta = batch_img_metas[0]
+        in_window = isinstance(meta['img_shape'], torch.Size)  # MMSegmentation's mark of sliding-window inference
+        return self.to_image(seg_logits, meta['img_shape'] if in_window else meta.get('pad_shape', meta['img_shape'])[:2])
+
+    def to_image(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
+        """(B, N, 4h, 4w) to (B, N, *size): up to the encoder's zero-padded input, then the padding is cut off."""
+        padded = [math.ceil(side / self.stride) * self.stride for side in size]
+        return F.interpolate(logits, size=padded, mode='bilinear', align_corners=False)[..., :size[0], :size[1]]
+
+    def load_sam(self, state: dict[str, Tensor], source: str) -> None:
+        """Loads the decoder from a state dict under SAM's keys; a file without a mask decoder leaves it as it was."""
+        key = 'mask_decoder.mask_tokens.weight'
+        if key not in state:
+            print_log(f'{source} has no mask decoder: {type(self).__name__} starts from random values.', 'current')
+            return
+        own, found = self.mask_tokens.weight, state[key]
+        if found.shape[1:] == own.shape[1:] and len(found) != len(own):
+            first = found[:1].to(own)
+            noise = torch.randn_like(own) * first.std() if self.num_queries else 0
+            state = {**state, key: first + noise}
+        load_part(self, state, ('mask_decoder.', 'prompt_encoder.'), source,
+                  ('class_head.weight', 'class_head.bias'))

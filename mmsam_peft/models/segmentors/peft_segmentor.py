@@ -1,0 +1,67 @@
+"""MMSegmentation's encoder-decoder around a fine-tuned SAM encoder."""
+from mmseg.models import EncoderDecoder
+from torch import Tensor
+
+from ...registry import MODELS
+from ..backbones.checkpoints import read_sam_checkpoint
+
+ADAPTER = 'mmsam_peft_adapter'
+"""Where a state dict's metadata carries an adapter file's header; see ``apis/adapters.py``."""
+
+
+@MODELS.register_module()
+class PEFTSegmentor(EncoderDecoder):
+    """An ``EncoderDecoder`` that adds the fine-tuning method's auxiliary losses and takes adapter files as checkpoints.
+
+    Args:
+        backbone: A ``SAMViT``.
+        checkpoint: Path or URL of SAM weights for the encoder and, where file and head have one, SAM's mask decoder. None
+            trains from random values.
+        kwargs: ``EncoderDecoder``'s: decode_head, data_preprocessor, test_cfg, ...
+    """
+
+    def __init__(self, backbone: dict, checkpoint: str | None = None, **kwargs) -> None:
+        super().__init__(backbone, **kwargs)
+        self.checkpoint = checkpoint
+        self.head_cfg = {key: value for key, value in kwargs['decode_head'].items() if not key.startswith('loss')}
+        self.peft_cfg = dict(backbone.get('peft') or dict(type='Full'))
+
+    def init_weights(self) -> None:
+        """Initialises the parts and loads ``checkpoint``, once."""
+        if self._is_init:
+            return
+        super().init_weights()
+        if self.checkpoint:
+            state = read_sam_checkpoint(self.checkpoint)
+            self.backbone.load_sam(state, self.checkpoint)
+            if hasattr(self.decode_head, 'load_sam'):
+                self.decode_head.load_sam(state, self.checkpoint)
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        losses = super().loss(inputs, data_samples)
+        if self.backbone.peft:
+            losses.update(self.backbone.peft.aux_losses(self.backbone))
+        return losses
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *args) -> None:
+        """Checks what is being loaded into the whole model; MMEngine by itself skips what does not fit.
+
+        Raises:
+            ValueError: Nothing matches, shapes differ, or an adapter's header does not belong to this model.
+        """
+        own = {prefix + key: value for key, value in self.state_dict().items()}
+        if ADAPTER in local_metadata:
+            from ...apis.adapters import check_adapter
+            self.init_weights()
+            check_adapter(self, local_metadata[ADAPTER], state_dict)
+            for key, value in own.items():
+                state_dict.setdefault(key, value)
+        wrong = [f'{key} {tuple(state_dict[key].shape)}, the model has {tuple(value.shape)}' for key, value in own.items()
+                 if key in state_dict and state_dict[key].shape != value.shape]
+        if wrong:
+            raise ValueError(f'The checkpoint does not fit the model: {"; ".join(wrong[:3])}'
+                             f'{f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""}. Use the config it was trained with.')
+        if not own.keys() & state_dict.keys():
+            raise ValueError(f'Nothing in the checkpoint matches the model: it has {", ".join(list(state_dict)[:3]) or "no keys"}; '
+                             f'expected keys like {next(iter(own))}. SAM weights belong in model.checkpoint.')
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)

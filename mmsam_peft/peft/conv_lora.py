@@ -1,0 +1,159 @@
+"""Conv-LoRA (Zhong et al., "Convolution Meets LoRA: Parameter Efficient Finetuning for Segment Anything Model", ICLR 2024)."""
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..registry import PEFT
+from .lora import LoRA, LoRALinear, lora_layers
+
+
+@lru_cache(maxsize=None)
+def resize_matrix(source: int, target: int, device: torch.device) -> Tensor:
+    """(target, source): bicubic resizing of one axis, align_corners=False, no antialias, as a matrix product."""
+    columns = F.interpolate(torch.eye(source, dtype=torch.float64)[None, :, :, None], size=(target, 1), mode='bicubic')
+    return columns[0, :, :, 0].T.to(device, torch.float32)
+
+
+def resize(z: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic resizing of (B, C, H, W) to ``size``."""
+    rows = resize_matrix(z.shape[2], size[0], z.device).to(z.dtype)
+    cols = resize_matrix(z.shape[3], size[1], z.device).to(z.dtype)
+    return rows @ z @ cols.T
+
+
+def squared_cv(x: Tensor) -> Tensor:
+    """Squared coefficient of variation of (M,) values: 0 when all are equal."""
+    return x.var() / (x.mean() ** 2 + 1e-10)
+
+
+def top1_gate(p: Tensor, w_gate: Tensor, w_noise: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Noisy top-1 gating (Shazeer et al., "Outrageously Large Neural Networks", 2017, eq. 3-10).
+
+    Args:
+        p: (B, r), what the gate looks at.
+        w_gate, w_noise: (r, M).
+        noise: (B, M) standard normal draw in training, None in evaluation.
+
+    Returns:
+        The chosen expert one-hot (B, M); the clean logits' softmax (B, M); the balance loss
+        0.01 * (CV^2(importance) + CV^2(load)), with load the smooth estimate in training and the counts in evaluation.
+    """
+    clean = p @ w_gate
+    if noise is None:
+        chosen = F.one_hot(clean.argmax(-1), clean.shape[-1]).to(clean.dtype)
+        load = chosen.sum(0)
+    else:
+        std = F.softplus(p @ w_noise) + 0.01
+        noisy = clean + noise * std
+        (first, second), index = noisy.topk(2, dim=-1).values.split(1, dim=-1), noisy.argmax(-1)
+        chosen = F.one_hot(index, clean.shape[-1]).to(clean.dtype)
+        # an expert stays chosen while above the second, or becomes chosen when above the first
+        threshold = torch.where(chosen.bool(), second, first)
+        load = torch.special.ndtr((clean - threshold) / std).sum(0)
+    return chosen, clean.softmax(-1), 0.01 * (squared_cv(chosen.sum(0)) + squared_cv(load))
+
+
+class ConvLoRALinear(LoRALinear):
+    """LoRA with a mixture of convolutional experts in its bottleneck (paper, eq. 3-5). For x of (B, H, W, in):
+
+        z   = A x                                                              (B, H, W, r)
+        y   = W0 x + b + (alpha / r) * B (z + E_e(z))
+        E_s = down_s(GELU(conv3x3_s(up_s(z)))),   s = 1 .. M
+
+    up_s and down_s are bicubic resizing by s and back; conv3x3 maps r to r channels with a bias. The gate chooses e for each
+    sample from the mean of z over its map; a window of a windowed block is a sample of its own. The chosen output is not
+    multiplied by the gate's probability, as in the reference program, unless ``gate_weighting``. Tokens (B, N, in) are taken
+    as a square map.
+
+    All experts are computed and the chosen one selected by its one-hot weight: no host synchronisation, and every parameter
+    has a gradient in every step. Gate and experts run in float32 whatever the precision around them.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float, num_experts: int, gate_weighting: bool) -> None:
+        super().__init__(base, rank, alpha)
+        like = dict(device=base.weight.device, dtype=base.weight.dtype)
+        self.num_experts, self.gate_weighting = num_experts, gate_weighting
+        self.lora_conv_weight = nn.Parameter(torch.empty(num_experts, rank, rank, 3, 3, **like))
+        self.lora_conv_bias = nn.Parameter(torch.zeros(num_experts, rank, **like))
+        for weight in self.lora_conv_weight:
+            nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+        self.lora_w_gate = nn.Parameter(torch.zeros(rank, num_experts, **like))
+        self.lora_w_noise = nn.Parameter(torch.zeros(rank, num_experts, **like))
+        self.balance_loss: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = x.shape
+        if x.dim() == 3:
+            side = math.isqrt(shape[1])
+            if side * side != shape[1]:
+                raise ValueError(f'{shape[1]} tokens are no square map: give a (B, H, W, C) map instead.')
+            x = x.unflatten(1, (side, side))
+        z = F.linear(x, self.lora_A)
+        mixed = self.experts(z.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).to(z.dtype)  # (B, r, H, W) -> (B, H, W, r)
+        update = F.linear(mixed if self.merged else z + mixed, self.lora_B)
+        return (F.linear(x, self.weight, self.bias) + self.scale * update).reshape(*shape[:-1], -1)
+
+    def experts(self, z: Tensor) -> Tensor:
+        """E_e(z) of each sample, (B, r, H, W), in float32; in training it leaves the balance loss in ``balance_loss``."""
+        with torch.autocast(z.device.type, enabled=False):
+            z = z.float()
+            weights = self.gate(z.mean((2, 3)))
+            H, W = z.shape[2:]
+            total = torch.zeros_like(z)
+            for e, (weight, bias) in enumerate(zip(self.lora_conv_weight.float(), self.lora_conv_bias.float(), strict=True)):
+                s = e + 1
+                y = z if s == 1 else resize(z, (s * H, s * W))
+                y = F.gelu(F.conv2d(y, weight, bias, padding=1))
+                y = y if s == 1 else resize(y, (H, W))
+                total = total + weights[:, e, None, None, None] * y
+            return total
+
+    def gate(self, p: Tensor) -> Tensor:
+        """The experts' weights (B, M) for pooled bottlenecks (B, r)."""
+        if self.num_experts == 1:  # nothing to choose; the gate's parameters take part with zero
+            return p.new_ones(len(p), 1) + 0 * (self.lora_w_gate.float().sum() + self.lora_w_noise.float().sum())
+        noise = torch.randn(len(p), self.num_experts, device=p.device) if self.training else None
+        chosen, probability, balance = top1_gate(p, self.lora_w_gate.float(), self.lora_w_noise.float(), noise)
+        if self.training:
+            self.balance_loss = balance
+        return chosen * probability if self.gate_weighting else chosen
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, 'balance_loss': None}  # part of a graph, which neither copies nor pickles
+
+
+@PEFT.register_module()
+class ConvLoRA(LoRA):
+    """A :class:`ConvLoRALinear` in place of every block's fused ``attn.qkv``.
+
+    Trains A, B, the experts and the gate; ``loss_balance`` keeps the experts in use. Merges its linear part: W0 + (alpha / r)
+    B A; the experts stay beside it.
+
+    Args:
+        rank, alpha, targets: As for LoRA.
+        num_experts: M; expert s works at s times the map's resolution.
+        gate_weighting: Multiply the chosen output by the gate's probability, so that the task trains the gate too.
+        balance_weight: Weight of the balance losses' sum over the layers (paper: 1.0 binary, 2.0 multi-class).
+    """
+
+    def __init__(self, rank: int = 3, alpha: float = 32, num_experts: int = 8, gate_weighting: bool = False,
+                 balance_weight: float = 1.0, targets: Sequence[str] = ('attn.qkv',)) -> None:
+        super().__init__(rank, alpha, targets)
+        if num_experts < 1:
+            raise ValueError(f'num_experts={num_experts}: needs at least 1; for none take peft type LoRA.')
+        self.num_experts, self.gate_weighting, self.balance_weight = num_experts, gate_weighting, balance_weight
+
+    def make(self, base: nn.Linear) -> ConvLoRALinear:
+        return ConvLoRALinear(base, self.rank, self.alpha, self.num_experts, self.gate_weighting)
+
+    def aux_losses(self, encoder: nn.Module) -> dict[str, Tensor]:
+        losses = []
+        for layer in lora_layers(encoder):
+            if layer.balance_loss is not None:
+                losses.append(layer.balance_loss)
+                layer.balance_loss = None
+        return {'loss_balance': self.balance_weight * torch.stack(losses).sum()} if losses else {}

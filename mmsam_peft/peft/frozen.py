@@ -1,0 +1,14 @@
+"""Decoder-only fine-tuning: the encoder as it is."""
+from ..registry import PEFT
+from .base import PEFTMethod
+
+
+@PEFT.register_module()
+class Frozen(PEFTMethod):
+    """Trains nothing of the encoder, so that only the decode head learns. Merging is trivial."""
+
+    def merge(self, encoder) -> None:
+        pass
+
+    def unmerge(self, encoder) -> None:
+        pass
