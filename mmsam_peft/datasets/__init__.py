@@ -1,0 +1,8 @@
+from .camvid import CamVidDataset
+from .checks import DatasetError, check_dataset
+from .folder import FolderDataset
+from .kvasir import KvasirDataset
+from .trans10k import Trans10KV2Dataset
+from .transforms import LoadMask
+
+__all__ = ['CamVidDataset', 'DatasetError', 'FolderDataset', 'KvasirDataset', 'LoadMask', 'Trans10KV2Dataset', 'check_dataset']

@@ -1,0 +1,3 @@
+from .masks import LoadMask, mask_to_classes
+
+__all__ = ['LoadMask', 'mask_to_classes']
