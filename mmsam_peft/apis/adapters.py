@@ -7,7 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import Registry
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -89,6 +89,13 @@ def load_adapter(model: PEFTSegmentor, path: str | os.PathLike) -> None:
     tensors, metadata = load_safetensors(path)
     _header(metadata, path)
     model.load_state_dict(as_checkpoint(tensors, metadata, path)['state_dict'])
+
+
+def require_adaptable(config: Config, weights: str | os.PathLike | None) -> None:
+    """Raises ValueError when ``weights`` is an adapter file but the config's model takes none."""
+    if str(weights).endswith('.safetensors') and config.model.type.split('.')[-1] != PEFTSegmentor.__name__:
+        raise ValueError(f'{weights} is an adapter file, but the model of this config is a {config.model.type}: adapters belong to '
+                         f'{PEFTSegmentor.__name__}. Give the config the adapter was trained with.')
 
 
 def check_adapter(model: PEFTSegmentor, header: dict, state: dict[str, Tensor]) -> None:

@@ -63,5 +63,9 @@ test_dataloader = dict(
         mask_values=mask_values,
         pipeline=test_pipeline))
 
-val_evaluator = [dict(type='BinaryMetric'), dict(type='SaliencyMetric')]
+val_evaluator = [dict(type='SaliencyMetric'), dict(type='BinaryMetric')]
 test_evaluator = val_evaluator
+
+default_hooks = dict(
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='S', rule='greater'),
+    visualization=dict(type='SegVisualizationHook', draw=True, interval=20))

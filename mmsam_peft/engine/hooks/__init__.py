@@ -1,5 +1,6 @@
 from .adapter_hook import AdapterHook
 from .check_data_hook import CheckDataHook
 from .plain_checkpoint_hook import PlainCheckpointHook
+from .save_masks_hook import SaveMasksHook
 
-__all__ = ['AdapterHook', 'CheckDataHook', 'PlainCheckpointHook']
+__all__ = ['AdapterHook', 'CheckDataHook', 'PlainCheckpointHook', 'SaveMasksHook']

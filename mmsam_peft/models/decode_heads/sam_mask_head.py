@@ -90,19 +90,25 @@ class SAMMaskHead(BaseDecodeHead):
         """The losses at label size (binary) or on sampled points (multi-class), by name."""
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)  # (B, H, W)
         tokens, masks = self.decode(self._transform_inputs(inputs))
-        masks = self.to_image(masks, labels.shape[1:])
         if self.class_head is not None:
-            return self.loss_decode(self.class_head(tokens), masks, labels)
+            if any(side % self.stride for side in labels.shape[1:]):
+                masks = self.to_image(masks, labels.shape[1:])  # the points are relative: the padding must be gone
+            return self.loss_decode(self.class_head(tokens), masks, labels, ignore_index=self.ignore_index)
+        masks = self.to_image(masks, labels.shape[1:])
         losses: dict[str, Tensor] = {}
         for loss in self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]:
             value = loss(masks, labels, ignore_index=self.ignore_index)
             losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
         return losses
 
-    def predict_by_feat(self, seg_logits: Tensor, batch_img_metas: list[dict]) -> Tensor:
+    def predict(self, inputs: tuple[Tensor, ...], batch_img_metas: list[dict], test_cfg: dict) -> Tensor:
+        """Logits at the size of the network's input, (B, 1 or num_classes, H, W)."""
         meta = batch_img_metas[0]
         in_window = isinstance(meta['img_shape'], torch.Size)  # MMSegmentation's mark of sliding-window inference
-        return self.to_image(seg_logits, meta['img_shape'] if in_window else meta.get('pad_shape', meta['img_shape'])[:2])
+        size = meta['img_shape'] if in_window else meta.get('pad_shape', meta['img_shape'])[:2]
+        tokens, masks = self.decode(self._transform_inputs(inputs))
+        masks = self.to_image(masks, size)
+        return masks if self.class_head is None else semantic_logits(self.class_head(tokens), masks)
 
     def to_image(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """(B, N, 4h, 4w) to (B, N, *size): up to the encoder's zero-padded input, then the padding is cut off."""

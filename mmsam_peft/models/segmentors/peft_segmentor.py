@@ -22,16 +22,18 @@ class PEFTSegmentor(EncoderDecoder):
 
     def __init__(self, backbone: dict, checkpoint: str | None = None, **kwargs) -> None:
         super().__init__(backbone, **kwargs)
-        self.checkpoint = checkpoint
+        self.checkpoint, self.base_loaded = checkpoint, checkpoint is None
         self.head_cfg = {key: value for key, value in kwargs['decode_head'].items() if not key.startswith('loss')}
         self.peft_cfg = dict(backbone.get('peft') or dict(type='Full'))
 
     def init_weights(self) -> None:
-        """Initialises the parts and loads ``checkpoint``, once."""
-        if self._is_init:
-            return
         super().init_weights()
-        if self.checkpoint:
+        self.load_base()
+
+    def load_base(self) -> None:
+        """Loads ``checkpoint`` into encoder and head, once."""
+        if not self.base_loaded:
+            self.base_loaded = True
             state = read_sam_checkpoint(self.checkpoint)
             self.backbone.load_sam(state, self.checkpoint)
             if hasattr(self.decode_head, 'load_sam'):
@@ -52,7 +54,7 @@ class PEFTSegmentor(EncoderDecoder):
         own = {prefix + key: value for key, value in self.state_dict().items()}
         if ADAPTER in local_metadata:
             from ...apis.adapters import check_adapter
-            self.init_weights()
+            self.load_base()
             check_adapter(self, local_metadata[ADAPTER], state_dict)
             for key, value in own.items():
                 state_dict.setdefault(key, value)

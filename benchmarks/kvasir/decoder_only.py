@@ -1,0 +1,3 @@
+# python tools/train.py benchmarks/kvasir/decoder_only.py
+_base_ = 'base.py'
+model = dict(backbone=dict(peft=dict(type='Frozen'), unfreeze=['neck']))

@@ -1,0 +1,3 @@
+# python tools/train.py benchmarks/kvasir/lora.py
+_base_ = 'base.py'
+model = dict(backbone=dict(peft=dict(type='LoRA', rank=4), unfreeze=['neck']))

@@ -1,0 +1,50 @@
+"""What the command-line tools share: reading a config, choosing precision, launching several processes."""
+import argparse
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+import mmsam_peft  # noqa: F401  (names our packages before configs are read)
+
+
+def launch_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments by which torchrun, Slurm and MPI start several processes."""
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+
+
+def load_config(path: str, cfg_options: dict | None = None, work_dir: str | None = None, launcher: str = 'none') -> Config:
+    """Reads a config; its work directory defaults to work_dirs/METHOD/NAME for configs/METHOD/NAME.py.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'There is no config {path}; those of the zoo are configs/METHOD/DATA.py.')
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(cfg_options or {})
+    cfg.launcher = launcher
+    place = Path(path).resolve()
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / place.parent.name / place.stem)
+    return cfg
+
+
+def use_mixed_precision(cfg: Config, dtype: str) -> None:
+    """Sets the optimizer wrapper to 'bf16' (any device, no loss scaling) or 'fp16' (GPU, dynamic loss scaling)."""
+    if dtype == 'fp16' and not torch.cuda.is_available():
+        raise ValueError('float16 training needs a GPU; on a CPU take --amp bf16.')
+    cfg.optim_wrapper.type = {'bf16': 'AutocastOptimWrapper', 'fp16': 'AmpOptimWrapper'}[dtype]
+    if dtype == 'fp16':
+        cfg.optim_wrapper.loss_scale = 'dynamic'
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner of a config; with a launcher on a machine without GPUs, processes talk through gloo."""
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'  # no torch.load in this process, whoever calls it, unpickles objects
+    if cfg.launcher != 'none' and not torch.cuda.is_available():
+        torch.distributed.init_process_group('gloo')
+        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+    return Runner.from_cfg(cfg)

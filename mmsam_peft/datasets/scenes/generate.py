@@ -1,0 +1,102 @@
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from filelock import FileLock
+from mmengine.utils import ProgressBar
+
+from .objects import draw_objects
+from .roads import draw_roads
+
+WORLDS = {'objects': draw_objects, 'roads': draw_roads}
+SPLITS = {'train': 400, 'val': 50, 'test': 50}
+VERSION = 1
+"""To be raised with every change of what is drawn: data of another version is drawn again."""
+
+_RECORD, _LOCK, _UNFINISHED = 'scenes.json', '.lock', '.unfinished'
+
+
+def generate_scenes(root: str | os.PathLike, world: str, splits: Mapping[str, int] = SPLITS, seed: int = 0,
+                    size: int = 256) -> None:
+    """Make sure that ``root`` holds ``splits`` (name: number of images) of ``world``, drawing only what is not there yet.
+
+    Writes ``img_dir/<split>/*.png`` (RGB), ``ann_dir/<split>/*.png`` (values 0 and 1) and ``scenes.json``, which records
+    version, world, seed, size and the finished splits. Image ``i`` of a split is a function of (seed, split, i) alone, so a
+    smaller set is the beginning of a larger one. A split is drawn in a hidden folder, moved into place when complete and only
+    then recorded; a process that finds another one drawing waits and uses its result.
+
+    Raises:
+        ValueError: for an unknown world.
+        FileExistsError: when ``root`` holds files that are not generated ones: they are left alone.
+    """
+    if world not in WORLDS:
+        raise ValueError(f'got world={world!r}, expected one of {sorted(WORLDS)}')
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / _LOCK):
+        record = dict(version=VERSION, world=world, seed=seed, size=size, splits={})
+        found = _read_record(root)
+        if {**found, 'splits': {}} == record:
+            record = found
+        for split, count in splits.items():
+            if record['splits'].get(split) != count or _count_pairs(root, split) != count:
+                record['splits'].pop(split, None)
+                _write_record(root, record)
+                _draw_split(root, split, count, record)
+                record['splits'][split] = count
+                _write_record(root, record)
+
+
+def _read_record(root: Path) -> dict:
+    path = root / _RECORD
+    if path.exists():
+        return json.loads(path.read_text())
+    foreign = sorted(p.name for p in root.iterdir() if p.name not in (_LOCK, _UNFINISHED))
+    if foreign:
+        raise FileExistsError(f'got {root.resolve()} with {", ".join(foreign[:5])} but no {_RECORD}, expected an empty folder or '
+                              'generated data: choose another data_root, or remove these files')
+    return {}
+
+
+def _write_record(root: Path, record: dict) -> None:
+    draft = root / f'{_UNFINISHED}.json'
+    draft.write_text(json.dumps(record))
+    os.replace(draft, root / _RECORD)
+
+
+def _count_pairs(root: Path, split: str) -> int:
+    images, masks = ({p.name for p in (root / kind / split).glob('*.png')} for kind in ('img_dir', 'ann_dir'))
+    return len(images & masks)
+
+
+def _draw_split(root: Path, split: str, count: int, record: dict) -> None:
+    draft = root / _UNFINISHED
+    shutil.rmtree(draft, ignore_errors=True)
+    for kind in ('img_dir', 'ann_dir'):
+        (draft / kind).mkdir(parents=True)
+    draw = WORLDS[record['world']]
+    print(f'drawing {count} {record["world"]} images in {root / "img_dir" / split}')
+    bar = ProgressBar(count)
+    for i in range(count):
+        image, mask = draw(np.random.default_rng([record['seed'], *split.encode(), i]), record['size'])
+        name = f'{i:05d}.png'
+        _save(draft / 'img_dir' / name, image[..., ::-1])
+        _save(draft / 'ann_dir' / name, mask)
+        if (i + 1) % 10 == 0:
+            bar.update(10)
+    print()
+    for kind in ('img_dir', 'ann_dir'):
+        place = root / kind / split
+        shutil.rmtree(place, ignore_errors=True)
+        place.parent.mkdir(exist_ok=True)
+        os.replace(draft / kind, place)
+    draft.rmdir()
+
+
+def _save(path: Path, pixels: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), pixels):
+        raise OSError(f'could not write {path}: is the disk full, the folder writable?')

@@ -1,0 +1,26 @@
+"""Prints trained and all parameters per part, without loading weights: python tools/analysis_tools/count_parameters.py CONFIG"""
+import argparse
+
+from mmengine.config import DictAction
+
+from mmsam_peft.apis.inference import build_on_meta
+from mmsam_peft.apis.runs import load_config
+from mmsam_peft.peft import count_parameters
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override: model.backbone.arch=huge ...')
+    args = parser.parse_args()
+
+    model = build_on_meta(load_config(args.config, args.cfg_options))
+    rows = [(name, *count_parameters(part)) for name, part in model.named_children()]
+    rows = [row for row in rows if row[2]] + [('total', *count_parameters(model))]
+    print(f'{"part":<16}{"trained":>16}{"all":>16}{"share":>9}')
+    for name, trained, everything in rows:
+        print(f'{name:<16}{trained:>16,}{everything:>16,}{trained / everything:>9.2%}')
+
+
+if __name__ == '__main__':
+    main()

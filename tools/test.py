@@ -1,0 +1,43 @@
+"""Tests a checkpoint or an adapter file: python tools/test.py CONFIG work_dirs/.../adapter_best.safetensors"""
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from mmsam_peft.apis.adapters import require_adaptable
+from mmsam_peft.apis.runs import build_runner, launch_arguments, load_config
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config')
+    parser.add_argument('weights', help='adapter (.safetensors; the config names its base weights) or checkpoint (.pth)')
+    parser.add_argument('--work-dir', help='where the log goes (default: work_dirs/METHOD/NAME)')
+    parser.add_argument('--out', help='folder for the predicted masks')
+    parser.add_argument('--show-dir', help='folder for pictures of prediction and ground truth, side by side')
+    parser.add_argument('--tta', action='store_true', help='average over the views of the config\'s tta_pipeline')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override: model.checkpoint=PATH ...')
+    launch_arguments(parser)
+    args = parser.parse_args()
+
+    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    require_adaptable(cfg, args.weights)
+    if not Path(args.weights).is_file():
+        raise FileNotFoundError(f'There is no file {args.weights}; training writes adapter_best.safetensors and '
+                                'adapter_last.safetensors into its work directory.')
+    cfg.load_from, cfg.resume = args.weights, False
+    if args.out:
+        cfg.custom_hooks.append(dict(type='SaveMasksHook', out_dir=args.out))
+    if args.show_dir:
+        cfg.default_hooks.visualization.update(draw=True, interval=1)
+        cfg.visualizer.update(save_dir=args.show_dir)
+    else:
+        cfg.default_hooks.visualization.draw = False
+    if args.tta:
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(**cfg.tta_model, module=cfg.model)
+    build_runner(cfg).test()
+
+
+if __name__ == '__main__':
+    main()
