@@ -1,7 +1,7 @@
 # 500 iterations of batch 8: AdamW 1e-3, 20 iterations of warm-up, linear decay to zero
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4),
-    paramwise_cfg=dict(flat_decay_mult=0.), clip_grad=dict(max_norm=1.0))
+    constructor='TrainedParamsConstructor', clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, begin=0, end=20, by_epoch=False),
     dict(type='PolyLR', power=1.0, eta_min=0, begin=20, end=500, by_epoch=False)]

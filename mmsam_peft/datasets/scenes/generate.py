@@ -55,10 +55,10 @@ def _read_record(root: Path) -> dict:
     path = root / _RECORD
     if path.exists():
         return json.loads(path.read_text())
-    foreign = sorted(p.name for p in root.iterdir() if p.name not in (_LOCK, _UNFINISHED))
+    foreign = sorted(p.name for p in root.iterdir() if not p.name.startswith('.'))
     if foreign:
-        raise FileExistsError(f'got {root.resolve()} with {", ".join(foreign[:5])} but no {_RECORD}, expected an empty folder or '
-                              'generated data: choose another data_root, or remove these files')
+        raise FileExistsError(f'got {root.resolve()} with {", ".join(foreign[:5])} but no {_RECORD}, expected generated data or '
+                              'an empty folder: choose another data_root, or remove these files')
     return {}
 
 
@@ -83,11 +83,10 @@ def _draw_split(root: Path, split: str, count: int, record: dict) -> None:
     bar = ProgressBar(count)
     for i in range(count):
         image, mask = draw(np.random.default_rng([record['seed'], *split.encode(), i]), record['size'])
-        name = f'{i:05d}.png'
-        _save(draft / 'img_dir' / name, image[..., ::-1])
-        _save(draft / 'ann_dir' / name, mask)
-        if (i + 1) % 10 == 0:
-            bar.update(10)
+        _save(draft / 'img_dir' / f'{i:05d}.png', image[..., ::-1])
+        _save(draft / 'ann_dir' / f'{i:05d}.png', mask)
+        if (i + 1) % 20 == 0 or i + 1 == count:  # few lines in a log file
+            bar.update(i + 1 - bar.completed)
     print()
     for kind in ('img_dir', 'ann_dir'):
         place = root / kind / split

@@ -1,0 +1,33 @@
+"""An optimizer over what is trained."""
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class TrainedParamsConstructor:
+    """Gives the optimizer the parameters that require gradients, and no other: frozen ones cannot drift, and take no room in
+    checkpoints. Biases, norms and everything else with one dimension are not decayed.
+
+    For learning rates by name take MMEngine's ``DefaultOptimWrapperConstructor``.
+
+    Raises:
+        ValueError: The model has nothing to train.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        if paramwise_cfg:
+            raise ValueError("TrainedParamsConstructor has no paramwise_cfg: set optim_wrapper.constructor to "
+                             "'DefaultOptimWrapperConstructor' to use it.")
+        self.wrapper_cfg = {'type': 'OptimWrapper', **optim_wrapper_cfg}
+        self.optimizer_cfg = self.wrapper_cfg.pop('optimizer')
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        trained = [p for p in model.parameters() if p.requires_grad]
+        if not trained:
+            raise ValueError('The model has no trained parameter: its PEFT method and its decode head leave all frozen.')
+        groups = [dict(params=[p for p in trained if p.ndim > 1]),
+                  dict(params=[p for p in trained if p.ndim <= 1], weight_decay=0.0)]
+        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, 'params': [group for group in groups if group['params']]})
+        return OPTIM_WRAPPERS.build({**self.wrapper_cfg, 'optimizer': optimizer})
