@@ -57,8 +57,8 @@ def _read_record(root: Path) -> dict:
         return json.loads(path.read_text())
     foreign = sorted(p.name for p in root.iterdir() if not p.name.startswith('.'))
     if foreign:
-        raise FileExistsError(f'got {root.resolve()} with {", ".join(foreign[:5])} but no {_RECORD}, expected generated data or '
-                              'an empty folder: choose another data_root, or remove these files')
+        raise FileExistsError(f'got {root.resolve()} with {", ".join(foreign[:5])} but no {_RECORD}, expected generated data '
+                              'or an empty folder: choose another data_root, or remove these files')
     return {}
 
 
