@@ -1,17 +1,22 @@
 """Opening checkpoint files without ever running code from them.
 
-MMEngine tries a weights-only load and silently falls back to unpickling anything. Importing ``mmsam_peft`` registers the
-loaders of this file with MMEngine instead, for local paths and for http(s): weights only, no fallback; ``.safetensors`` too.
+MMEngine tries a weights-only load and silently falls back to unpickling anything. Importing ``mmsam_peft`` puts the functions
+of this file in its place, for local paths, http(s) and MMEngine's other schemes: weights only, no fallback; ``.safetensors``
+too.
 """
+import hashlib
 import os
-import pickle
+import re
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlparse
 
 import torch
 from mmengine.dist import barrier, get_local_rank
-from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.runner import checkpoint
 from safetensors import SafetensorError, safe_open
+
+ASSETS = Path(__file__).parent / 'assets'
 
 
 def load_safetensors(path: str | os.PathLike, device: str = 'cpu') -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -23,7 +28,22 @@ def load_safetensors(path: str | os.PathLike, device: str = 'cpu') -> tuple[dict
         raise ValueError(f'{path} is not a readable safetensors file ({error}). It may be truncated: copy it again.') from error
 
 
-def load_local(filename: str, map_location=None) -> dict:
+def load_weights(file: str | os.PathLike | BinaryIO, map_location=None) -> dict:
+    """``torch.load`` of tensors and plain values. ValueError when the file is damaged, or wants to run code."""
+    try:
+        return torch.load(file, map_location=map_location or 'cpu', weights_only=True)
+    except Exception as error:  # damaged bytes fail in a dozen ways
+        if wanted := re.search(r'GLOBAL (\S+)', str(error)):
+            message = (f'{file} holds more than tensors and plain values ({wanted[1]}), so that loading it could run code; it '
+                       'was not loaded. If you trust its source, re-save its state dict in an environment of its own: '
+                       'safetensors.torch.save_file(state_dict, "weights.safetensors").')
+        else:
+            message = (f'{file} is not a readable checkpoint of tensors and plain values ({type(error).__name__}). It may be '
+                       'truncated: delete it and fetch it again.')
+        raise ValueError(message) from None  # PyTorch's own advice is to load with weights_only=False
+
+
+def load_from_local(filename: str, map_location=None) -> dict:
     """Opens a ``.pth``/``.pt`` or ``.safetensors`` file; an adapter file comes back as an MMEngine checkpoint.
 
     Raises:
@@ -36,20 +56,13 @@ def load_local(filename: str, map_location=None) -> dict:
     if path.suffix == '.safetensors':
         from .apis.adapters import as_checkpoint
         return as_checkpoint(*load_safetensors(path), path)
-    try:
-        return torch.load(path, map_location=map_location or 'cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f'{path} holds more than tensors and plain values, so that loading it could run code; it was not loaded. If you trust '
-            f'its source, re-save its state dict in an environment of its own: '
-            f'safetensors.torch.save_file(state_dict, "weights.safetensors"). ({str(error).splitlines()[0]})') from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f'{path} is not a readable checkpoint ({error}). It may be truncated: copy it again.') from error
+    return load_weights(path, map_location)
 
 
-def load_http(filename: str, map_location=None) -> dict:
+def load_from_http(filename: str, map_location=None) -> dict:
     """Downloads once, with a progress bar, into PyTorch's cache, then opens the file as a local one."""
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(filename).path).name
+    address = hashlib.sha256(filename.encode()).hexdigest()[:8]  # Hugging Face names every file model.safetensors
+    path = Path(torch.hub.get_dir(), 'checkpoints', f'{address}-{Path(urlparse(filename).path).name}')
     if get_local_rank() == 0 and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -58,7 +71,12 @@ def load_http(filename: str, map_location=None) -> dict:
             raise FileNotFoundError(f'Cannot download {filename} ({error}). Download it elsewhere, put it at {path} or '
                                     'name its path in the config (--cfg-options model.checkpoint=PATH).') from error
     barrier()
-    return load_local(str(path), map_location)
+    return load_from_local(str(path), map_location)
+
+
+def load_asset(filename: str, map_location=None) -> dict:
+    """Opens weights that come with this package: ``mmsam_peft://quickstart``."""
+    return load_from_local(str(ASSETS / f'{filename.removeprefix("mmsam_peft://")}.safetensors'), map_location)
 
 
 def _where_to_get(name: str) -> str:
@@ -68,6 +86,9 @@ def _where_to_get(name: str) -> str:
 
 
 def register() -> None:
-    """Makes MMEngine open local and http(s) checkpoints through this file."""
-    CheckpointLoader.register_scheme('', load_local, force=True)
-    CheckpointLoader.register_scheme(('http://', 'https://'), load_http, force=True)
+    """Makes MMEngine open every checkpoint through this file."""
+    checkpoint.CheckpointLoader.register_scheme('', load_from_local, force=True)
+    checkpoint.CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
+    checkpoint.CheckpointLoader.register_scheme('mmsam_peft://', load_asset, force=True)
+    checkpoint.load_from_http = load_from_http  # open-mmlab://, torchvision://, mmcls://
+    checkpoint._safe_torch_load = load_weights  # files in MMENGINE_HOME, s3://

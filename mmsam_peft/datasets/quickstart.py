@@ -16,6 +16,7 @@ class QuickstartDataset(FolderDataset):
     """
 
     METAINFO = dict(classes=('background', 'road'), palette=[[40, 60, 40], [255, 64, 48]])
+    world = 'roads'
 
     def __init__(self, data_root: str = 'data/quickstart', split: str = 'train', num_images: int | None = None,
                  **kwargs) -> None:
@@ -27,5 +28,13 @@ class QuickstartDataset(FolderDataset):
                          data_prefix=dict(img_path=f'img_dir/{split}', seg_map_path=f'ann_dir/{split}'), **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        generate_scenes(self.data_root, 'roads', {self.split: self.num_images})
+        generate_scenes(self.data_root, self.world, {self.split: self.num_images})
         return super().load_data_list()
+
+
+@DATASETS.register_module()
+class ObjectsDataset(QuickstartDataset):
+    """Unrelated things in front of patterned backgrounds: what the quickstart's base model was trained on."""
+
+    METAINFO = dict(classes=('background', 'object'), palette=[[40, 60, 40], [255, 64, 48]])
+    world = 'objects'
