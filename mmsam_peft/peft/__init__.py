@@ -5,4 +5,6 @@ from .frozen import Frozen
 from .full import Full
 from .lora import LoRA
 
-__all__ = ['PEFTMethod', 'apply_peft', 'build_method', 'count_parameters', 'target_linears', 'ConvLoRA', 'Frozen', 'Full', 'LoRA']
+__all__ = [
+    'PEFTMethod', 'apply_peft', 'build_method', 'count_parameters', 'target_linears', 'ConvLoRA', 'Frozen', 'Full', 'LoRA',
+]

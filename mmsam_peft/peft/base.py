@@ -16,7 +16,7 @@ class PEFTMethod:
     """Names of the parameters that injection added to the encoder; set by :func:`apply_peft`."""
 
     def inject(self, encoder: nn.Module) -> None:
-        """Replaces or attaches modules. Afterwards the encoder still computes what it did, unless the docstring says why not."""
+        """Replaces or attaches modules. Afterwards the encoder computes what it did before; a method that cannot says why."""
 
     def trains(self, name: str) -> bool:
         """Whether the encoder's parameter ``name`` is trained. By default: what injection added."""

@@ -1,7 +1,7 @@
 """Conv-LoRA (Zhong et al., "Convolution Meets LoRA: Parameter Efficient Finetuning for Segment Anything Model", ICLR 2024)."""
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -11,17 +11,19 @@ from ..registry import PEFT
 from .lora import LoRA, LoRALinear, lora_layers
 
 
-@lru_cache(maxsize=None)
+@cache
 def resize_matrix(source: int, target: int, device: torch.device) -> Tensor:
     """(target, source): bicubic resizing of one axis, align_corners=False, no antialias, as a matrix product."""
-    columns = F.interpolate(torch.eye(source, dtype=torch.float64)[None, :, :, None], size=(target, 1), mode='bicubic')
-    return columns[0, :, :, 0].T.to(device, torch.float32)
+    with torch.inference_mode(False):  # training may follow and takes the same matrix
+        columns = F.interpolate(torch.eye(source, dtype=torch.float64)[None, :, :, None], size=(target, 1), mode='bicubic')
+        return columns[0, :, :, 0].T.to(device, torch.float32)
 
 
 def resize(z: Tensor, size: tuple[int, int]) -> Tensor:
     """Bicubic resizing of (B, C, H, W) to ``size``."""
-    rows = resize_matrix(z.shape[2], size[0], z.device).to(z.dtype)
-    cols = resize_matrix(z.shape[3], size[1], z.device).to(z.dtype)
+    matrix = resize_matrix.__wrapped__ if torch.compiler.is_compiling() else resize_matrix  # tracers must not reach the cache
+    rows = matrix(z.shape[2], size[0], z.device).to(z.dtype)
+    cols = matrix(z.shape[3], size[1], z.device).to(z.dtype)
     return rows @ z @ cols.T
 
 

@@ -1,0 +1,78 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmsam_peft.models.backbones import SAMViT
+from mmsam_peft.peft.lora import LoRALinear
+
+ARCH = dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
+WIDTH = {'attn.qkv': (32, 96), 'attn.proj': (32, 32), 'mlp.lin1': (32, 128), 'mlp.lin2': (128, 32)}
+
+
+def trained(**settings) -> dict[str, torch.Size]:
+    model = SAMViT(ARCH, img_size=64, peft=dict(type='LoRA', **settings))
+    return {name: parameter.shape for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+@pytest.fixture
+def layer():
+    torch.manual_seed(0)
+    layer = LoRALinear(nn.Linear(6, 5), 2, 8)
+    layer.lora_B.data.normal_()
+    return layer
+
+
+def test_formula(layer):
+    x = torch.randn(3, 4, 6)
+    weight, bias, A, B = (p.detach().double() for p in (layer.weight, layer.bias, layer.lora_A, layer.lora_B))
+    expected = x.double() @ weight.T + bias + 8 / 2 * (x.double() @ A.T) @ B.T
+    torch.testing.assert_close(layer(x).double(), expected, rtol=1e-5, atol=1e-5)
+    layer.merge()
+    torch.testing.assert_close(layer.weight.double(), weight + 8 / 2 * B @ A, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(F.linear(x, layer.weight, layer.bias).double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_initial_values():
+    torch.manual_seed(0)
+    layer = LoRALinear(nn.Linear(400, 4), 50, 1)
+    bound = 1 / 400 ** 0.5  # Kaiming-uniform with a = sqrt 5
+    assert layer.lora_B.abs().max() == 0
+    assert 0.99 * bound < layer.lora_A.abs().max() <= bound
+
+
+def test_layer_keeps_the_base_parameters_and_their_type():
+    base = nn.Linear(6, 5, bias=False, dtype=torch.bfloat16)
+    layer = LoRALinear(base, 2, 8)
+    assert layer.weight is base.weight and layer.bias is None
+    assert {parameter.dtype for parameter in layer.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize('targets', [['attn.qkv'], ['attn.proj', 'mlp.lin1', 'mlp.lin2']])
+def test_targets(targets):
+    expected = {}
+    for block in range(2):
+        for target in targets:
+            source, out = WIDTH[target]
+            expected |= {f'blocks.{block}.{target}.lora_A': (4, source), f'blocks.{block}.{target}.lora_B': (out, 4)}
+    assert trained(rank=4, targets=targets) == expected
+
+
+def test_target_that_matches_nothing_lists_the_linears():
+    with pytest.raises(ValueError, match="target 'attn.kqv' matches no linear layer of a block: take from "
+                                         'attn.qkv, attn.proj, mlp.lin1, mlp.lin2'):
+        trained(targets=['attn.kqv'])
+
+
+@pytest.mark.parametrize('rank', [0, -1])
+def test_rank_below_one(rank):
+    with pytest.raises(ValueError, match=f'rank={rank}: .* at least rank 1'):
+        trained(rank=rank)
+
+
+def test_no_graph_before_the_first_adapted_layer():
+    model = SAMViT(ARCH, img_size=64, peft=dict(type='LoRA')).train()
+    seen = []
+    model.blocks[0].attn.qkv.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].requires_grad))
+    assert model(torch.randn(1, 3, 64, 64))[0].requires_grad
+    assert seen == [False]
