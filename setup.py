@@ -25,6 +25,9 @@ setup(
         'numpy',
         'scipy',
         'safetensors>=0.4.3',
+        'pillow',
+        'filelock',
+        'rich',
     ],
     extras_require={
         'tensorboard': ['tensorboard'],

@@ -67,5 +67,5 @@ val_evaluator = [dict(type='SaliencyMetric'), dict(type='BinaryMetric')]
 test_evaluator = val_evaluator
 
 default_hooks = dict(
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='S', rule='greater'),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='S', rule='greater'),
     visualization=dict(type='SegVisualizationHook', draw=True, interval=20))

@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 
 from ...apis.adapters import adapter_header, save_adapter
 from ...models.segmentors import PEFTSegmentor
+from ...peft import count_parameters
 from ...registry import HOOKS
 
 
@@ -24,6 +25,9 @@ class AdapterHook(Hook):
         self.model = model if isinstance(model, PEFTSegmentor) else None
         if self.model:
             self.header = adapter_header(self.model, runner.train_dataloader.dataset.metainfo)
+            trained, everything = count_parameters(self.model)
+            runner.logger.info(f'Training {trained:,} of {everything:,} parameters ({trained / everything:.2%}) '
+                               f'with {type(self.model.backbone.peft).__name__}')
         self.seen = {key: runner.message_hub.get_info(key) for key in ('last_ckpt', 'best_ckpt')}
 
     def after_train_epoch(self, runner: Runner) -> None:

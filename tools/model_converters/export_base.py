@@ -1,0 +1,30 @@
+"""Writes a trained model's encoder and mask decoder under SAM's key names, in half precision, as a base for fine-tuning:
+python tools/model_converters/export_base.py CONFIG WEIGHTS OUT.safetensors"""
+import argparse
+
+import torch
+from safetensors.torch import save_file
+
+from mmsam_peft.apis.inference import init_model
+from mmsam_peft.apis.runs import load_config
+from mmsam_peft.models.backbones.checkpoints import to_sam_keys
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config')
+    parser.add_argument('weights', help='checkpoint (.pth) or adapter of a full training (.safetensors)')
+    parser.add_argument('out')
+    args = parser.parse_args()
+
+    model = init_model(load_config(args.config), args.weights, 'cpu')
+    if model.backbone.peft and model.backbone.peft.added:
+        raise ValueError(f'{args.config} has a PEFT method with parameters of its own, which SAM has no keys for: export a model '
+                         'trained in full.')
+    state = {key: value.to(torch.float16).contiguous() for key, value in to_sam_keys(model.state_dict()).items()}
+    save_file(state, args.out)
+    print(f'{len(state)} tensors in {args.out}')
+
+
+if __name__ == '__main__':
+    main()
