@@ -14,7 +14,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmsam_peft', 'mmsam_peft.*']),
-    package_data={'mmsam_peft': ['assets/*.safetensors']},
+    package_data={'mmsam_peft': ['assets/*.safetensors', '.mim/model-index.yml', '.mim/configs/**/*.py']},
     python_requires='>=3.10,<3.14',
     install_requires=[
         'torch>=2.4',

@@ -27,7 +27,7 @@ class AdapterHook(Hook):
             self.header = adapter_header(self.model, runner.train_dataloader.dataset.metainfo)
             trained, everything = count_parameters(self.model)
             runner.logger.info(f'Training {trained:,} of {everything:,} parameters ({trained / everything:.2%}) '
-                               f'with {type(self.model.backbone.peft).__name__}')
+                               f'with {self.model.peft_cfg["type"]}')
         self.seen = {key: runner.message_hub.get_info(key) for key in ('last_ckpt', 'best_ckpt')}
 
     def after_train_epoch(self, runner: Runner) -> None:
