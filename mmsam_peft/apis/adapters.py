@@ -93,26 +93,31 @@ def load_adapter(model: PEFTSegmentor, path: str | os.PathLike) -> None:
 
 def require_adaptable(config: Config, weights: str | os.PathLike | None) -> None:
     """Raises ValueError when ``weights`` is an adapter file but the config's model takes none."""
-    if str(weights).endswith('.safetensors') and config.model.type.split('.')[-1] != PEFTSegmentor.__name__:
-        raise ValueError(f'{weights} is an adapter file, but the model of this config is a {config.model.type}: adapters belong to '
-                         f'{PEFTSegmentor.__name__}. Give the config the adapter was trained with.')
+    adaptable = config.model.type.split('.')[-1] == PEFTSegmentor.__name__
+    if not adaptable and str(weights).endswith('.safetensors') and ADAPTER in load_safetensors(weights)[1]:
+        raise ValueError(f'{weights} is an adapter file, but the model of this config is a {config.model.type}: adapters '
+                         f'belong to {PEFTSegmentor.__name__}. Give the config the adapter was trained with.')
 
 
 def check_adapter(model: PEFTSegmentor, header: dict, state: dict[str, Tensor]) -> None:
     """Raises ValueError when an adapter's header or tensors do not belong to ``model``."""
     own, path = adapter_header(model), header.get('path', 'The adapter')
-    cures = dict(
-        arch='Set backbone.arch as found.', img_size='Set backbone.img_size as found.',
-        peft='Use the config it was trained with.', head='Set decode_head as found (num_classes is the class count).',
-        base='Set model.checkpoint to the weights it was trained on.')
-    for key, cure in cures.items():
+
+    def require_same(key: str, cure: str) -> None:
         if header[key] != own[key]:
             found, expected = _difference(header[key], own[key])
             raise ValueError(f'{path} was trained on another {key}: the file has {found}, this model {expected}. {cure}')
-    missing = adapter_state(model).keys() - state.keys()
-    if missing:
-        raise ValueError(f'{path} lacks {len(missing)} trained tensors, such as {min(missing)}: '
-                         'set backbone.unfreeze as in the config it was trained with.')
+
+    require_same('arch', 'Set backbone.arch as found.')
+    require_same('img_size', 'Set backbone.img_size as found.')
+    require_same('peft', 'Use the config it was trained with.')
+    require_same('head', 'Set decode_head as found (num_classes is the class count).')
+    trained = adapter_state(model).keys()
+    if state.keys() != trained:
+        only_file, only_model = (sorted(one - other)[:3] for one, other in ((state.keys(), trained), (trained, state.keys())))
+        raise ValueError(f'{path} and this model train different tensors: only the file has {only_file}, only the model '
+                         f'{only_model}. Set backbone.unfreeze as in the config it was trained with.')
+    require_same('base', 'Set model.checkpoint to the weights it was trained on.')
 
 
 def _header(metadata: dict[str, str], path: str | os.PathLike) -> dict:
@@ -121,8 +126,8 @@ def _header(metadata: dict[str, str], path: str | os.PathLike) -> dict:
                          'model.checkpoint.')
     header = json.loads(metadata[ADAPTER])
     if header['format'] > FORMAT:
-        raise ValueError(f'{path} has adapter format {header["format"]} (mmsam_peft {header["version"]}), this version reads up '
-                         f'to {FORMAT}: upgrade mmsam_peft.')
+        raise ValueError(f'{path} has adapter format {header["format"]} (mmsam_peft {header["version"]}), this version reads '
+                         f'up to {FORMAT}: upgrade mmsam_peft.')
     return header
 
 

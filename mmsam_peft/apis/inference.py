@@ -1,8 +1,11 @@
 """From a config and an adapter to masks and overlays."""
 import glob
+import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import mmcv
 import numpy as np
 import torch
@@ -10,15 +13,16 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.apis import MMSegInferencer, inference_model
 from mmseg.apis import init_model as mmseg_init_model
-from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 from rich.progress import track
-from torch import nn
+from torch import Tensor, nn
 
 from ..datasets.folder import IMAGE_SUFFIXES
 from ..models.segmentors import PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
 from .adapters import require_adaptable
+
+Palette = list[list[int]] | None
 
 
 def init_model(config: str | Path | Config, weights: str | None = None, device: str | None = None,
@@ -69,38 +73,57 @@ def find_images(source: str) -> list[Path]:
     return images
 
 
-def predict(model: nn.Module, source: str, out_dir: str | Path, opacity: float = 0.5) -> Iterator[tuple[Path, Exception | None]]:
+def read_image(path: Path) -> np.ndarray:
+    """(H, W, 3), RGB. OSError when there is no whole image in the file."""
+    try:
+        image = mmcv.imread(str(path), channel_order='rgb')
+    except cv2.error:  # an empty file
+        image = None
+    if image is None:
+        raise OSError('not a readable image: it may be truncated; copy it again')
+    return image
+
+
+def predict(model: nn.Module, source: str, out_dir: str | Path, opacity: float = 0.5) -> Iterator[tuple[Path, OSError | None]]:
     """Predicts every image of ``source`` and writes ``masks/NAME.png`` (class numbers, with the palette) and
     ``overlays/NAME.png`` into ``out_dir``, showing progress.
 
+    NAME is the image's path below the folder, or below what the images of a pattern have in common, without its suffix;
+    a.jpg and a.png side by side become a.jpg.png and a.png.png.
+
     Yields:
-        Each image with None, or with the error that it met; the others go on.
+        Each image with None, or with the error that reading it met; the others go on.
     """
     images = find_images(source)
-    root = Path(source) if Path(source).is_dir() else None
-    visualizer = SegLocalVisualizer(alpha=opacity)
-    visualizer.dataset_meta = model.dataset_meta
+    root = source if Path(source).is_dir() else os.path.commonpath([image.parent for image in images])
+    same_name = Counter(image.with_suffix('') for image in images)
     for image in track(images, 'Predicting'):
-        name = (image.relative_to(root) if root else Path(image.name)).with_suffix('.png')
+        suffix = image.suffix if same_name[image.with_suffix('')] > 1 else ''
+        name = image.relative_to(root).with_suffix(f'{suffix}.png')
         try:
-            sample = inference_model(model, str(image))
-        except (OSError, ValueError, TypeError, AttributeError) as error:  # an unreadable image is None to mmcv's transforms
+            pixels = read_image(image)
+        except OSError as error:
             yield image, error
             continue
-        write_mask(sample.pred_sem_seg.data, model.dataset_meta['palette'], Path(out_dir, 'masks', name))
-        overlay = Path(out_dir, 'overlays', name)
-        overlay.parent.mkdir(parents=True, exist_ok=True)
-        visualizer.add_datasample(name.stem, mmcv.imread(str(image), channel_order='rgb'), sample, draw_gt=False,
-                                  out_file=str(overlay))
+        mask, palette = inference_model(model, str(image)).pred_sem_seg.data, model.dataset_meta['palette']
+        write_mask(mask, palette, Path(out_dir, 'masks', name))
+        write_overlay(pixels, mask, palette, Path(out_dir, 'overlays', name), opacity)
         yield image, None
 
 
-def write_mask(mask: torch.Tensor, palette: list[list[int]] | None, path: Path) -> None:
-    """Writes class numbers (1, H, W) as a PNG, shown in the colours of ``palette``."""
+def write_mask(mask: Tensor, palette: Palette, path: Path) -> None:
+    """Writes class numbers (1, H, W) as a PNG, shown in the colours of ``palette``, by default greys."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(mask.squeeze(0).cpu().numpy().astype(np.uint8), 'P')
-    picture.putpalette(np.ravel(palette if palette else [[i] * 3 for i in range(256)]).astype(np.uint8).tolist())
+    picture = Image.fromarray(mask.squeeze(0).cpu().numpy().astype(np.uint8))
+    picture.putpalette(_colours(palette).ravel().tolist())
     picture.save(path)
+
+
+def write_overlay(image: np.ndarray, mask: Tensor, palette: Palette, path: Path, opacity: float = 0.5) -> None:
+    """Writes an image (H, W, 3), RGB, with the colours of its classes (1, H, W) laid over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    colours = _colours(palette)[mask.squeeze(0).long().cpu().numpy()]
+    Image.fromarray(np.rint(image * (1 - opacity) + colours * opacity).astype(np.uint8)).save(path)
 
 
 def build_on_meta(config: Config) -> nn.Module:
@@ -108,6 +131,10 @@ def build_on_meta(config: Config) -> nn.Module:
     init_default_scope(config.get('default_scope', SCOPE))
     with torch.device('meta'):
         return MODELS.build(config.model)
+
+
+def _colours(palette: Palette) -> np.ndarray:
+    return np.array(palette or [[i] * 3 for i in range(256)], dtype=np.uint8)
 
 
 def _device(device: str | None) -> str:

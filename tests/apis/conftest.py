@@ -1,0 +1,54 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from mmsam_peft.models.backbones import SAMViT
+from mmsam_peft.models.segmentors import PEFTSegmentor
+from mmsam_peft.registry import MODELS
+
+TINY = Path(__file__).parents[1] / 'data' / 'tiny.py'
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch) -> Callable[..., Config]:
+    """``tiny({'model.backbone.peft.rank': 4})``: the config tests/data/tiny.py, its base weights in place."""
+    monkeypatch.setenv('TINY_ROOT', str(tmp_path))
+
+    def load(options: dict | None = None) -> Config:
+        config = Config.fromfile(TINY)
+        config.merge_from_dict(options or {})
+        return config
+
+    torch.manual_seed(0)
+    encoder = SAMViT(load().model.backbone.arch, img_size=64)
+    torch.save({f'image_encoder.{key}': value for key, value in encoder.state_dict().items()}, tmp_path / 'base.pth')
+    with DefaultScope.overwrite_default_scope('mmsam_peft'):
+        yield load
+
+
+@pytest.fixture
+def build(tiny) -> Callable[..., PEFTSegmentor]:
+    """``build(options, trained=True)``: the tiny model, with random values in what it trains where ``trained``."""
+    def build(options: dict | None = None, trained: bool = False) -> PEFTSegmentor:
+        model = MODELS.build(tiny(options).model)
+        model.init_weights()
+        torch.manual_seed(1)
+        for parameter in model.parameters():
+            if trained and parameter.requires_grad:
+                parameter.data.normal_(std=0.1)
+        return model.eval()
+    return build
+
+
+@pytest.fixture
+def run() -> Callable[[PEFTSegmentor], torch.Tensor]:
+    """The model's logits of fixed images."""
+    def run(model: PEFTSegmentor) -> torch.Tensor:
+        with torch.no_grad():
+            return model.encode_decode(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
+                                       [dict(img_shape=(64, 64))])
+    return run
