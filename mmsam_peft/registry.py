@@ -1,7 +1,7 @@
 """The ``mmsam_peft`` scope: a child of each of MMSegmentation's registries, plus ``PEFT``.
 
-With ``default_scope = 'mmsam_peft'`` a config finds our modules, MMSegmentation's and MMEngine's by bare names. MMEngine imports
-only the locations of the registry it asks, never its parent's, so each child also lists its parent's locations.
+With ``default_scope = 'mmsam_peft'`` a config finds our modules, MMSegmentation's and MMEngine's by bare names. MMEngine
+imports only the locations of the registry it asks, never its parent's, so each child also lists its parent's locations.
 """
 import mmseg.registry as mmseg
 from mmengine.registry import Registry

@@ -3,7 +3,6 @@ import re
 from collections import defaultdict
 from collections.abc import Collection
 
-import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -13,7 +12,8 @@ from .attention import resize_rel_pos
 
 HUGGING_FACE = [  # SamModel's names -> segment-anything's, applied in this order
     (r'^vision_encoder\.', 'image_encoder.'),
-    (r'^shared_image_embedding\.positional_embedding', 'prompt_encoder.pe_layer.positional_encoding_gaussian_matrix'),
+    (r'^(shared_image|prompt_encoder\.shared)_embedding\.positional_embedding',
+     'prompt_encoder.pe_layer.positional_encoding_gaussian_matrix'),
     (r'patch_embed\.projection', 'patch_embed.proj'),
     (r'^image_encoder\.layers\.', 'image_encoder.blocks.'),
     (r'neck\.conv1', 'neck.0'), (r'neck\.layer_norm1', 'neck.1'), (r'neck\.conv2', 'neck.2'), (r'neck\.layer_norm2', 'neck.3'),
@@ -45,13 +45,17 @@ def to_sam_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for key, value in state.items():
         for pattern, replacement in rules:
             key = re.sub(pattern, replacement, key)
-        renamed[key] = value
+        if isinstance(value, Tensor):
+            renamed[key] = value
     return renamed
 
 
 def read_sam_checkpoint(path: str) -> dict[str, Tensor]:
-    """Opens a path or URL through MMEngine's loader and returns its weights under SAM's keys."""
-    return to_sam_keys(CheckpointLoader.load_checkpoint(str(path), map_location='cpu'))
+    """Opens a path or URL through MMEngine's loader and returns its weights under SAM's keys. ValueError if it has none."""
+    state = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+    if not isinstance(state, dict):
+        raise ValueError(f'{path} holds a {type(state).__name__}, expected a state dict: tensors by name.')
+    return to_sam_keys(state)
 
 
 def resize_pos_embed(pos_embed: Tensor, size: tuple[int, int]) -> Tensor:
@@ -92,7 +96,7 @@ def load_part(module: nn.Module, state: dict[str, Tensor], prefixes: tuple[str, 
     own = module.state_dict()
     part = {key.removeprefix(prefix): value for prefix in prefixes for key, value in state.items() if key.startswith(prefix)}
     fitted, resized, wrong = {}, [], []
-    for key in own.keys() & part.keys():
+    for key in [key for key in own if key in part]:
         value = _fit(key, part[key], own[key])
         if value is not part[key]:
             resized.append(key)
@@ -106,7 +110,7 @@ def load_part(module: nn.Module, state: dict[str, Tensor], prefixes: tuple[str, 
                          'Set arch to the one the checkpoint was made for, or take its own checkpoint.')
     if not fitted:
         raise ValueError(f'Nothing in {source} matches {type(module).__name__}: expected keys like '
-                         f'{prefixes[0]}{next(iter(own))}, got {", ".join(list(state)[:3]) or "an empty file"}.')
+                         f'{prefixes[0]}{next(iter(own))}, got {", ".join(list(state)[:3]) or "no tensors"}.')
     module.load_state_dict(fitted, strict=False)
     missing = [key for key in own if key not in fitted and key not in added]
     unused = [key for key in part if key not in own]
@@ -127,4 +131,4 @@ def guess_arch(state: dict[str, Tensor]) -> tuple[int, int] | None:
     """(embed_dim, depth) of the encoder in a state dict under SAM's keys, None if it has none."""
     blocks = {int(m[1]) for key in state if (m := re.match(r'image_encoder\.blocks\.(\d+)\.', key))}
     projection = state.get('image_encoder.patch_embed.proj.weight')
-    return (len(projection), max(blocks) + 1) if blocks and isinstance(projection, torch.Tensor) else None
+    return (len(projection), max(blocks) + 1) if blocks and projection is not None else None

@@ -1,4 +1,4 @@
-"""SAM's image encoder (Kirillov et al., "Segment Anything", 2023, after Li et al., "ViTDet", 2022) as an MMSegmentation backbone."""
+"""SAM's image encoder (Kirillov et al., "Segment Anything", 2023, after Li et al., "ViTDet", 2022), as a backbone."""
 import math
 from collections.abc import Sequence
 
@@ -155,7 +155,7 @@ class SAMViT(BaseModule):
                              f'depth {expected[1]}. Set backbone.arch to match, or take another checkpoint.')
         missing = load_part(self, state, ('image_encoder.',), source, self.peft.added if self.peft else ())
         named = dict(self.named_parameters())
-        frozen = [key for key in missing if not named[key].requires_grad and key.startswith('neck')]
+        frozen = [key for key in missing if key.startswith('neck') and not named[key].requires_grad]
         if frozen:
             print_log(f'{source} has no neck, and the neck is frozen at random values: train it with '
                       "backbone.unfreeze=['neck'].", 'current', level=30)

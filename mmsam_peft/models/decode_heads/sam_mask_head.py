@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.losses import DiceLoss, TverskyLoss
 from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.mask_decoder import MLP
 from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
@@ -39,6 +40,9 @@ class SAMMaskHead(BaseDecodeHead):
         stride: Image pixels per feature cell and axis: the encoder's patch size.
         loss_decode: Binary: any of MMSegmentation's or our binary losses, or a list; multi-class:
             ``SetPredictionLoss``, which is told ``num_classes``.
+
+    Raises:
+        ValueError: ``num_classes`` and ``num_queries`` do not fit, or the loss cannot take a single channel.
     """
 
     def __init__(self, num_classes: int = 2, num_queries: int | None = None, in_channels: int = 256, depth: int = 2,
@@ -46,8 +50,8 @@ class SAMMaskHead(BaseDecodeHead):
                  loss_decode: dict | list[dict] | None = None, **kwargs) -> None:
         binary = num_queries is None
         if binary and num_classes != 2:
-            raise ValueError(f'num_classes={num_classes} needs num_queries=N (at least {num_classes}): without queries the head '
-                             'is binary and has 2 classes.')
+            raise ValueError(f'num_classes={num_classes} needs num_queries=N (at least {num_classes}): without queries the '
+                             'head is binary and has 2 classes.')
         if not binary and num_queries < num_classes:
             raise ValueError(f'num_queries={num_queries} is below num_classes={num_classes}: an image may show every class.')
         if binary:
@@ -57,6 +61,10 @@ class SAMMaskHead(BaseDecodeHead):
         super().__init__(in_channels, in_channels, num_classes=num_classes, out_channels=1 if binary else num_classes,
                          threshold=threshold, dropout_ratio=0, loss_decode=loss_decode, init_cfg=None, **kwargs)
         del self.conv_seg
+        unfit = [type(loss).__name__ for loss in self.losses if isinstance(loss, (DiceLoss, TverskyLoss))]
+        if unfit:
+            raise ValueError(f'{unfit[0]} of MMSegmentation compares a single channel with the background: take DiceBCELoss, '
+                             'StructureLoss or BalancedBCELoss, or CrossEntropyLoss with use_sigmoid=True.')
         self.num_queries, self.stride = num_queries, stride
         dim = in_channels
         self.transformer = TwoWayTransformer(depth=depth, embedding_dim=dim, num_heads=num_heads, mlp_dim=mlp_dim)
@@ -70,11 +78,16 @@ class SAMMaskHead(BaseDecodeHead):
         self.no_mask_embed = nn.Embedding(1, dim).requires_grad_(False)
         self.pe_layer = PositionEmbeddingRandom(dim // 2)
 
+    @property
+    def losses(self) -> list[nn.Module]:
+        return list(self.loss_decode) if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
+
     def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, C, h, w) to mask tokens (B, N, C) and mask logits (B, N, 4h, 4w)."""
         B, C, h, w = x.shape
         tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(B, -1, -1)
-        position = self.pe_layer((h, w)).to(x.dtype).expand(B, -1, -1, -1)
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would blur neighbouring cells
+            position = self.pe_layer((h, w)).to(x.dtype).expand(B, -1, -1, -1)
         tokens, x = self.transformer(x + self.no_mask_embed.weight.view(1, C, 1, 1), position, tokens)
         x = self.output_upscaling(x.transpose(1, 2).reshape(B, C, h, w))  # (B, h * w, C) -> (B, C, h, w) -> (B, C / 8, 4h, 4w)
         tokens = tokens[:, 1:]
@@ -96,7 +109,7 @@ class SAMMaskHead(BaseDecodeHead):
             return self.loss_decode(self.class_head(tokens), masks, labels, ignore_index=self.ignore_index)
         masks = self.to_image(masks, labels.shape[1:])
         losses: dict[str, Tensor] = {}
-        for loss in self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]:
+        for loss in self.losses:
             value = loss(masks, labels, ignore_index=self.ignore_index)
             losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
         return losses

@@ -64,6 +64,7 @@ class PEFTSegmentor(EncoderDecoder):
             raise ValueError(f'The checkpoint does not fit the model: {"; ".join(wrong[:3])}'
                              f'{f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""}. Use the config it was trained with.')
         if not own.keys() & state_dict.keys():
-            raise ValueError(f'Nothing in the checkpoint matches the model: it has {", ".join(list(state_dict)[:3]) or "no keys"}; '
-                             f'expected keys like {next(iter(own))}. SAM weights belong in model.checkpoint.')
+            got = ', '.join(list(state_dict)[:3]) or 'no keys'
+            raise ValueError(f'Nothing in the checkpoint matches the model: got {got}; expected keys like {next(iter(own))}. '
+                             'SAM weights belong in model.checkpoint.')
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
