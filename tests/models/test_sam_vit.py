@@ -136,6 +136,8 @@ def test_out_indices_give_the_blocks_maps(encoder, arch):
 
 @pytest.mark.parametrize('changes, message', [
     (dict(arch='gigantic'), 'tiny, base, large, huge'),
+    (dict(arch=dict(embed_dim=32, depth=2)), 'needs .*num_heads'),
+    (dict(arch=dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(), window_sise=7)), 'may have .*window_size'),
     (dict(attention='flash'), 'fused, eager'),
     (dict(out_indices=(0, 2)), 'blocks 0 to 1'),
     (dict(peft=dict(type='Frozen'), unfreeze=('nek',)), "'nek' matches no parameter.*neck"),
