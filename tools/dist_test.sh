@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# bash tools/dist_test.sh CONFIG WEIGHTS GPUS [arguments of test.py]; several machines: NNODES, NODE_RANK, MASTER_ADDR, PORT
+# bash tools/dist_test.sh CONFIG WEIGHTS GPUS [arguments of test.py]
+# Several machines: NNODES, NODE_RANK, MASTER_ADDR, PORT
 set -euo pipefail
+[ $# -ge 3 ] || { sed -n '2,3s/^# //p' "$0" >&2; exit 2; }
 config=$1 weights=$2 gpus=$3
 shift 3
 torchrun --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --master_addr="${MASTER_ADDR:-127.0.0.1}" \

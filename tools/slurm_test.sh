@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
-# bash tools/slurm_test.sh PARTITION JOB_NAME CONFIG WEIGHTS [arguments of test.py]; GPUS, GPUS_PER_NODE, CPUS_PER_TASK, SRUN_ARGS
+# bash tools/slurm_test.sh PARTITION JOB_NAME CONFIG WEIGHTS [arguments of test.py]
+# Variables: GPUS (8, of all nodes), GPUS_PER_NODE (8), CPUS_PER_TASK (5 per GPU; a task is a node), PORT, SRUN_ARGS
 set -euo pipefail
+[ $# -ge 4 ] || { sed -n '2,3s/^# //p' "$0" >&2; exit 2; }
 partition=$1 job=$2 config=$3 weights=$4
 shift 4
 gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8}
 per_node=$((per_node < gpus ? per_node : gpus))
-# shellcheck disable=SC2086
-srun -p "$partition" --job-name="$job" --gres=gpu:"$per_node" --ntasks="$gpus" --ntasks-per-node="$per_node" \
-    --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
-    python -u "$(dirname "$0")/test.py" "$config" "$weights" --launcher slurm "$@"
+[ $((gpus % per_node)) = 0 ] || { echo "GPUS=$gpus is no multiple of GPUS_PER_NODE=$per_node: each node runs as many" >&2; exit 2; }
+# shellcheck disable=SC2016,SC2086  # expanded on the nodes; several arguments
+srun -p "$partition" --job-name="$job" --nodes=$((gpus / per_node)) --ntasks-per-node=1 --gres=gpu:"$per_node" \
+    --cpus-per-task="${CPUS_PER_TASK:-$((5 * per_node))}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+    bash -c 'NNODES=$SLURM_NNODES NODE_RANK=$SLURM_NODEID PORT=${PORT:-$((20000 + SLURM_JOB_ID % 20000))} \
+        MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1) exec bash "$@"' \
+    bash "$(dirname "$0")/dist_test.sh" "$config" "$weights" "$per_node" "$@"

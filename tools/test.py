@@ -3,11 +3,13 @@ import argparse
 from pathlib import Path
 
 from mmengine.config import DictAction
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmsam_peft.apis.adapters import require_adaptable
 from mmsam_peft.apis.runs import build_runner, launch_arguments, load_config
 
 
+@record  # torchrun ends its report with the error
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config')
@@ -26,6 +28,7 @@ def main() -> None:
         raise FileNotFoundError(f'There is no file {args.weights}; training writes adapter_best.safetensors and '
                                 'adapter_last.safetensors into its work directory.')
     cfg.load_from, cfg.resume = args.weights, False
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None  # only the test data need be here
     if args.out:
         cfg.custom_hooks.append(dict(type='SaveMasksHook', out_dir=args.out))
     if args.show_dir:

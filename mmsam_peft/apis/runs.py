@@ -47,4 +47,15 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         torch.distributed.init_process_group('gloo')
         cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+        replace_sync_bn(cfg.model)
     return Runner.from_cfg(cfg)
+
+
+def replace_sync_bn(model: dict) -> None:
+    """Sets BN for SyncBN, which refuses CPUs, throughout a model's config."""
+    if model.get('type') == 'SyncBN':
+        model.type = 'BN'
+    for part in model.values():
+        for module in part if isinstance(part, list) else [part]:
+            if isinstance(module, dict):
+                replace_sync_bn(module)

@@ -8,7 +8,7 @@ from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class TrainedParamsConstructor:
     """Gives the optimizer the parameters that require gradients, and no other: frozen ones cannot drift, and take no room in
-    checkpoints. Biases, norms and everything else with one dimension are not decayed.
+    checkpoints. Biases, stacked ones too, and everything with one dimension, such as norms, are not decayed.
 
     For learning rates by name take MMEngine's ``DefaultOptimWrapperConstructor``.
 
@@ -24,10 +24,12 @@ class TrainedParamsConstructor:
         self.optimizer_cfg = self.wrapper_cfg.pop('optimizer')
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        trained = [p for p in model.parameters() if p.requires_grad]
-        if not trained:
+        decayed, others = [], []
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                (decayed if parameter.ndim > 1 and not name.endswith('bias') else others).append(parameter)
+        if not decayed + others:
             raise ValueError('The model has no trained parameter: its PEFT method and its decode head leave all frozen.')
-        groups = [dict(params=[p for p in trained if p.ndim > 1]),
-                  dict(params=[p for p in trained if p.ndim <= 1], weight_decay=0.0)]
+        groups = [dict(params=decayed), dict(params=others, weight_decay=0.0)]
         optimizer = OPTIMIZERS.build({**self.optimizer_cfg, 'params': [group for group in groups if group['params']]})
         return OPTIM_WRAPPERS.build({**self.wrapper_cfg, 'optimizer': optimizer})

@@ -100,7 +100,8 @@ class SAMViT(BaseModule):
             raise ValueError(f'attention={attention!r} is unknown: take one of {", ".join(ATTENTION)}.')
         self.arch = {**COMMON, **(ARCHS[arch] if isinstance(arch, str) else arch)}
         if self.arch.keys() != COMMON.keys() | ARCHS['base'].keys():
-            raise ValueError(f'arch={dict(arch)}: as a dict it needs {", ".join(ARCHS["base"])} and may have {", ".join(COMMON)}.')
+            raise ValueError(f'arch={dict(arch)}: as a dict it needs {", ".join(ARCHS["base"])} '
+                             f'and may have {", ".join(COMMON)}.')
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
         self.checkpoint = checkpoint
         dim, depth, self.patch_size = self.arch['embed_dim'], self.arch['depth'], self.arch['patch_size']
