@@ -1,0 +1,88 @@
+"""DistributedDataParallel without find_unused_parameters. Run as a script, this file is one of the two processes."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from mmsam_peft.models.segmentors import PEFTSegmentor
+from mmsam_peft.registry import MODELS
+
+TINY = Path(__file__).parents[1] / 'data' / 'tiny.py'
+METHODS = ('LoRA', 'ConvLoRA')
+
+
+def build(method: str) -> PEFTSegmentor:
+    config = Config.fromfile(TINY).model
+    config.checkpoint, config.backbone.peft.type = None, method
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmsam_peft'):
+        return MODELS.build(config)
+
+
+def train(model: torch.nn.Module, batch: slice, steps: int = 3) -> None:
+    """SGD on a part of the same four images in every step."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(4, 3, 64, 64, generator=generator)[batch]
+    labels = torch.randint(2, (4, 1, 64, 64), generator=generator)[batch]
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=label), metainfo=dict(img_shape=(64, 64))) for label in labels]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        losses = model(images, samples, mode='loss')
+        sum(losses[name] for name in losses if 'loss' in name).backward()
+        optimizer.step()
+
+
+def worker(rank: int, folder: Path) -> None:
+    torch.distributed.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+    for method in METHODS:
+        model = build(method).train()
+        torch.manual_seed(rank)  # each process draws its own gate noise
+        train(DistributedDataParallel(model), slice(2 * rank, 2 * rank + 2))
+        torch.save(model.state_dict(), folder / f'{method}_{rank}.pth')
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory) -> dict[str, tuple[dict[str, Tensor], ...]]:
+    """Per method, the two processes' weights after three steps."""
+    folder = tmp_path_factory.mktemp('parallel')
+    processes = [subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], stderr=subprocess.PIPE, text=True,
+                                  env={**os.environ, 'OMP_NUM_THREADS': '1'}) for rank in (0, 1)]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], '\n'.join(errors)
+    return {method: tuple(torch.load(folder / f'{method}_{rank}.pth') for rank in (0, 1)) for method in METHODS}
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_processes_agree_and_train_all_there_is_to_train(trained, method):
+    first, second = trained[method]
+    assert all(value.equal(second[key]) for key, value in first.items())
+    start = build(method)
+    changed = {key for key, value in start.state_dict().items() if not value.equal(first[key])}
+    expected = {name for name, parameter in start.named_parameters() if parameter.requires_grad}
+    assert changed <= expected
+    assert all(name.endswith('k_proj.bias') for name in expected - changed), 'what all keys share moves no attention'
+
+
+def test_two_processes_equal_one_with_both_batches(trained):
+    """LoRA draws no noise; within 1e-5 of each tensor's largest update, rounding of tiny updates aside."""
+    model = build('LoRA').train()
+    start = {key: value.clone() for key, value in model.state_dict().items()}
+    train(model, slice(None))
+    for key, value in model.state_dict().items():
+        update, difference = (value - start[key]).abs().max(), (value - trained['LoRA'][0][key]).abs().max()
+        assert difference <= 1e-5 * update + 1e-7 * max(1, value.abs().max()), key
+
+
+if __name__ == '__main__':
+    worker(int(sys.argv[1]), Path(sys.argv[2]))
