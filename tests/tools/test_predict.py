@@ -1,0 +1,26 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def test_folder_with_a_broken_image(start, trained, config, data, tmp_path):
+    images = shutil.copytree(data / 'img_dir/test', tmp_path / 'images')
+    (images / 'deeper').mkdir()
+    (images / '2.png').rename(images / 'deeper/2.png')
+    (images / '1.png').write_bytes((images / '1.png').read_bytes()[:1000])
+    done = start('predict.py', config, trained / 'adapter_best.safetensors', images, '--out-dir', tmp_path / 'out', check=False)
+    assert done.returncode == 1
+    assert '2 of 3 images' in done.stdout and 'not predicted' in done.stderr and '1.png' in done.stderr
+    for kind in ('masks', 'overlays'):
+        folder = tmp_path / 'out' / kind
+        assert {str(path.relative_to(folder)) for path in folder.rglob('*.png')} == {'0.png', 'deeper/2.png'}
+    mask = Image.open(tmp_path / 'out/masks/0.png')
+    assert mask.size == (64, 64) and set(np.unique(mask)) <= {0, 1} and mask.getpalette()[3:6] == [0, 255, 0]
+
+
+def test_no_images(call, trained, config, tmp_path):
+    with pytest.raises(FileNotFoundError, match='No image at'):
+        call('predict.py', config, trained / 'adapter_best.safetensors', tmp_path, '--out-dir', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
