@@ -121,9 +121,9 @@ def write_mask(mask: Tensor, palette: Palette, path: Path) -> None:
 
 def write_overlay(image: np.ndarray, mask: Tensor, palette: Palette, path: Path, opacity: float = 0.5) -> None:
     """Writes an image (H, W, 3), RGB, with the colours of its classes (1, H, W) laid over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     colours = _colours(palette)[mask.squeeze(0).long().cpu().numpy()]
-    Image.fromarray(np.rint(image * (1 - opacity) + colours * opacity).astype(np.uint8)).save(path)
+    blended = cv2.addWeighted(image, 1 - opacity, colours, opacity, 0)
+    mmcv.imwrite(mmcv.rgb2bgr(blended), str(path))
 
 
 def build_on_meta(config: Config) -> nn.Module:
