@@ -29,9 +29,12 @@ def load_safetensors(path: str | os.PathLike, device: str = 'cpu') -> tuple[dict
 
 
 def load_weights(file: str | os.PathLike | BinaryIO, map_location=None) -> dict:
-    """``torch.load`` of tensors and plain values. ValueError when the file is damaged, or wants to run code."""
+    """``torch.load`` of tensors and plain values. ValueError when the file is damaged, or wants to run code.
+
+    ``meta['config']`` is dropped: MMEngine would execute it as a Python config when it resumes.
+    """
     try:
-        return torch.load(file, map_location=map_location or 'cpu', weights_only=True)
+        content = torch.load(file, map_location=map_location or 'cpu', weights_only=True)
     except Exception as error:  # damaged bytes fail in a dozen ways
         if wanted := re.search(r'GLOBAL (\S+)', str(error)):
             message = (f'{file} holds more than tensors and plain values ({wanted[1]}), so that loading it could run code; it '
@@ -41,6 +44,9 @@ def load_weights(file: str | os.PathLike | BinaryIO, map_location=None) -> dict:
             message = (f'{file} is not a readable checkpoint of tensors and plain values ({type(error).__name__}). It may be '
                        'truncated: delete it and fetch it again.')
         raise ValueError(message) from None  # PyTorch's own advice is to load with weights_only=False
+    if isinstance(content, dict) and isinstance(content.get('meta'), dict):
+        content['meta'].pop('config', None)
+    return content
 
 
 def load_from_local(filename: str, map_location=None) -> dict:

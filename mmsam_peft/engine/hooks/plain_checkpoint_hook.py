@@ -18,7 +18,6 @@ class PlainCheckpointHook(Hook):
         checkpoint.update({key: plain(value) for key, value in checkpoint.items() if key != 'state_dict'})
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint.get('meta', {}).pop('config', None)  # resuming would execute it
         scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
         for key, value in scalars.items():
             if isinstance(value, dict):
