@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from mmsam_peft.apis.inference import build_on_meta
+from mmsam_peft.apis.adapters import is_adaptable
+from mmsam_peft.apis.inference import build_to_count
 from mmsam_peft.apis.runs import load_config
 from mmsam_peft.peft import count_parameters
 
@@ -22,9 +23,9 @@ def run(name: str, seed: int, args: argparse.Namespace) -> dict:
     result = work_dir / 'result.json'
     if result.exists():
         return json.loads(result.read_text())
-    model = load_config(str(config)).model
+    cfg = load_config(str(config))
     options = [f'{part}_dataloader.dataset.data_root={args.data}' for part in ('train', 'val', 'test')]
-    options += [f'model.checkpoint={args.checkpoint}'] * (model.type == 'PEFTSegmentor')
+    options += [f'model.checkpoint={args.checkpoint}'] * is_adaptable(cfg)
     common = ['--work-dir', str(work_dir), '--cfg-options', *options]
     start = time.time()
     tool(['train.py', str(config), *common, f'randomness.seed={seed}'])
@@ -32,7 +33,7 @@ def run(name: str, seed: int, args: argparse.Namespace) -> dict:
     weights = [*work_dir.glob('adapter_best.safetensors'), *work_dir.glob('best_*.pth')][0]
     tool(['test.py', str(config), str(weights), *common])
     scores = json.loads(max(work_dir.glob('*/*.json'), key=lambda path: path.stat().st_mtime).read_text().splitlines()[-1])
-    trained, _ = count_parameters(build_on_meta(load_config(str(config))))
+    trained, _ = count_parameters(build_to_count(cfg))
     row = dict(name=name, seed=seed, seconds=round(seconds), trained=trained, file_bytes=weights.stat().st_size, **scores)
     result.write_text(json.dumps(row, indent=1))
     return row

@@ -10,7 +10,7 @@ SCOPE = 'mmsam_peft'
 
 
 def _child(parent: Registry, *locations: str) -> Registry:
-    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[*parent._locations, *locations])
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[*parent._locations, *(locations or [SCOPE])])
 
 
 RUNNERS = _child(mmseg.RUNNERS)

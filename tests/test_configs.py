@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from PIL import Image
 
-from mmsam_peft.apis.inference import build_on_meta
+from mmsam_peft.apis.inference import build_to_count
 from mmsam_peft.apis.runs import build_runner, load_config
 from mmsam_peft.registry import DATASETS, METRICS, MODELS
 
@@ -48,14 +47,6 @@ def strings(value) -> list[str]:
     return [text for item in inner for text in strings(item)]
 
 
-def build(cfg: Config):
-    """The model; MMSegmentation's MixVisionTransformer reads values while it is built, which the meta device has none of."""
-    if cfg.model.backbone.type == 'MixVisionTransformer':
-        init_default_scope(cfg.default_scope)
-        return MODELS.build(cfg.model)
-    return build_on_meta(cfg)
-
-
 @pytest.mark.parametrize('name', NAMES)
 def test_form(name):
     path = CONFIGS / name
@@ -68,7 +59,7 @@ def test_form(name):
 def test_parts(name):
     """The model builds; it, the data sets and the image sizes agree; metrics and test-time augmentation build."""
     cfg = Config.fromfile(CONFIGS / name)
-    model = build(cfg)
+    model = build_to_count(cfg)
     scale = cfg.model.data_preprocessor.size
     assert MODELS.build({**cfg.tta_model, 'module': model}).module is model
     for part in PARTS:
@@ -108,7 +99,7 @@ def test_methods(method, kind, rate, data):
 def test_sizes_take_their_checkpoint(size, parameters):
     cfg = Config.fromfile(CONFIGS / f'convlora/kvasir_{size}.py')
     assert f'sam_vit_{size[0]}_' in cfg.model.checkpoint
-    encoder = build(cfg).backbone
+    encoder = build_to_count(cfg).backbone
     assert sum(p.numel() for name, p in encoder.named_parameters() if name not in encoder.peft.added) == parameters
 
 
@@ -116,7 +107,7 @@ def test_command_line_options():
     options = {'model.backbone.peft.rank': 8, 'model.backbone.arch': 'large', 'train_dataloader.dataset.data_root': 'elsewhere',
                'optim_wrapper.optimizer.lr': 3e-4, 'val_dataloader.dataset.mask_values': 'binary255'}
     cfg = load_config(str(CONFIGS / 'convlora/kvasir.py'), options)
-    encoder = build(cfg).backbone
+    encoder = build_to_count(cfg).backbone
     assert encoder.blocks[0].attn.qkv.lora_A.shape == (8, 1024)
     sets = {part: DATASETS.build({**cfg[f'{part}_dataloader'].dataset, 'lazy_init': True}) for part in PARTS}
     assert [sets[part].data_root for part in PARTS] == ['elsewhere', 'data/kvasir/', 'data/kvasir/']

@@ -57,6 +57,7 @@ def save_adapter(model: PEFTSegmentor, path: str | os.PathLike, dataset_meta: di
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
         save_file(adapter_state(model), unfinished, {ADAPTER: json.dumps(header or adapter_header(model, dataset_meta))})
+        unfinished.chmod(0o644)  # safetensors keeps its files to their owner
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -91,10 +92,14 @@ def load_adapter(model: PEFTSegmentor, path: str | os.PathLike) -> None:
     model.load_state_dict(as_checkpoint(tensors, metadata, path)['state_dict'])
 
 
+def is_adaptable(config: Config) -> bool:
+    """Whether the config's model takes adapter files."""
+    return config.model.type.split('.')[-1] == PEFTSegmentor.__name__
+
+
 def require_adaptable(config: Config, weights: str | os.PathLike | None) -> None:
     """Raises ValueError when ``weights`` is an adapter file but the config's model takes none."""
-    adaptable = config.model.type.split('.')[-1] == PEFTSegmentor.__name__
-    if not adaptable and str(weights).endswith('.safetensors') and ADAPTER in load_safetensors(weights)[1]:
+    if not is_adaptable(config) and str(weights).endswith('.safetensors') and ADAPTER in load_safetensors(weights)[1]:
         raise ValueError(f'{weights} is an adapter file, but the model of this config is a {config.model.type}: adapters '
                          f'belong to {PEFTSegmentor.__name__}. Give the config the adapter was trained with.')
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..datasets.folder import IMAGE_SUFFIXES
 from ..models.segmentors import PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
-from .adapters import require_adaptable
+from .adapters import is_adaptable, require_adaptable
 
 Palette = list[list[int]] | None
 
@@ -126,10 +126,10 @@ def write_overlay(image: np.ndarray, mask: Tensor, palette: Palette, path: Path,
     mmcv.imwrite(mmcv.rgb2bgr(blended), str(path))
 
 
-def build_on_meta(config: Config) -> nn.Module:
-    """The config's model without memory or weights, to count its parameters."""
+def build_to_count(config: Config) -> nn.Module:
+    """The config's model without weights, to count its parameters; ours takes no memory (meta device)."""
     init_default_scope(config.get('default_scope', SCOPE))
-    with torch.device('meta'):
+    with torch.device('meta' if is_adaptable(config) else 'cpu'):  # some of MMSegmentation's read values while being built
         return MODELS.build(config.model)
 
 

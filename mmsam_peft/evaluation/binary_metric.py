@@ -27,6 +27,8 @@ class BinaryMetric(BaseMetric):
         ignore_index: Label of the pixels that take no part.
     """
 
+    default_prefix = ''
+
     def __init__(self, foreground: int = 1, ignore_index: int = 255, collect_device: str = 'cpu', prefix: str | None = None):
         super().__init__(collect_device, prefix)
         self.foreground, self.ignore_index = foreground, ignore_index

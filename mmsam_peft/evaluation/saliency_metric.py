@@ -30,6 +30,8 @@ class SaliencyMetric(BaseMetric):
         ValueError: for another ``normalize``.
     """
 
+    default_prefix = ''
+
     def __init__(self, normalize: str = 'minmax', ignore_index: int = 255, collect_device: str = 'cpu',
                  prefix: str | None = None):
         super().__init__(collect_device, prefix)

@@ -42,12 +42,13 @@ def build_method(cfg: dict) -> PEFTMethod:
     return PEFT.build(cfg)
 
 
-def apply_peft(encoder: nn.Module, method: PEFTMethod, unfreeze: Sequence[str] = ()) -> None:
+def apply_peft(encoder: nn.Module, method: PEFTMethod, unfreeze: str | Sequence[str] = ()) -> None:
     """Injects ``method`` and freezes every parameter that neither it nor ``unfreeze`` (beginnings of names) trains.
 
     Raises:
         ValueError: An ``unfreeze`` entry matches no parameter.
     """
+    unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
     base = {name for name, _ in encoder.named_parameters()}
     method.inject(encoder)
     method.added = frozenset(name for name, _ in encoder.named_parameters()) - base
@@ -56,15 +57,16 @@ def apply_peft(encoder: nn.Module, method: PEFTMethod, unfreeze: Sequence[str] =
             parts = sorted({name.split('.')[0] for name in base})
             raise ValueError(f'unfreeze={prefix!r} matches no parameter of the encoder: its parts are {", ".join(parts)}.')
     for name, parameter in encoder.named_parameters():
-        parameter.requires_grad_(method.trains(name) or name.startswith(tuple(unfreeze)))
+        parameter.requires_grad_(method.trains(name) or name.startswith(unfreeze))
 
 
-def target_linears(encoder: nn.Module, targets: Sequence[str]) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
+def target_linears(encoder: nn.Module, targets: str | Sequence[str]) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
     """Every linear layer of the blocks whose name within its block is in ``targets``, as (parent, attribute, linear).
 
     Raises:
         ValueError: A target names no linear layer.
     """
+    targets = (targets,) if isinstance(targets, str) else targets
     linears = [name for name, module in encoder.blocks[0].named_modules() if isinstance(module, nn.Linear)]
     for target in targets:
         if target not in linears:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from mmsam_peft.apis.adapters import load_adapter, save_adapter
 from mmsam_peft.apis.inference import (
-    build_on_meta,
+    build_to_count,
     find_images,
     inferencer,
     init_model,
@@ -150,6 +150,6 @@ def test_options_and_absent_files(ready, tiny, tmp_path):
         init_model(config, ready[1], cfg_options={'model.checkpoint': str(tmp_path / 'none.pth')})
 
 
-def test_build_on_meta(tiny):
-    model = build_on_meta(tiny({'model.checkpoint': 'not even looked for'}))
+def test_build_to_count(tiny):
+    model = build_to_count(tiny({'model.checkpoint': 'not even looked for'}))
     assert all(tensor.is_meta for tensor in model.state_dict().values())

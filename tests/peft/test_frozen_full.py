@@ -3,7 +3,7 @@ import torch
 from mmengine.config import Config
 from segment_anything.build_sam import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
 
-from mmsam_peft.apis.inference import build_on_meta
+from mmsam_peft.apis.inference import build_to_count
 from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import count_parameters
 
@@ -55,7 +55,7 @@ def test_unfreeze_that_matches_nothing_lists_the_parts():
 ])
 def test_trained_parameters_of_the_paper(arch, peft, expected):
     backbone, head = dict(type='SAMViT', arch=arch, peft=peft), dict(type='SAMMaskHead')
-    model = build_on_meta(Config(dict(model=dict(type='PEFTSegmentor', backbone=backbone, decode_head=head))))
+    model = build_to_count(Config(dict(model=dict(type='PEFTSegmentor', backbone=backbone, decode_head=head))))
     assert count_parameters(model)[0] == expected
 
 

@@ -3,7 +3,7 @@ import argparse
 
 from mmengine.config import DictAction
 
-from mmsam_peft.apis.inference import build_on_meta
+from mmsam_peft.apis.inference import build_to_count
 from mmsam_peft.apis.runs import load_config
 from mmsam_peft.peft import count_parameters
 
@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override: model.backbone.arch=huge')
     args = parser.parse_args()
 
-    model = build_on_meta(load_config(args.config, args.cfg_options))
+    model = build_to_count(load_config(args.config, args.cfg_options))
     rows = [(name, *count_parameters(part)) for name, part in model.named_children()]
     rows = [row for row in rows if row[2]] + [('total', *count_parameters(model))]
     print(f'{"part":<16}{"trained":>16}{"all":>16}{"share":>9}')

@@ -1,6 +1,7 @@
 """Writes a trained model's encoder and mask decoder under SAM's key names, in half precision, as a base for fine-tuning:
 python tools/model_converters/export_base.py CONFIG WEIGHTS OUT.safetensors"""
 import argparse
+from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
@@ -19,10 +20,11 @@ def main() -> None:
 
     model = init_model(load_config(args.config), args.weights, 'cpu')
     if model.backbone.peft and model.backbone.peft.added:
-        raise ValueError(f'{args.config} has a PEFT method with parameters of its own, which SAM has no keys for: export a model '
-                         'trained in full.')
+        raise ValueError(f'{args.config} has a PEFT method with parameters of its own, which SAM has no keys for: export a '
+                         'model trained in full.')
     state = {key: value.to(torch.float16).contiguous() for key, value in to_sam_keys(model.state_dict()).items()}
     save_file(state, args.out)
+    Path(args.out).chmod(0o644)  # safetensors keeps its files to their owner
     print(f'{len(state)} tensors in {args.out}')
 
 

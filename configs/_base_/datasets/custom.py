@@ -82,4 +82,4 @@ test_evaluator = val_evaluator
 
 default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='Dice', rule='greater'),
-    visualization=dict(type='SegVisualizationHook', draw=True, interval=20))
+    visualization=dict(type='SegVisualizationHook', draw=True, interval=5))

@@ -48,5 +48,5 @@ val_evaluator = dict(type='BinaryMetric')
 test_evaluator = val_evaluator
 
 default_hooks = dict(
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='Dice', rule='greater'),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='Dice', rule='greater'),
     visualization=dict(type='SegVisualizationHook', draw=True, interval=1))

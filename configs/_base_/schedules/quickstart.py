@@ -1,6 +1,6 @@
-# Four times through 400 images: AdamW 1e-3, ten iterations of warm-up, linear decay to zero
+# Four times through 400 images: AdamW 3e-3, ten iterations of warm-up, linear decay to zero
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4),
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-3, weight_decay=1e-4),
     constructor='TrainedParamsConstructor', clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=10, by_epoch=False),

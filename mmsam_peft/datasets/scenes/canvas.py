@@ -54,6 +54,14 @@ def stroke(canvas: np.ndarray, points: np.ndarray, width: float, colour: int) ->
     cv2.polylines(canvas, [_fixed(points, size)], False, colour, max(1, round(width * size / 256)), cv2.LINE_AA, SHIFT)
 
 
+def winding(rng: np.random.Generator, start: np.ndarray, end: np.ndarray, bend: float) -> np.ndarray:
+    """A line from ``start`` to ``end`` whose sideways swing is about ``bend`` of its length, (N, 2)."""
+    t = np.linspace(0, 1, 48)
+    swing = sum(rng.normal(0, bend) / k * np.sin(np.pi * k * t) for k in range(1, 6))
+    along = end - start
+    return start + t[:, None] * along + swing[:, None] * np.array([-along[1], along[0]])
+
+
 def shifted(alpha: np.ndarray, offset: np.ndarray, blur: float) -> np.ndarray:
     """``alpha`` moved by ``offset`` pixels at size 256, softened: the shadow of a shape."""
     size = len(alpha)

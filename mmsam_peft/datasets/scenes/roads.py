@@ -4,9 +4,10 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from .canvas import SHIFT, fill, lighten, noise, paste, photograph, rgb, stroke
+from .canvas import SHIFT, fill, lighten, noise, paste, photograph, rgb, stroke, winding
 
 # Field colours (RGB) of one season or region each; the last column is a typical road there.
+WATER = np.array([72, 98, 112], np.float32)
 LANDSCAPES = np.array([
     [[88, 118, 62], [116, 138, 78], [70, 98, 56], [158, 154, 98], [138, 124, 92], [142, 138, 126]],   # summer
     [[150, 134, 82], [182, 160, 108], [112, 104, 68], [132, 104, 74], [94, 98, 62], [164, 148, 122]],  # harvest
@@ -18,14 +19,6 @@ LANDSCAPES = np.array([
 def _varied(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     """A neighbour of ``colour``: other brightness, nearly the same hue."""
     return (colour * rng.uniform(0.87, 1.13) + rng.normal(0, 4, 3)).astype(np.float32)
-
-
-def _path(rng: np.random.Generator, start: np.ndarray, end: np.ndarray, bend: float) -> np.ndarray:
-    """A winding line from ``start`` to ``end`` whose sideways swing is about ``bend`` of its length, (N, 2)."""
-    t = np.linspace(0, 1, 48)
-    swing = sum(rng.normal(0, bend) / k * np.sin(np.pi * k * t) for k in range(1, 6))
-    along = end - start
-    return start + t[:, None] * along + swing[:, None] * np.array([-along[1], along[0]])
 
 
 def _rim(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -57,9 +50,9 @@ def _fields(rng: np.random.Generator, size: int, palette: np.ndarray) -> np.ndar
 
 
 def _stream(rng: np.random.Generator, image: np.ndarray, colour: np.ndarray) -> None:
-    """A brook or dry bed: winds more than a road, swells and narrows, has a soft dark bank."""
+    """A brook: winds more than a road, swells and narrows, has a soft dark bank."""
     size, side = len(image), int(rng.integers(4))
-    line = _path(rng, _rim(rng, side), _rim(rng, side + int(rng.integers(1, 4))), 0.22)
+    line = winding(rng, _rim(rng, side), _rim(rng, side + int(rng.integers(1, 4))), 0.22)
     width = rng.uniform(5, 9) * (1 + 0.7 * np.sin(np.linspace(0, rng.uniform(8, 25), len(line) - 1) + rng.uniform(0, 6)))
     bed = np.zeros((size, size), np.uint8)
     for step, w in zip(pairwise(line), width, strict=True):
@@ -74,11 +67,11 @@ def _network(rng: np.random.Generator, size: int) -> tuple[list[tuple[np.ndarray
     side = int(rng.integers(4))
     roads = []
     for k in range(1 + int(rng.random() < 0.25)):
-        line = _path(rng, _rim(rng, side + k), _rim(rng, side + k + 2), 0.13)
-        roads.append((line, rng.uniform(8, 13) - 2 * k))
+        line = winding(rng, _rim(rng, side + k), _rim(rng, side + k + 2), 0.13)
+        roads.append((line, rng.uniform(13, 19) - 3 * k))
         if rng.random() < 0.6:
             junction = line[rng.integers(14, 34)]
-            roads.append((_path(rng, junction, _rim(rng, side + k + rng.choice([1, 3])), 0.12), rng.uniform(6, 9)))
+            roads.append((winding(rng, junction, _rim(rng, side + k + rng.choice([1, 3])), 0.12), rng.uniform(10, 14)))
     cover = np.zeros((size, size), np.uint8)
     for line, width in roads:
         stroke(cover, line, width, 255)
@@ -145,14 +138,14 @@ def draw_roads(rng: np.random.Generator, size: int = 256) -> tuple[np.ndarray, n
     """Farmland with roads, streams, buildings and trees, seen from above. Mask: road, whether or not a tree hides it."""
     landscape = LANDSCAPES[rng.integers(len(LANDSCAPES))]
     palette, typical = landscape[:-1], landscape[-1]
-    own = np.float32(rng.uniform(0.1, 0.7))  # how much of the road's colour is a field's
+    own = np.float32(rng.uniform(0.1, 0.5))  # how much of the road's colour is a field's
     colour = _varied(rng, own * palette[rng.integers(len(palette))] + (1 - own) * typical)
     direction = rng.uniform(0, 2 * np.pi)
     sun = rng.uniform(2, 5) * np.array([np.cos(direction), np.sin(direction)])
 
     image = _fields(rng, size, palette)
-    for _ in range(rng.integers(1, 3)):
-        _stream(rng, image, _varied(rng, colour))
+    for _ in range(rng.integers(0, 3)):
+        _stream(rng, image, _varied(rng, 0.4 * colour + 0.6 * WATER))
     roads, cover = _network(rng, size)
     _pave(rng, image, roads, cover, colour)
     _buildings(rng, image, cover, colour, sun)

@@ -18,9 +18,7 @@ class CheckDataHook(Hook):
 
     priority = 'VERY_HIGH'
 
-    def before_run(self, runner: Runner) -> None:
-        if runner._train_loop is None:
-            return
+    def before_train(self, runner: Runner) -> None:
         if is_main_process():
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             loaders = [runner.train_dataloader] + ([runner.val_dataloader] if runner._val_dataloader is not None else [])
