@@ -45,11 +45,10 @@ def tool(command: list[str]) -> None:
 
 def table(rows: list[dict]) -> str:
     metrics = [key for key in ('Dice', 'IoU', 'mIoU', 'aAcc', 'mAcc') if key in rows[0]]
-    lines = [f'| config | seed | {" | ".join(metrics)} | trained parameters | file MB | training s |', '|---' * (len(metrics) + 5) + '|']
+    lines = [f'| config | seed | {" | ".join(metrics)} | trained parameters | file MB |', '|---' * (len(metrics) + 4) + '|']
     for row in rows:
         scores = ' | '.join(f'{row[key]:.2f}' for key in metrics)
-        lines.append(f'| {row["name"]} | {row["seed"]} | {scores} | {row["trained"]:,} | {row["file_bytes"] / 1e6:.2f} | '
-                     f'{row["seconds"]} |')
+        lines.append(f'| {row["name"]} | {row["seed"]} | {scores} | {row["trained"]:,} | {row["file_bytes"] / 1e6:.2f} |')
     return '\n'.join(lines)
 
 

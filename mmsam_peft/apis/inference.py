@@ -120,9 +120,9 @@ def write_mask(mask: Tensor, palette: Palette, path: Path) -> None:
 
 
 def write_overlay(image: np.ndarray, mask: Tensor, palette: Palette, path: Path, opacity: float = 0.5) -> None:
-    """Writes an image (H, W, 3), RGB, with the colours of its classes (1, H, W) laid over it."""
+    """Writes an image (H, W, 3), RGB, with the colours of its classes (1, H, W) laid over it; black classes are left clear."""
     colours = _colours(palette)[mask.squeeze(0).long().cpu().numpy()]
-    blended = cv2.addWeighted(image, 1 - opacity, colours, opacity, 0)
+    blended = np.where(colours.any(-1, keepdims=True), cv2.addWeighted(image, 1 - opacity, colours, opacity, 0), image)
     mmcv.imwrite(mmcv.rgb2bgr(blended), str(path))
 
 

@@ -15,7 +15,7 @@ class QuickstartDataset(FolderDataset):
         kwargs: as ``FolderDataset``.
     """
 
-    METAINFO = dict(classes=('background', 'road'), palette=[[40, 60, 40], [255, 64, 48]])
+    METAINFO = dict(classes=('background', 'road'), palette=[[0, 0, 0], [255, 64, 48]])
     world = 'roads'
 
     def __init__(self, data_root: str = 'data/quickstart', split: str = 'train', num_images: int | None = None,
@@ -36,5 +36,5 @@ class QuickstartDataset(FolderDataset):
 class ObjectsDataset(QuickstartDataset):
     """Unrelated things in front of patterned backgrounds: what the quickstart's base model was trained on."""
 
-    METAINFO = dict(classes=('background', 'object'), palette=[[40, 60, 40], [255, 64, 48]])
+    METAINFO = dict(classes=('background', 'object'), palette=[[0, 0, 0], [255, 64, 48]])
     world = 'objects'

@@ -128,7 +128,7 @@ def test_write_mask(tmp_path, palette, shown):
 def test_write_overlay(tmp_path):
     image = np.array([[[200, 100, 50], [200, 100, 50]]], np.uint8)
     write_overlay(image, torch.tensor([[[0., 1.]]]), [[0, 0, 0], [0, 255, 0]], tmp_path / 'new' / 'overlay.png', opacity=0.2)
-    assert np.asarray(Image.open(tmp_path / 'new' / 'overlay.png')).tolist() == [[[160, 80, 40], [160, 131, 40]]]
+    assert np.asarray(Image.open(tmp_path / 'new' / 'overlay.png')).tolist() == [[[200, 100, 50], [160, 131, 40]]]
 
 
 def test_without_weights_the_base_is_loaded_and_the_data_set_names_the_classes(tiny, tmp_path):
