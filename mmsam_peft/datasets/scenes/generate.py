@@ -14,7 +14,7 @@ from .roads import draw_roads
 
 WORLDS = {'objects': draw_objects, 'roads': draw_roads}
 SPLITS = {'train': 400, 'val': 50, 'test': 50}
-VERSION = 2
+VERSION = 3
 """To be raised with every change of what is drawn: data of another version is drawn again."""
 
 _RECORD, _LOCK, _UNFINISHED = 'scenes.json', '.lock', '.unfinished'

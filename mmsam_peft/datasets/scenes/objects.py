@@ -2,7 +2,7 @@
 import cv2
 import numpy as np
 
-from .canvas import fill, lighten, noise, paste, photograph, ramp, shifted, stroke, winding
+from .canvas import fill, lighten, noise, paste, photograph, ramp, shifted, stroke
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
@@ -29,18 +29,6 @@ def _material(rng: np.random.Generator, size: int) -> np.ndarray:
     return cv2.merge([mix * np.float32(rng.normal(0, 28)) + colour for colour in _colour(rng)])
 
 
-def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """One material, or a mosaic of several with ragged borders, (H, W, 3) float32."""
-    image = _material(rng, size)
-    axis = np.linspace(0, 256, size, dtype=np.float32)
-    nearest = np.full((size, size), np.inf, np.float32)
-    for x, y in rng.uniform(0, 256, (rng.integers(1, 8), 2)).astype(np.float32):
-        distance = np.hypot(axis[None] - x, axis[:, None] - y) + 8 * noise(rng, size, 10)
-        paste(image, (distance < nearest).astype(np.uint8) * 255, _material(rng, size))
-        np.minimum(nearest, distance, out=nearest)
-    return image
-
-
 def _outline(rng: np.random.Generator, family: str) -> np.ndarray:
     """Corners of a shape of about unit radius, (N, 2)."""
     count = {'polygon': rng.integers(3, 8), 'star': 2 * rng.integers(4, 9)}.get(family, 60)
@@ -59,7 +47,7 @@ def _outline(rng: np.random.Generator, family: str) -> np.ndarray:
 
 def _object(rng: np.random.Generator, size: int) -> np.ndarray:
     """Coverage of one object, (H, W) uint8."""
-    family = rng.choice(['polygon', 'ellipse', 'star', 'blob', 'ring', 'glyph', 'cloud', 'ribbon'])
+    family = rng.choice(['polygon', 'ellipse', 'star', 'blob', 'ring', 'glyph', 'cloud'])
     alpha = np.zeros((size, size), np.uint8)
     centre, radius = rng.uniform(30, 226, 2), np.exp(rng.uniform(np.log(16), np.log(80)))
     turn, stretch = rng.uniform(0, 2 * np.pi), rng.uniform(0.45, 1)
@@ -68,8 +56,6 @@ def _object(rng: np.random.Generator, size: int) -> np.ndarray:
     if family == 'glyph':
         points = rng.permutation(9)[:rng.integers(3, 6)]
         stroke(alpha, np.stack([points % 3 - 1, points // 3 - 1], 1) @ place + centre, radius * rng.uniform(0.2, 0.45), 255)
-    elif family == 'ribbon':
-        stroke(alpha, winding(rng, *rng.uniform(-20, 276, (2, 2)), 0.2), radius * rng.uniform(0.15, 0.5), 255)
     elif family == 'cloud':
         axis = np.linspace(0, 256, size)
         distance = np.hypot(axis[None] - centre[0], axis[:, None] - centre[1]) / radius
@@ -83,8 +69,8 @@ def _object(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def draw_objects(rng: np.random.Generator, size: int = 256) -> tuple[np.ndarray, np.ndarray]:
-    """One to six things before a background; they overlap, cast shadows and vary in sharpness. Mask: every thing."""
-    image = _background(rng, size)
+    """One to six things on a background; they overlap, cast shadows and vary in sharpness. Mask: every thing."""
+    image = _material(rng, size)
     mask = np.zeros((size, size), np.uint8)
     sun = rng.uniform(-9, 9, 2)
     for _ in range(rng.integers(1, 7)):

@@ -138,7 +138,7 @@ def draw_roads(rng: np.random.Generator, size: int = 256) -> tuple[np.ndarray, n
     """Farmland with roads, streams, buildings and trees, seen from above. Mask: road, whether or not a tree hides it."""
     landscape = LANDSCAPES[rng.integers(len(LANDSCAPES))]
     palette, typical = landscape[:-1], landscape[-1]
-    own = np.float32(rng.uniform(0.1, 0.5))  # how much of the road's colour is a field's
+    own = np.float32(rng.uniform(0, 0.3))  # how much of the road's colour is a field's
     colour = _varied(rng, own * palette[rng.integers(len(palette))] + (1 - own) * typical)
     direction = rng.uniform(0, 2 * np.pi)
     sun = rng.uniform(2, 5) * np.array([np.cos(direction), np.sin(direction)])
