@@ -85,6 +85,12 @@ def test_checkpoints_hold_no_objects_and_resume_where_they_stopped(make_runner, 
         assert first.keys() == second.keys() and all(value.equal(second[key]) for key, value in first.items())
 
 
+def test_several_best_metrics_have_an_adapter_each(make_runner, root):
+    make_runner({'default_hooks.checkpoint.save_best': ['Dice', 'IoU'], 'train_cfg.max_epochs': 1}).train()
+    adapters = {path.stem for path in (root / 'work').glob('adapter_*')}
+    assert adapters == {'adapter_last', 'adapter_best_Dice', 'adapter_best_IoU'}
+
+
 def test_a_checkpoint_cannot_run_code_as_a_config(make_runner, root):
     """MMEngine executes ``meta['config']`` as a Python config when it resumes."""
     make_runner({'train_cfg.max_epochs': 1}).train()

@@ -15,7 +15,8 @@ from ...registry import HOOKS
 @HOOKS.register_module()
 class AdapterHook(Hook):
     """Whenever MMEngine's ``CheckpointHook`` has saved the last or a best checkpoint, saves ``adapter_last.safetensors`` or
-    ``adapter_best.safetensors`` in the work directory. Does nothing for models other than ``PEFTSegmentor``.
+    ``adapter_best.safetensors`` in the work directory; with several ``save_best`` metrics, ``adapter_best_METRIC.safetensors``.
+    Does nothing for models other than ``PEFTSegmentor``.
     """
 
     priority = 'LOWEST'  # after CheckpointHook
@@ -28,7 +29,7 @@ class AdapterHook(Hook):
             trained, everything = count_parameters(self.model)
             runner.logger.info(f'Training {trained:,} of {everything:,} parameters ({trained / everything:.2%}) '
                                f'with {self.model.peft_cfg["type"]}')
-        self.seen = {key: runner.message_hub.get_info(key) for key in ('last_ckpt', 'best_ckpt')}
+        self.seen = dict(runner.message_hub.runtime_info)
 
     def after_train_epoch(self, runner: Runner) -> None:
         self._save(runner, 'last_ckpt', 'adapter_last.safetensors')
@@ -37,12 +38,15 @@ class AdapterHook(Hook):
         self._save(runner, 'last_ckpt', 'adapter_last.safetensors')
 
     def after_val_epoch(self, runner: Runner, metrics=None) -> None:
-        self._save(runner, 'best_ckpt', 'adapter_best.safetensors')
+        for key in list(runner.message_hub.runtime_info):
+            if key.startswith('best_ckpt'):
+                name = key.replace('best_ckpt', 'adapter_best').replace('/', '_')
+                self._save(runner, key, f'{name}.safetensors')
 
     @master_only
     def _save(self, runner: Runner, key: str, name: str) -> None:
         checkpoint = runner.message_hub.get_info(key)
-        if self.model and checkpoint and checkpoint != self.seen[key]:
+        if self.model and checkpoint and checkpoint != self.seen.get(key):
             self.seen[key] = checkpoint
             path = Path(runner.work_dir) / name
             save_adapter(self.model, path, header=self.header)
