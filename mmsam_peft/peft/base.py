@@ -1,38 +1,84 @@
 """The contract of a fine-tuning method, and what is done with any method, written once.
 
-A method is one class in one file, registered in ``PEFT``; its constructor arguments are its config.
+A method is one class in one file, registered in ``PEFT``; its constructor arguments are its config. docs/add_a_method.md adds one.
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from ..registry import PEFT
 
 
+class Mergeable:
+    """Mixin of a layer whose update can be folded into its own base parameters, and taken out again bit for bit."""
+
+    unmerged: dict[str, Tensor] | None = None
+    """The base parameters as they were, while merged."""
+
+    @property
+    def merged(self) -> bool:
+        return self.unmerged is not None
+
+    def merged_values(self) -> dict[str, Tensor]:
+        """The base parameters with the update folded in, by name."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        if not self.merged:
+            values = self.merged_values()
+            self.unmerged = {name: getattr(self, name).clone() for name in values}
+            for name, value in values.items():
+                getattr(self, name).copy_(value)
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        if self.merged:
+            for name, value in self.unmerged.items():
+                getattr(self, name).copy_(value)
+            self.unmerged = None
+
+
 class PEFTMethod:
-    """What a method says of itself. ``encoder`` is a ``SAMViT``; its base parameters keep their names through injection."""
+    """What a method says of itself. Its host is a ``SAMViT`` encoder or, for methods with ``in_decoder``, the two-way
+    transformer of SAM's mask decoder. The host's own parameters keep their names through injection.
+    """
 
     added: frozenset[str] = frozenset()
-    """Names of the parameters that injection added to the encoder; set by :func:`apply_peft`."""
+    """Names of the parameters that injection added to the host; set by :func:`apply_peft`."""
+    identity_at_init: bool = True
+    """Whether the host computes after injection what it did before. A method that cannot says why in its docstring."""
+    in_decoder: bool = False
+    """Whether the method also goes into the mask decoder."""
+    merges: str = 'no'
+    """How much of the update :meth:`merge` folds into the base weights: 'no', 'in part' or 'fully'."""
 
-    def inject(self, encoder: nn.Module) -> None:
-        """Replaces or attaches modules. Afterwards the encoder computes what it did before; a method that cannot says why."""
+    def inject(self, host: nn.Module) -> None:
+        """Replaces or attaches modules."""
 
     def trains(self, name: str) -> bool:
-        """Whether the encoder's parameter ``name`` is trained. By default: what injection added."""
+        """Whether the host's parameter ``name`` is trained. By default: what injection added."""
         return name in self.added
 
-    def aux_losses(self, encoder: nn.Module) -> dict[str, Tensor]:
+    def aux_losses(self, host: nn.Module) -> dict[str, Tensor]:
         """Losses of the last forward pass to add to the total, by names that begin with 'loss'; each is handed out once."""
         return {}
 
-    def merge(self, encoder: nn.Module) -> None:
-        """Folds the update into the base weights as far as the maths allows. NotImplementedError where it does not."""
-        raise NotImplementedError(f'{type(self).__name__} cannot be merged into the base weights.')
+    def merge(self, host: nn.Module) -> None:
+        """Folds the update into the base weights as far as ``merges`` says. NotImplementedError where it says 'no'."""
+        for layer in self._mergeable(host):
+            layer.merge()
 
-    def unmerge(self, encoder: nn.Module) -> None:
+    def unmerge(self, host: nn.Module) -> None:
         """Undoes :meth:`merge`, bit for bit."""
-        raise NotImplementedError(f'{type(self).__name__} cannot be merged into the base weights.')
+        for layer in self._mergeable(host):
+            layer.unmerge()
+
+    def _mergeable(self, host: nn.Module) -> list[Mergeable]:
+        if self.merges == 'no':
+            raise NotImplementedError(f'{type(self).__name__} cannot be merged into the base weights.')
+        return [module for module in host.modules() if isinstance(module, Mergeable)]
 
 
 def build_method(cfg: dict) -> PEFTMethod:
@@ -42,40 +88,25 @@ def build_method(cfg: dict) -> PEFTMethod:
     return PEFT.build(cfg)
 
 
-def apply_peft(encoder: nn.Module, method: PEFTMethod, unfreeze: str | Sequence[str] = ()) -> None:
+def apply_peft(host: nn.Module, method: PEFTMethod, unfreeze: str | Sequence[str] = ()) -> None:
     """Injects ``method`` and freezes every parameter that neither it nor ``unfreeze`` (beginnings of names) trains.
 
     Raises:
-        ValueError: An ``unfreeze`` entry matches no parameter.
+        ValueError: An ``unfreeze`` entry matches no parameter; the method does not go into this host.
     """
+    if not method.in_decoder and not hasattr(host, 'blocks'):
+        able = ', '.join(sorted(name for name, kind in PEFT.module_dict.items() if kind.in_decoder))
+        raise ValueError(f'{type(method).__name__} works on an encoder; for the mask decoder take one of {able}.')
     unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
-    base = {name for name, _ in encoder.named_parameters()}
-    method.inject(encoder)
-    method.added = frozenset(name for name, _ in encoder.named_parameters()) - base
+    base = {name for name, _ in host.named_parameters()}
+    method.inject(host)
+    method.added = frozenset(name for name, _ in host.named_parameters()) - base
     for prefix in unfreeze:
         if not any(name.startswith(prefix) for name in base):
             parts = sorted({name.split('.')[0] for name in base})
             raise ValueError(f'unfreeze={prefix!r} matches no parameter of the encoder: its parts are {", ".join(parts)}.')
-    for name, parameter in encoder.named_parameters():
+    for name, parameter in host.named_parameters():
         parameter.requires_grad_(method.trains(name) or name.startswith(unfreeze))
-
-
-def target_linears(encoder: nn.Module, targets: str | Sequence[str]) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
-    """Every linear layer of the blocks whose name within its block is in ``targets``, as (parent, attribute, linear).
-
-    Raises:
-        ValueError: A target names no linear layer.
-    """
-    targets = (targets,) if isinstance(targets, str) else targets
-    linears = [name for name, module in encoder.blocks[0].named_modules() if isinstance(module, nn.Linear)]
-    for target in targets:
-        if target not in linears:
-            raise ValueError(f'target {target!r} matches no linear layer of a block: take from {", ".join(linears)}.')
-    for block in encoder.blocks:
-        for target in targets:
-            path, _, attribute = target.rpartition('.')
-            parent = block.get_submodule(path)
-            yield parent, attribute, getattr(parent, attribute)
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:

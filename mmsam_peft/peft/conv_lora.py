@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..registry import PEFT
-from .lora import LoRA, LoRALinear, lora_layers
+from .lora import LoRA, LoRALinear
+from .placement import Blocks
 
 
 @cache
@@ -75,8 +76,9 @@ class ConvLoRALinear(LoRALinear):
     has a gradient in every step. Gate and experts run in float32 whatever the precision around them.
     """
 
-    def __init__(self, base: nn.Linear, rank: int, alpha: float, num_experts: int, gate_weighting: bool) -> None:
-        super().__init__(base, rank, alpha)
+    def __init__(self, base: nn.Linear, rank: int, alpha: float, num_experts: int, gate_weighting: bool,
+                 parts: tuple[int, ...] | None = None) -> None:
+        super().__init__(base, rank, alpha, parts)
         like = dict(device=base.weight.device, dtype=base.weight.dtype)
         self.num_experts, self.gate_weighting = num_experts, gate_weighting
         self.lora_conv_weight = nn.Parameter(torch.empty(num_experts, rank, rank, 3, 3, **like))
@@ -96,7 +98,7 @@ class ConvLoRALinear(LoRALinear):
             x = x.unflatten(1, (side, side))
         z = F.linear(x, self.lora_A)
         mixed = self.experts(z.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).to(z.dtype)  # (B, r, H, W) -> (B, H, W, r)
-        update = F.linear(mixed if self.merged else z + mixed, self.lora_B)
+        update = F.linear(mixed if self.merged else z + mixed, self.B)
         return (F.linear(x, self.weight, self.bias) + self.scale * update).reshape(*shape[:-1], -1)
 
     def experts(self, z: Tensor) -> Tensor:
@@ -130,32 +132,35 @@ class ConvLoRALinear(LoRALinear):
 
 @PEFT.register_module()
 class ConvLoRA(LoRA):
-    """A :class:`ConvLoRALinear` in place of every block's fused ``attn.qkv``.
+    """A :class:`ConvLoRALinear` in place of every block's fused qkv.
 
     Trains A, B, the experts and the gate; ``loss_balance`` keeps the experts in use. Merges its linear part: W0 + (alpha / r)
-    B A; the experts stay beside it.
+    B A; the experts stay beside it. Needs maps, so it does not go into the mask decoder.
 
     Args:
-        rank, alpha, targets: As for LoRA.
+        rank, alpha, targets, blocks: As for LoRA.
         num_experts: M; expert s works at s times the map's resolution.
         gate_weighting: Multiply the chosen output by the gate's probability, so that the task trains the gate too.
         balance_weight: Weight of the balance losses' sum over the layers (paper: 1.0 binary, 2.0 multi-class).
     """
 
+    in_decoder = False
+    merges = 'in part'
+
     def __init__(self, rank: int = 3, alpha: float = 32, num_experts: int = 8, gate_weighting: bool = False,
-                 balance_weight: float = 1.0, targets: Sequence[str] = ('attn.qkv',)) -> None:
-        super().__init__(rank, alpha, targets)
+                 balance_weight: float = 1.0, targets: Sequence[str] = ('qkv',), blocks: Blocks = 'all') -> None:
+        super().__init__(rank, alpha, targets, blocks)
         if num_experts < 1:
             raise ValueError(f'num_experts={num_experts}: needs at least 1; for none take peft type LoRA.')
         self.num_experts, self.gate_weighting, self.balance_weight = num_experts, gate_weighting, balance_weight
 
-    def make(self, base: nn.Linear) -> ConvLoRALinear:
-        return ConvLoRALinear(base, self.rank, self.alpha, self.num_experts, self.gate_weighting)
+    def make(self, base: nn.Linear, parts: tuple[int, ...] | None) -> ConvLoRALinear:
+        return ConvLoRALinear(base, self.rank, self.alpha, self.num_experts, self.gate_weighting, parts)
 
-    def aux_losses(self, encoder: nn.Module) -> dict[str, Tensor]:
+    def aux_losses(self, host: nn.Module) -> dict[str, Tensor]:
         losses = []
-        for layer in lora_layers(encoder):
-            if layer.balance_loss is not None:
+        for layer in host.modules():
+            if isinstance(layer, ConvLoRALinear) and layer.balance_loss is not None:
                 losses.append(layer.balance_loss)
                 layer.balance_loss = None
         return {'loss_balance': self.balance_weight * torch.stack(losses).sum()} if losses else {}

@@ -5,10 +5,7 @@ from .base import PEFTMethod
 
 @PEFT.register_module()
 class Frozen(PEFTMethod):
-    """Trains nothing of the encoder, so that only the decode head learns. Merging is trivial."""
+    """Trains nothing of the host: of an encoder, so that only the decode head learns. Merging is trivial."""
 
-    def merge(self, encoder) -> None:
-        pass
-
-    def unmerge(self, encoder) -> None:
-        pass
+    in_decoder = True
+    merges = 'fully'

@@ -92,7 +92,7 @@ def test_one_expert_has_nothing_to_choose():
 
 @pytest.mark.parametrize(('settings', 'message'), [
     (dict(rank=0), 'rank=0: .* at least rank 1'), (dict(num_experts=0), 'num_experts=0: needs at least 1; .* LoRA'),
-    (dict(targets=['attn.kqv']), "target 'attn.kqv' matches no linear layer")])
+    (dict(targets=['kqv']), "target 'kqv' matches no linear layer")])
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         SAMViT(ARCH, img_size=64, peft=dict(type='ConvLoRA', **settings))

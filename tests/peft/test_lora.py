@@ -48,20 +48,20 @@ def test_layer_keeps_the_base_parameters_and_their_type():
     assert {parameter.dtype for parameter in layer.parameters()} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize('targets', [['attn.qkv'], ['attn.proj', 'mlp.lin1', 'mlp.lin2']])
-def test_targets(targets):
+@pytest.mark.parametrize('targets, layers', [
+    (['qkv'], ['attn.qkv']), ('proj', ['attn.proj']), (['proj', 'mlp'], ['attn.proj', 'mlp.lin1', 'mlp.lin2'])])
+def test_targets(targets, layers):
     expected = {}
     for block in range(2):
-        for target in targets:
-            source, out = WIDTH[target]
-            expected |= {f'blocks.{block}.{target}.lora_A': (4, source), f'blocks.{block}.{target}.lora_B': (out, 4)}
+        for layer in layers:
+            source, out = WIDTH[layer]
+            expected |= {f'blocks.{block}.{layer}.lora_A': (4, source), f'blocks.{block}.{layer}.lora_B': (out, 4)}
     assert trained(rank=4, targets=targets) == expected
 
 
 def test_target_that_matches_nothing_lists_the_linears():
-    with pytest.raises(ValueError, match="target 'attn.kqv' matches no linear layer of a block: take from "
-                                         'attn.qkv, attn.proj, mlp.lin1, mlp.lin2'):
-        trained(targets=['attn.kqv'])
+    with pytest.raises(ValueError, match="target 'kqv' matches no linear layer: take from qkv, q, k, v, proj, mlp, lin1, lin2"):
+        trained(targets=['qkv', 'kqv'])
 
 
 @pytest.mark.parametrize('rank', [0, -1])

@@ -83,7 +83,7 @@ THREE_CLASSES = dict(classes="('a','b','c')", palette='[[0,0,0],[1,1,1],[2,2,2]]
      + ['train_dataloader.dataset.mask_values=index'], DatasetError, r'3 in the data set \(a, b, c\), 2 in the model'),
     (['train_dataloader.dataset.mask_values=index'], DatasetError, 'no mask shows any class but the first'),
     (['model.backbone.peft.type=ConvLora'], ValueError, "peft type='ConvLora' is unknown: take one of .*ConvLoRA"),
-    (['model.backbone.peft.targets=[attn.q]'], ValueError, "target 'attn.q' matches no linear layer of a block"),
+    (['model.backbone.peft.targets=[query]'], ValueError, "target 'query' matches no linear layer"),
     (['model.backbone.arch=large'], ValueError, 'an encoder of width 32 and depth 2; the model has width 1024 and depth 24'),
 ])
 def test_stops_before_training(call, config, tmp_path, options, error, message):

@@ -1,17 +1,18 @@
 """SAM's image encoder (Kirillov et al., "Segment Anything", 2023, after Li et al., "ViTDet", 2022), as a backbone."""
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
-from segment_anything.modeling.common import LayerNorm2d, MLPBlock
+from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
 from ...peft import apply_peft, build_method
 from ...registry import MODELS
-from .attention import ATTENTION, Attention
+from .attention import ATTENTION
+from .block import Block
 from .checkpoints import guess_arch, load_part, read_sam_checkpoint, resize_pos_embed
 
 ARCHS = {
@@ -21,22 +22,6 @@ ARCHS = {
     'huge': dict(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
 }
 COMMON = dict(patch_size=16, window_size=14, mlp_ratio=4, out_channels=256)
-
-
-def window_partition(x: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
-    """(B, H, W, C) -> (B * windows, window, window, C), zero-padded; also the padded (Hp, Wp)."""
-    B, H, W, C = x.shape
-    x = F.pad(x, (0, 0, 0, -W % window, 0, -H % window))
-    Hp, Wp = x.shape[1:3]
-    x = x.view(B, Hp // window, window, Wp // window, window, C)
-    return x.transpose(2, 3).reshape(-1, window, window, C), (Hp, Wp)
-
-
-def window_unpartition(x: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """The inverse: (B * windows, window, window, C) -> (B, H, W, C), padding dropped."""
-    (Hp, Wp), window, C = padded, x.shape[1], x.shape[-1]
-    x = x.view(-1, Hp // window, Wp // window, window, window, C)
-    return x.transpose(2, 3).reshape(-1, Hp, Wp, C)[:, :size[0], :size[1]]
 
 
 class PatchEmbed(nn.Module):
@@ -50,26 +35,13 @@ class PatchEmbed(nn.Module):
         return self.proj(x).permute(0, 2, 3, 1)
 
 
-class Block(nn.Module):
-    """Pre-norm transformer block on (B, H, W, C), with attention in windows of ``window_size``, or global where that is 0."""
-
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, window_size: int, grid: tuple[int, int],
-                 attention: str) -> None:
-        super().__init__()
-        self.window_size = window_size
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = Attention(dim, num_heads, (window_size, window_size) if window_size else grid, attention)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = MLPBlock(dim, int(dim * mlp_ratio))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x := x + self.attend(self.norm1(x))) + self.mlp(self.norm2(x))
-
-    def attend(self, x: Tensor) -> Tensor:
-        if not self.window_size:
-            return self.attn(x)
-        windows, padded = window_partition(x, self.window_size)
-        return window_unpartition(self.attn(windows), padded, x.shape[1:3])
+def walk(encoder: 'SAMViT', image: Tensor) -> Iterator[Tensor]:
+    """The map (B, H, W, C) after each block. A method that needs more than one block at a time replaces ``encoder.walk``, by a
+    module if it has parameters."""
+    x = encoder.add_position(encoder.patch_embed(image))
+    for block in encoder.blocks:
+        x = block(x)
+        yield x
 
 
 @MODELS.register_module()
@@ -84,6 +56,7 @@ class SAMViT(BaseModule):
         unfreeze: Names, or beginnings of names, of parameters trained beside the method's: ``('neck',)``.
         out_indices: Blocks whose maps are returned instead of the neck's output, for heads that want several levels.
         attention: 'fused' or 'eager', the twin that keeps the attention matrix.
+        checkpointing: Keep only the blocks' inputs for the backward pass and compute the rest again: less memory, more time.
         checkpoint: Path or URL of SAM weights (or any of the layouts of ``checkpoints.py``), loaded by ``init_weights``.
 
     Raises:
@@ -92,7 +65,7 @@ class SAMViT(BaseModule):
 
     def __init__(self, arch: str | dict = 'base', img_size: int | Sequence[int] = 1024, peft: dict | None = None,
                  unfreeze: Sequence[str] = (), out_indices: Sequence[int] | None = None, attention: str = 'fused',
-                 checkpoint: str | None = None) -> None:
+                 checkpointing: bool = False, checkpoint: str | None = None) -> None:
         super().__init__()
         if isinstance(arch, str) and arch not in ARCHS:
             raise ValueError(f'arch={arch!r} is unknown: take one of {", ".join(ARCHS)}, or a dict of its sizes.')
@@ -114,13 +87,15 @@ class SAMViT(BaseModule):
         self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, *grid, dim), std=0.02))
         self.blocks = nn.ModuleList(
             Block(dim, self.arch['num_heads'], self.arch['mlp_ratio'],
-                  0 if i in self.arch['global_attn_indexes'] else self.arch['window_size'], grid, attention)
+                  0 if i in self.arch['global_attn_indexes'] else self.arch['window_size'], grid, attention,
+                  checkpointing)
             for i in range(depth if out_indices is None else max(out_indices) + 1))
         out = self.arch['out_channels']
         self.neck = None if out_indices is not None else nn.Sequential(
             nn.Conv2d(dim, out, 1, bias=False), LayerNorm2d(out), nn.Conv2d(out, out, 3, padding=1, bias=False),
             LayerNorm2d(out))
 
+        self.walk = walk
         self.peft = build_method(peft) if peft else None
         if self.peft:
             apply_peft(self, self.peft, unfreeze)
@@ -131,14 +106,15 @@ class SAMViT(BaseModule):
         Sides that are no multiple of the patch size are zero-padded at the bottom and right, as SAM pads.
         """
         x = F.pad(x, (0, -x.shape[-1] % self.patch_size, 0, -x.shape[-2] % self.patch_size))
-        x = self.patch_embed(x)
-        x = x + resize_pos_embed(self.pos_embed, x.shape[1:3])
         maps = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
+        for i, x in enumerate(self.walk(self, x)):
             if self.neck is None and i in self.out_indices:
                 maps.append(x.permute(0, 3, 1, 2).contiguous())  # (B, H, W, C) -> (B, C, H, W)
         return tuple(maps) if self.neck is None else (self.neck(x.permute(0, 3, 1, 2)),)
+
+    def add_position(self, patches: Tensor) -> Tensor:
+        """The position embedding, resized to the map (B, H, W, C), added to it."""
+        return patches + resize_pos_embed(self.pos_embed, patches.shape[1:3])
 
     def init_weights(self) -> None:
         """Loads ``checkpoint``, once. Raises ValueError when it belongs to another arch or matches nothing."""
