@@ -9,6 +9,6 @@ for module in iter_modules(__path__):  # a method is registered by being here
     import_module(f'{__name__}.{module.name}')
 
 __all__ = [
-    'Mergeable', 'PEFTMethod', 'apply_peft', 'blocks_of', 'build_method', 'chosen_blocks', 'count_parameters', 'extend', 'place_rows',
-    'reached_parameters', 'target_linears',
+    'Mergeable', 'PEFTMethod', 'apply_peft', 'blocks_of', 'build_method', 'chosen_blocks', 'count_parameters', 'extend',
+    'place_rows', 'reached_parameters', 'target_linears',
 ]

@@ -1,6 +1,7 @@
 """The contract of a fine-tuning method, and what is done with any method, written once.
 
-A method is one class in one file, registered in ``PEFT``; its constructor arguments are its config. docs/add_a_method.md adds one.
+A method is one class in one file, registered in ``PEFT``; its constructor arguments are its config; docs/add_a_method.md
+adds one.
 """
 from collections.abc import Sequence
 
