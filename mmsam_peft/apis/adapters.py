@@ -20,32 +20,36 @@ from ..version import __version__
 FORMAT = 1
 
 
-def base_hash(encoder: nn.Module) -> str:
-    """SHA-256 of the encoder's frozen weights, by name, in float32.
+def base_hash(*hosts: nn.Module) -> str:
+    """SHA-256 of the frozen weights of what was adapted, by name, in float32.
 
     The position tables are left out: they are resized to the image size when loaded, and resizing rounds differently from
     machine to machine.
     """
     digest = hashlib.sha256()
-    for name, parameter in sorted(encoder.named_parameters()):
-        if not parameter.requires_grad and 'pos_embed' not in name and 'rel_pos' not in name:
-            digest.update(name.encode())
-            digest.update(parameter.detach().to('cpu', torch.float32).contiguous().numpy())
+    for host in hosts:
+        for name, parameter in sorted(host.named_parameters()):
+            if not parameter.requires_grad and 'pos_embed' not in name and 'rel_pos' not in name:
+                digest.update(name.encode())
+                digest.update(parameter.detach().to('cpu', torch.float32).contiguous().numpy())
     return digest.hexdigest()
 
 
 def adapter_state(model: PEFTSegmentor) -> dict[str, Tensor]:
-    """The encoder's trained parameters and the whole decode head, under the model's own names, on the CPU."""
+    """All but the frozen base, under the model's own names, on the CPU: the trained parameters of what was adapted and the rest
+    of the decode head."""
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    base = tuple({'backbone.', *model.adapted})
     return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-            if name in trained or not name.startswith('backbone.')}
+            if name in trained or not name.startswith(base)}
 
 
 def adapter_header(model: PEFTSegmentor, dataset_meta: dict | None = None) -> dict:
     """What an adapter file says of itself. ``dataset_meta`` gives classes and palette."""
     meta = dataset_meta or {}
     return dict(format=FORMAT, version=__version__, arch=_plain(model.backbone.arch), img_size=list(model.backbone.img_size),
-                base=base_hash(model.backbone), peft=_complete(PEFT, model.peft_cfg), head=_complete(MODELS, model.head_cfg),
+                base=base_hash(*(host for host, _ in model.adapted.values())),
+                peft=_complete(PEFT, model.peft_cfg), head=_complete(MODELS, model.head_cfg),
                 classes=_plain(meta.get('classes')), palette=_plain(meta.get('palette')))
 
 
@@ -107,6 +111,7 @@ def require_adaptable(config: Config, weights: str | os.PathLike | None) -> None
 def check_adapter(model: PEFTSegmentor, header: dict, state: dict[str, Tensor]) -> None:
     """Raises ValueError when an adapter's header or tensors do not belong to ``model``."""
     own, path = adapter_header(model), header.get('path', 'The adapter')
+    header = {**header, 'peft': _complete(PEFT, header['peft']), 'head': _complete(MODELS, header['head'])}
 
     def require_same(key: str, cure: str) -> None:
         if header[key] != own[key]:
@@ -137,10 +142,14 @@ def _header(metadata: dict[str, str], path: str | os.PathLike) -> dict:
 
 
 def _complete(registry: Registry, cfg: dict) -> dict:
-    """A module's config with its defaults written out, so that naming a default changes nothing."""
-    parameters = inspect.signature(registry.get(cfg['type'])).parameters.values()
+    """A module's config with its defaults written out, so that neither naming a default nor a new option changes anything."""
+    kind = registry.get(cfg['type'])
+    if kind is None:  # of another version or package: it will differ from the model's own
+        return cfg
+    parameters = inspect.signature(kind).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty and not p.name.startswith('loss')}
-    return _plain({**defaults, **cfg})
+    cfg = _plain({**defaults, **cfg})
+    return {**cfg, 'peft': _complete(PEFT, cfg['peft'])} if cfg.get('peft') else cfg
 
 
 def _plain(value):

@@ -97,7 +97,7 @@ def test_header(adapter):
                   global_attn_indexes=[1]),
         peft=dict(type='LoRA', rank=3, alpha=32, targets=['qkv'], blocks='all'),
         head=dict(type='SAMMaskHead', num_classes=2, num_queries=None, in_channels=32, depth=2, num_heads=2, mlp_dim=32,
-                  stride=16, threshold=0.5),
+                  stride=16, threshold=0.5, peft=None),
         classes=['background', 'disc'], palette=[[0, 0, 0], [0, 255, 0]])
 
 
@@ -134,6 +134,33 @@ def test_made_for_another_model(adapter, build, options, message):
         with pytest.raises(ValueError, match=f'adapter.safetensors .*{message}'):
             load()
     assert all(value.equal(state[key]) for key, value in model.state_dict().items())
+
+
+def test_method_in_the_decoder_too(build, run, tmp_path):
+    """The file holds the decoder's adapters and what is trained beside them; its frozen weights belong to the base."""
+    path = tmp_path / 'adapter.safetensors'
+    source = build({'model.checkpoint': None})
+    checkpoint = {'model.checkpoint': str(tmp_path / 'sam.pth')}
+    torch.save(source.state_dict(), tmp_path / 'sam.pth')
+    options = {**checkpoint, 'model.decode_head.peft': dict(type='LoRA', rank=2)}
+    model = build(options)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data.normal_(std=0.1)
+    save_adapter(model, path, META)
+    names = load_file(path).keys()
+    assert any(name.startswith('decode_head.transformer.') for name in names)
+    assert all('lora_' in name for name in names if 'transformer' in name)
+    again = build(options)
+    load_adapter(again, path)
+    assert run(again).equal(run(model))
+    with pytest.raises(ValueError, match='another head: the file has peft=.* this model peft=None'):
+        load_adapter(build(checkpoint), path)
+    with torch.no_grad():
+        other = build(options)
+        other.decode_head.transformer.layers[0].mlp.lin1.weight += 1
+    with pytest.raises(ValueError, match='another base'):
+        load_adapter(other, path)
 
 
 def test_trained_with_more_unfrozen(build, tmp_path):

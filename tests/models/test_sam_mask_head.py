@@ -135,6 +135,39 @@ def test_semantic_output_is_marginalised(randomise):
     torch.testing.assert_close(y.softmax(1), expected / expected.sum(1, keepdim=True))
 
 
+@pytest.mark.parametrize('classes', [{}, MULTI])
+def test_method_in_the_decoder(sam, batch, classes):
+    """Starts as the plain head; the transformer's own weights stay, all else trains on."""
+    state = to_sam_keys(sam().state_dict())
+    plain, head = SAMMaskHead(**classes, **SIZES), SAMMaskHead(peft=dict(type='LoRA', rank=2), **classes, **SIZES)
+    for model in (plain, head):
+        torch.manual_seed(0)
+        model.load_sam(state, 'sam')
+    head.load_state_dict(plain.state_dict(), strict=False)  # the class head is in no checkpoint
+    x = torch.randn(2, 32, 4, 4)
+    with torch.no_grad():  # attention takes other kernels where gradients are wanted, which rounds differently
+        assert head((x,)).equal(plain((x,)))
+    sum(head.loss((x,), batch(3 if classes else 2)[1], {}).values()).backward()
+    trained = {name for name, parameter in head.named_parameters() if parameter.requires_grad}
+    assert trained == {name for name, parameter in head.named_parameters() if parameter.grad is not None}
+    inside = {name for name in trained if name.startswith('transformer.')}
+    assert inside and all('lora_' in name for name in inside)
+    frozen = {name for name, parameter in plain.named_parameters() if name.startswith('transformer.') or not
+              parameter.requires_grad}
+    assert trained - inside == {name for name, _ in plain.named_parameters()} - frozen
+
+
+def test_method_in_a_decoder_of_random_values(sam):
+    encoder_only = {key: value for key, value in to_sam_keys(sam().state_dict()).items() if key.startswith('image_encoder.')}
+    with pytest.raises(ValueError, match='vit.pth has no mask decoder, and decode_head.peft would freeze one of random values'):
+        SAMMaskHead(peft=dict(type='LoRA'), **SIZES).load_sam(encoder_only, 'vit.pth')
+
+
+def test_method_for_encoders_only():
+    with pytest.raises(ValueError, match='ConvLoRA works on an encoder; for the mask decoder take one of .*LoRA'):
+        SAMMaskHead(peft=dict(type='ConvLoRA'), **SIZES)
+
+
 @pytest.mark.parametrize('settings, message', [
     (dict(num_classes=3), 'num_classes=3 needs num_queries=N'),
     (dict(num_classes=3, num_queries=2), 'num_queries=2 is below num_classes=3'),

@@ -12,6 +12,7 @@ from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from segment_anything.modeling.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
+from ...peft import apply_peft, build_method
 from ...registry import MODELS
 from ..backbones.checkpoints import load_part
 from ..losses import semantic_logits
@@ -38,6 +39,8 @@ class SAMMaskHead(BaseDecodeHead):
         in_channels: Channels of the encoder's neck, and the decoder's width.
         depth, num_heads, mlp_dim: The two-way transformer's.
         stride: Image pixels per feature cell and axis: the encoder's patch size.
+        peft: Config of a fine-tuning method for the two-way transformer, whose own weights then stay SAM's; the tokens,
+            up-scaling, hypernetwork and class head go on being trained. None trains the whole decoder.
         loss_decode: Binary: any of MMSegmentation's or our binary losses, or a list; multi-class:
             ``SetPredictionLoss``, which is told ``num_classes``.
 
@@ -47,7 +50,7 @@ class SAMMaskHead(BaseDecodeHead):
 
     def __init__(self, num_classes: int = 2, num_queries: int | None = None, in_channels: int = 256, depth: int = 2,
                  num_heads: int = 8, mlp_dim: int = 2048, stride: int = 16, threshold: float = 0.5,
-                 loss_decode: dict | list[dict] | None = None, **kwargs) -> None:
+                 peft: dict | None = None, loss_decode: dict | list[dict] | None = None, **kwargs) -> None:
         binary = num_queries is None
         if binary and num_classes != 2:
             raise ValueError(f'num_classes={num_classes} needs num_queries=N (at least {num_classes}): without queries the '
@@ -77,6 +80,9 @@ class SAMMaskHead(BaseDecodeHead):
         self.class_head = None if binary else nn.Linear(dim, num_classes + 1)
         self.no_mask_embed = nn.Embedding(1, dim).requires_grad_(False)
         self.pe_layer = PositionEmbeddingRandom(dim // 2)
+        self.peft = build_method(peft) if peft else None
+        if self.peft:
+            apply_peft(self.transformer, self.peft)
 
     @property
     def losses(self) -> list[nn.Module]:
@@ -129,9 +135,13 @@ class SAMMaskHead(BaseDecodeHead):
         return F.interpolate(logits, size=padded, mode='bilinear', align_corners=False)[..., :size[0], :size[1]]
 
     def load_sam(self, state: dict[str, Tensor], source: str) -> None:
-        """Loads the decoder from a state dict under SAM's keys; a file without a mask decoder leaves it as it was."""
+        """Loads the decoder from a state dict under SAM's keys; a file without a mask decoder leaves it as it was, which is a
+        ValueError where ``peft`` would freeze it."""
         key = 'mask_decoder.mask_tokens.weight'
         if key not in state:
+            if self.peft:
+                raise ValueError(f'{source} has no mask decoder, and decode_head.peft would freeze one of random values: take '
+                                 'a checkpoint with a decoder, or train it by decode_head.peft=None.')
             print_log(f'{source} has no mask decoder: {type(self).__name__} starts from random values.', 'current')
             return
         own, found = self.mask_tokens.weight, state[key]
@@ -139,5 +149,7 @@ class SAMMaskHead(BaseDecodeHead):
             first = found[:1].to(own)
             noise = torch.randn_like(own) * first.std() if self.num_queries else 0
             state = {**state, key: first + noise}
-        load_part(self, state, ('mask_decoder.', 'prompt_encoder.'), source,
-                  ('class_head.weight', 'class_head.bias'))
+        added = {'class_head.weight', 'class_head.bias'}
+        if self.peft:
+            added |= {f'transformer.{name}' for name in self.peft.added}
+        load_part(self, state, ('mask_decoder.', 'prompt_encoder.'), source, added)

@@ -1,7 +1,8 @@
 """MMSegmentation's encoder-decoder around a fine-tuned SAM encoder."""
 from mmseg.models import EncoderDecoder
-from torch import Tensor
+from torch import Tensor, nn
 
+from ...peft import PEFTMethod
 from ...registry import MODELS
 from ..backbones.checkpoints import read_sam_checkpoint
 
@@ -41,9 +42,20 @@ class PEFTSegmentor(EncoderDecoder):
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         losses = super().loss(inputs, data_samples)
-        if self.backbone.peft:
-            losses.update(self.backbone.peft.aux_losses(self.backbone))
+        for host, method in self.adapted.values():
+            for name, value in method.aux_losses(host).items():
+                losses[name] = losses.get(name, 0) + value
         return losses
+
+    @property
+    def adapted(self) -> dict[str, tuple[nn.Module, PEFTMethod]]:
+        """What fine-tuning methods went into, by the beginning of its parameters' names: (host, method)."""
+        adapted = {}
+        if self.backbone.peft:
+            adapted['backbone.'] = self.backbone, self.backbone.peft
+        if getattr(self.decode_head, 'peft', None):
+            adapted['decode_head.transformer.'] = self.decode_head.transformer, self.decode_head.peft
+        return adapted
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *args) -> None:
         """Checks what is being loaded into the whole model; MMEngine by itself skips what does not fit.
