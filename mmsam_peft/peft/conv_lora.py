@@ -13,18 +13,18 @@ from .placement import Blocks
 
 
 @cache
-def resize_matrix(source: int, target: int, device: torch.device) -> Tensor:
+def resize_matrix(source: int, target: int, like: tuple[torch.device, torch.dtype]) -> Tensor:
     """(target, source): bicubic resizing of one axis, align_corners=False, no antialias, as a matrix product."""
     with torch.inference_mode(False):  # training may follow and takes the same matrix
         columns = F.interpolate(torch.eye(source, dtype=torch.float64)[None, :, :, None], size=(target, 1), mode='bicubic')
-        return columns[0, :, :, 0].T.to(device, torch.float32)
+        return columns[0, :, :, 0].T.to(*like)
 
 
 def resize(z: Tensor, size: tuple[int, int]) -> Tensor:
     """Bicubic resizing of (B, C, H, W) to ``size``."""
     matrix = resize_matrix.__wrapped__ if torch.compiler.is_compiling() else resize_matrix  # tracers must not reach the cache
-    rows = matrix(z.shape[2], size[0], z.device).to(z.dtype)
-    cols = matrix(z.shape[3], size[1], z.device).to(z.dtype)
+    rows = matrix(z.shape[2], size[0], (z.device, z.dtype))
+    cols = matrix(z.shape[3], size[1], (z.device, z.dtype))
     return rows @ z @ cols.T
 
 
@@ -73,7 +73,7 @@ class ConvLoRALinear(LoRALinear):
     as a square map.
 
     All experts are computed and the chosen one selected by its one-hot weight: no host synchronisation, and every parameter
-    has a gradient in every step. Gate and experts run in float32 whatever the precision around them.
+    has a gradient in every step. Gate and experts run in float32 at least, whatever the precision around them.
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, num_experts: int, gate_weighting: bool,
@@ -102,13 +102,14 @@ class ConvLoRALinear(LoRALinear):
         return (F.linear(x, self.weight, self.bias) + self.scale * update).reshape(*shape[:-1], -1)
 
     def experts(self, z: Tensor) -> Tensor:
-        """E_e(z) of each sample, (B, r, H, W), in float32; in training it leaves the balance loss in ``balance_loss``."""
+        """E_e(z) of each sample, (B, r, H, W), in float32 at least; in training it leaves the balance loss in ``balance_loss``."""
         with torch.autocast(z.device.type, enabled=False):
-            z = z.float()
+            z = z.to(torch.promote_types(z.dtype, torch.float32))
+            convolutions = zip(self.lora_conv_weight.to(z.dtype), self.lora_conv_bias.to(z.dtype), strict=True)
             weights = self.gate(z.mean((2, 3)))
             H, W = z.shape[2:]
             total = torch.zeros_like(z)
-            for e, (weight, bias) in enumerate(zip(self.lora_conv_weight.float(), self.lora_conv_bias.float(), strict=True)):
+            for e, (weight, bias) in enumerate(convolutions):
                 s = e + 1
                 y = z if s == 1 else resize(z, (s * H, s * W))
                 y = F.gelu(F.conv2d(y, weight, bias, padding=1))
@@ -118,10 +119,11 @@ class ConvLoRALinear(LoRALinear):
 
     def gate(self, p: Tensor) -> Tensor:
         """The experts' weights (B, M) for pooled bottlenecks (B, r)."""
+        w_gate, w_noise = self.lora_w_gate.to(p.dtype), self.lora_w_noise.to(p.dtype)
         if self.num_experts == 1:  # nothing to choose; the gate's parameters take part with zero
-            return p.new_ones(len(p), 1) + 0 * (self.lora_w_gate.float().sum() + self.lora_w_noise.float().sum())
-        noise = torch.randn(len(p), self.num_experts, device=p.device) if self.training else None
-        chosen, probability, balance = top1_gate(p, self.lora_w_gate.float(), self.lora_w_noise.float(), noise)
+            return p.new_ones(len(p), 1) + 0 * (w_gate.sum() + w_noise.sum())
+        noise = torch.randn(len(p), self.num_experts, device=p.device, dtype=p.dtype) if self.training else None
+        chosen, probability, balance = top1_gate(p, w_gate, w_noise, noise)
         if self.training:
             self.balance_loss = balance
         return chosen * probability if self.gate_weighting else chosen

@@ -44,7 +44,7 @@ def close(got: Tensor, expected: Tensor) -> None:
 def test_reference_numbers(monkeypatch, case, mode):
     golden, sizes = load(case, mode)
     layer, step = build(golden, sizes).train(mode == 'train'), int(sizes.get('channel_step', 1))
-    monkeypatch.setattr(torch, 'randn', lambda *shape, device: golden['noise'])
+    monkeypatch.setattr(torch, 'randn', lambda *shape, **like: golden['noise'])
     x = golden['x'].requires_grad_()
     y = layer(x)
     if mode == 'train':

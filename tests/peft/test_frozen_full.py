@@ -34,11 +34,6 @@ def test_frozen_keeps_no_graph():
     assert not SAMViT(ARCH, img_size=64, peft=dict(type='Frozen')).train()(torch.zeros(1, 3, 64, 64))[0].requires_grad
 
 
-def test_unknown_method_lists_the_known_ones():
-    with pytest.raises(ValueError, match="peft type='LoKr' is unknown: take one of ConvLoRA, Frozen, Full, LoRA"):
-        trained(peft=dict(type='LoKr'))
-
-
 def test_unfreeze_that_matches_nothing_lists_the_parts():
     with pytest.raises(ValueError, match="unfreeze='nek' matches no parameter of the encoder: its parts are blocks, neck"):
         trained(peft=dict(type='Frozen'), unfreeze=['nek'])
