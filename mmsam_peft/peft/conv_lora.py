@@ -102,7 +102,7 @@ class ConvLoRALinear(LoRALinear):
         return (F.linear(x, self.weight, self.bias) + self.scale * update).reshape(*shape[:-1], -1)
 
     def experts(self, z: Tensor) -> Tensor:
-        """E_e(z) of each sample, (B, r, H, W), in float32 at least; in training it leaves the balance loss in ``balance_loss``."""
+        """E_e(z) of each sample, (B, r, H, W), in float32 at least; in training, ``balance_loss`` is left behind."""
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(torch.promote_types(z.dtype, torch.float32))
             convolutions = zip(self.lora_conv_weight.to(z.dtype), self.lora_conv_bias.to(z.dtype), strict=True)

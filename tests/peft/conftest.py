@@ -50,7 +50,8 @@ class Decoder:
 
 
 HOSTS = dict(encoder=Encoder(), decoder=Decoder())
-CASES = [(name, host) for name, kind in sorted(PEFT.module_dict.items()) for host in HOSTS if host == 'encoder' or kind.in_decoder]
+CASES = [(name, host) for name, kind in sorted(PEFT.module_dict.items()) for host in HOSTS
+         if host == 'encoder' or kind.in_decoder]
 
 
 @pytest.fixture(params=CASES, ids='-'.join)

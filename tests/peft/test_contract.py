@@ -165,7 +165,8 @@ def test_autocast(case, dtype):
         train_step(case, model)
     assert (got - expected).norm() / expected.norm() < 0.05
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
-    assert trained(model) == gradients(model).keys() and all(gradient.isfinite().all() for gradient in gradients(model).values())
+    assert trained(model) == gradients(model).keys()
+    assert all(gradient.isfinite().all() for gradient in gradients(model).values())
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])

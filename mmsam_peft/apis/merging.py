@@ -1,0 +1,75 @@
+"""From an adapter to plain SAM weights, which segment-anything and everything built on it loads."""
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from ..models.backbones import SAMViT
+from ..models.backbones.checkpoints import read_sam_checkpoint, to_sam_keys
+from ..models.decode_heads import SAMMaskHead
+from ..models.segmentors import PEFTSegmentor
+from ..registry import MODELS
+
+TOLERANCE = 1e-4
+"""Largest relative difference between merged and unmerged model; merging in float32 rounds at about 1e-6."""
+MASK_TOKENS = 'mask_decoder.mask_tokens.weight'
+POSITIONS = 'decode_head.pe_layer.positional_encoding_gaussian_matrix'
+
+
+def merged_state(model: PEFTSegmentor) -> dict[str, Tensor]:
+    """The model's weights under SAM's keys, the fine-tuning methods' updates folded in; the model stays as it is.
+
+    What the model lacks (prompt encoder, further mask tokens, IoU head) is the base checkpoint's, as are frozen position
+    tables, which the model holds resized to its image size. A binary mask head becomes SAM's first mask token. Any other head
+    has no place in SAM: the mask decoder is the base checkpoint's then.
+
+    Raises:
+        ValueError: A method does not merge fully.
+    """
+    for _, method in model.adapted.values():
+        if method.merges != 'fully':
+            extent = 'merges only in part' if method.merges == 'in part' else 'does not merge'
+            raise ValueError(f'{type(method).__name__} {extent}: what it adds has no place in plain SAM weights. Use the '
+                             'adapter file with its config, or train a method that merges fully, such as LoRA.')
+    base = read_sam_checkpoint(model.checkpoint) if model.checkpoint else {}
+    merged = copy.deepcopy(model)
+    for host, method in merged.adapted.values():
+        method.merge(host)
+    added = {prefix + name for prefix, (_, method) in merged.adapted.items() for name in method.added}
+    tables = {name for name, parameter in merged.named_parameters()
+              if not parameter.requires_grad and ('pos_embed' in name or 'rel_pos' in name)}
+    parts = ('backbone.', 'decode_head.') if is_sams(model.decode_head) else ('backbone.',)
+    names = {name for name, _ in merged.named_parameters() if name.startswith(parts)} - added
+    if is_sams(model.decode_head):
+        names.add(POSITIONS)
+    state = merged.state_dict()
+    own = to_sam_keys({name: state[name].cpu() for name in names - tables})
+    if MASK_TOKENS in own and MASK_TOKENS in base:
+        own[MASK_TOKENS] = torch.cat([own[MASK_TOKENS], base[MASK_TOKENS][1:]])
+    return {**to_sam_keys({name: state[name].cpu() for name in tables}), **base, **own}
+
+
+def is_sams(head: nn.Module) -> bool:
+    """Whether SAM's mask decoder can hold this head."""
+    return isinstance(head, SAMMaskHead) and head.class_head is None
+
+
+@torch.no_grad()
+def difference(model: PEFTSegmentor, state: dict[str, Tensor]) -> float:
+    """How far a plain encoder, and a plain binary head, with the weights ``state`` are from the model, on a random image:
+    |plain - model| / |model|, the larger of embedding and logits. ValueError above ``TOLERANCE``."""
+    encoder = SAMViT(model.backbone.arch, model.backbone.img_size, out_indices=model.backbone.out_indices)
+    encoder.load_sam(state, 'The merged model')
+    model, encoder = copy.deepcopy(model).cpu().eval(), encoder.eval()
+    image = torch.randn(1, 3, *model.backbone.img_size, generator=torch.Generator().manual_seed(0))
+    pairs = list(zip(encoder(image), model.backbone(image), strict=True))
+    if is_sams(model.decode_head):
+        head = MODELS.build({**model.head_cfg, 'peft': None}).eval()
+        head.load_sam(state, 'The merged model')
+        ours, its = pairs[0]
+        pairs.append((head((ours,)), model.decode_head((its,))))
+    found = max(((ours - its).norm() / its.norm()).item() for ours, its in pairs)
+    if found > TOLERANCE:
+        raise ValueError(f'The merged model differs from the adapted one by {found:.1e} of its output, more than '
+                         f'{TOLERANCE:.0e}: it was not written. Use the adapter file with its config.')
+    return found

@@ -1,0 +1,43 @@
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmsam_peft.apis.adapters import save_adapter
+from mmsam_peft.apis.inference import init_model
+
+
+@pytest.fixture
+def lora(config, tmp_path):
+    """A config with LoRA, and an adapter for it."""
+    path, adapter = tmp_path / 'lora.py', tmp_path / 'adapter.safetensors'
+    path.write_text(f"_base_ = '{config}'\nmodel = dict(backbone=dict(peft=dict(_delete_=True, type='LoRA')))")
+    model = init_model(path, None, 'cpu')
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += torch.randn_like(parameter) * 0.1
+    save_adapter(model, adapter)
+    return path, adapter
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_file_is_a_base_for_any_config(call, lora, tmp_path, capsys, suffix):
+    out, image = tmp_path / 'new' / f'sam{suffix}', torch.randn(1, 3, 64, 64)
+    call('merge_adapter.py', *lora, out)
+    assert 'with the tuned mask decoder; relative difference to the adapted model' in capsys.readouterr().out
+    state = load_file(out) if suffix == '.safetensors' else torch.load(out)
+    assert not [key for key in state if 'lora' in key]
+    plain = init_model(lora[0], None, 'cpu', {'model.checkpoint': str(out)})
+    with torch.no_grad():
+        torch.testing.assert_close(plain(image), init_model(*lora, 'cpu')(image), rtol=1e-4, atol=1e-5)
+
+
+def test_method_that_does_not_merge(call, trained, config, tmp_path):
+    with pytest.raises(ValueError, match='ConvLoRA merges only in part'):
+        call('merge_adapter.py', config, trained / 'adapter_best.safetensors', tmp_path / 'sam.pth')
+    assert not (tmp_path / 'sam.pth').exists()
+
+
+def test_name_of_the_file(call, trained, config, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        call('merge_adapter.py', config, trained / 'adapter_best.safetensors', tmp_path / 'sam.bin')
+    assert 'has to end in .pth or .safetensors' in capsys.readouterr().err

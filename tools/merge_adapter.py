@@ -1,0 +1,40 @@
+"""Merges an adapter into plain SAM weights: python tools/merge_adapter.py CONFIG ADAPTER sam_tuned.pth
+
+The file has SAM's keys: segment-anything loads it, and so does model.checkpoint of any config here. Before it is written, a
+plain encoder with these weights is compared with the adapted one. Segment-anything runs four mask tokens where our binary head
+runs one, so its masks are not the same as ours; the image embedding is.
+"""
+import argparse
+from pathlib import Path
+
+import torch
+from mmengine.config import DictAction
+from safetensors.torch import save_file
+
+from mmsam_peft.apis.inference import init_model
+from mmsam_peft.apis.merging import difference, is_sams, merged_state
+from mmsam_peft.apis.runs import load_config
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config')
+    parser.add_argument('weights', help='adapter file, or checkpoint, trained with the config')
+    parser.add_argument('out', help='.pth, or .safetensors')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override: model.checkpoint=PATH ...')
+    args = parser.parse_args()
+    out = Path(args.out)
+    if out.suffix not in ('.pth', '.safetensors'):
+        parser.error(f'{out}: the name has to end in .pth or .safetensors')
+
+    model = init_model(load_config(args.config, args.cfg_options), args.weights, 'cpu')
+    state = {key: value.contiguous() for key, value in merged_state(model).items()}
+    found = difference(model, state)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, out) if out.suffix == '.safetensors' else torch.save(state, out)
+    decoder = 'with the tuned mask decoder' if is_sams(model.decode_head) else "with the base checkpoint's mask decoder, if any"
+    print(f'{out}: {len(state)} tensors, {decoder}; relative difference to the adapted model {found:.1e}')
+
+
+if __name__ == '__main__':
+    main()
