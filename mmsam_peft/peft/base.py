@@ -29,15 +29,15 @@ class Mergeable:
     def merge(self) -> None:
         if not self.merged:
             values = self.merged_values()
-            self.unmerged = {name: getattr(self, name).clone() for name in values}
+            self.unmerged = {name: self.get_parameter(name).clone() for name in values}
             for name, value in values.items():
-                getattr(self, name).copy_(value)
+                self.get_parameter(name).copy_(value)
 
     @torch.no_grad()
     def unmerge(self) -> None:
         if self.merged:
             for name, value in self.unmerged.items():
-                getattr(self, name).copy_(value)
+                self.get_parameter(name).copy_(value)
             self.unmerged = None
 
 
