@@ -33,6 +33,29 @@ def test_formula(layer):
     torch.testing.assert_close(F.linear(x, layer.weight, layer.bias).double(), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('parts', [(0,), (1, 2), (0, 2)])
+def test_parts_of_a_fused_layer(parts):
+    """The update of the chosen thirds is that of a whole layer whose other rows of B are zero."""
+    torch.manual_seed(0)
+    base = nn.Linear(6, 12)
+    layer, whole = LoRALinear(base, 2, 8, parts), LoRALinear(base, 2, 8)
+    layer.lora_B.data.normal_()
+    assert layer.lora_B.shape == (4 * len(parts), 2)
+    rows = [row for part in parts for row in range(4 * part, 4 * part + 4)]
+    whole.load_state_dict({'lora_A': layer.lora_A, 'weight': base.weight, 'bias': base.bias,
+                           'lora_B': torch.zeros(12, 2).index_copy(0, torch.tensor(rows), layer.lora_B.detach())})
+    x = torch.randn(3, 6)
+    assert layer(x).equal(whole(x))
+    others = [row for row in range(12) if row not in rows]
+    assert layer(x)[:, others].equal(base(x)[:, others])
+    layer(x).square().sum().backward()
+    whole(x).square().sum().backward()
+    torch.testing.assert_close(layer.lora_B.grad, whole.lora_B.grad[rows])
+    expected = whole(x)
+    layer.merge()
+    torch.testing.assert_close(F.linear(x, layer.weight, layer.bias), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_initial_values():
     torch.manual_seed(0)
     layer = LoRALinear(nn.Linear(400, 4), 50, 1)
