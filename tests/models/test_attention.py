@@ -17,22 +17,32 @@ def twins(randomise, size, dim=24):
     return fused, eager
 
 
-def by_hand(layer, x):
-    """The formula, pair by pair."""
+def by_hand(layer, x, extra=None):
+    """The formula, pair by pair: what the cells of the map get, and what the extra tokens get."""
     B, H, W, C = x.shape
-    q, k, v = layer.qkv(x).reshape(B, H, W, 3, layer.num_heads, -1).unbind(3)
-    out = torch.zeros_like(v)
     cells = [(i, j) for i in range(H) for j in range(W)]
+    if extra is None:
+        tokens = x.flatten(1, 2)
+    else:
+        owners = [extra[b * len(extra) // B] for b in range(B)]
+        tokens = torch.cat([x.flatten(1, 2), torch.stack(owners)], 1)
+        cells += [None] * extra.shape[1]
+    q, k, v = layer.qkv(tokens).reshape(B, len(cells), 3, layer.num_heads, -1).unbind(2)
+    out = torch.zeros_like(v)
     for b in range(B):
         for h in range(layer.num_heads):
-            for i, j in cells:
-                query = q[b, i, j, h]
-                logits = torch.stack([
-                    (query @ k[b, m, n, h]) / query.numel() ** 0.5
-                    + query @ layer.rel_pos_h[i - m + H - 1] + query @ layer.rel_pos_w[j - n + W - 1] for m, n in cells])
-                weights = logits.softmax(0)
-                out[b, i, j, h] = sum(weight * v[b, m, n, h] for weight, (m, n) in zip(weights, cells, strict=True))
-    return layer.proj(out.reshape(B, H, W, C))
+            for n, cell in enumerate(cells):
+                query, logits = q[b, n, h], []
+                for m, other in enumerate(cells):
+                    logit = query @ k[b, m, h] / query.numel() ** 0.5
+                    if cell is not None and other is not None:
+                        logit = logit + query @ layer.rel_pos_h[cell[0] - other[0] + H - 1]
+                        logit = logit + query @ layer.rel_pos_w[cell[1] - other[1] + W - 1]
+                    logits.append(logit)
+                weights = torch.stack(logits).softmax(0)
+                out[b, n, h] = sum(weight * v[b, m, h] for m, weight in enumerate(weights))
+    out = layer.proj(out.flatten(2))
+    return out[:, :H * W].reshape(x.shape), out[:, H * W:]
 
 
 @pytest.mark.parametrize('size', [(3, 3), (2, 4)])
@@ -40,18 +50,42 @@ def test_eager_is_the_formula(randomise, size):
     _, eager = twins(randomise, size)
     x = torch.randn(2, *size, 24, dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(eager(x), by_hand(eager, x), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(eager(x), by_hand(eager, x)[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize('owners', [1, 2, 4])
+def test_extra_tokens_have_no_position(randomise, form, owners):
+    x, extra = torch.randn(4, 2, 3, 24, dtype=torch.float64), torch.randn(owners, 2, 24, dtype=torch.float64)
+    for layer in twins(randomise, (2, 3)):
+        with torch.no_grad():
+            expected = by_hand(layer, x, extra)
+            torch.testing.assert_close(layer(x, extra), expected[0], rtol=1e-12, atol=1e-12)
+            for got, wanted in zip(layer.exchange(x, extra), expected, strict=True):
+                torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize('size', [(7, 7), (4, 9), (9, 4), (1, 1), (1, 5)])
-def test_fused_equals_eager(randomise, form, size):
+@pytest.mark.parametrize('extra', ['none', 'seen', 'exchanged'])
+def test_fused_equals_eager(randomise, form, size, extra):
     results = []
     for layer in twins(randomise, size):
-        x = torch.randn(2, *size, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
-        y = layer(x)
-        results.append([y, *torch.autograd.grad((y ** 3).sum(), [x, *layer.parameters()])])
+        generator = torch.Generator().manual_seed(1)
+        x = torch.randn(2, *size, 24, dtype=torch.float64, generator=generator).requires_grad_()
+        prompts = torch.randn(1, 3, 24, dtype=torch.float64, generator=generator).requires_grad_()
+        if extra == 'exchanged':
+            outputs = layer.exchange(x, prompts)
+        else:
+            outputs = [layer(x, prompts if extra == 'seen' else None)]
+        inputs = [x, *layer.parameters()] + [prompts] * (extra != 'none')
+        results.append([*outputs, *torch.autograd.grad(sum((y ** 3).sum() for y in outputs), inputs)])
     for fused, eager in zip(*results, strict=True):
         torch.testing.assert_close(fused, eager, rtol=1e-10, atol=1e-10)
+
+
+def test_without_extra_tokens_nothing_is_copied_for_them():
+    bias = torch.randn(2, 6, 5)
+    assert attention._extend(bias, 6, 5) is bias
+    assert attention._extend(bias, 6, 7).equal(torch.cat([bias, torch.zeros(2, 6, 2)], 2))
 
 
 def test_large_maps_take_the_form_without_a_mask(monkeypatch):

@@ -4,7 +4,12 @@ For a query at (i, j) and a key at (i', j') of an H x W map the logit is
 
     scale * q.k  +  q.R_h[i - i']  +  q.R_w[j - j']
 
-(Li et al., "MViTv2", 2022, eq. 4, as used by SAM's image encoder).
+(Li et al., "MViTv2", 2022, eq. 4, as used by SAM's image encoder). Extra tokens, which follow those of the map, have no
+position: where the query or the key is one of them, the logit is scale * q.k alone. The attention functions take
+
+    q: (B, heads, H * W [+ P], C)    k, v: (B, heads, H * W [+ P], C)    rel_h: (B, heads, H * W, H)    rel_w: (.., H * W, W)
+
+and return what every query gets, in the shape of q.
 """
 import torch
 import torch.nn.functional as F
@@ -43,13 +48,20 @@ def decomposed_bias(q: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, size: tuple
     return rel_h.flatten(2, 3), rel_w.flatten(2, 3)
 
 
-def _full_bias(rel_h: Tensor, rel_w: Tensor) -> Tensor:
-    return (rel_h[..., :, None] + rel_w[..., None, :]).flatten(-2)  # (B, heads, H * W, H * W)
+def _extend(x: Tensor, rows: int, columns: int) -> Tensor:
+    """Zeros after the last row and column, up to (.., rows, columns); x itself where none are missing."""
+    missing = (0, columns - x.shape[-1], 0, rows - x.shape[-2])
+    return F.pad(x, missing) if any(missing) else x
+
+
+def _full_bias(rel_h: Tensor, rel_w: Tensor, queries: int, keys: int) -> Tensor:
+    bias = (rel_h[..., :, None] + rel_w[..., None, :]).flatten(-2)  # (B, heads, H * W, H * W)
+    return _extend(bias, queries, keys)
 
 
 def eager_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
-    """The formula as written, with the attention matrix in memory. All of q, k, v: (B, heads, H * W, C)."""
-    return ((q * scale) @ k.transpose(-2, -1) + _full_bias(rel_h, rel_w)).softmax(-1) @ v
+    """The formula as written, with the attention matrix in memory."""
+    return ((q * scale) @ k.transpose(-2, -1) + _full_bias(rel_h, rel_w, q.shape[2], k.shape[2])).softmax(-1) @ v
 
 
 def concat_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
@@ -57,13 +69,13 @@ def concat_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tens
 
         q' = [scale * q, rel_h, rel_w],  k' = [k, onehot(row), onehot(col)],  softmax(q' k'^T) v
 
-    v is padded to the length of q', as flash kernels want equal head sizes.
+    The extra channels of extra tokens are zero. v is padded to the length of q', as flash kernels want equal head sizes.
     """
     H, W = rel_h.shape[-1], rel_w.shape[-1]
     rows = torch.eye(H, dtype=k.dtype, device=k.device).repeat_interleave(W, 0)
     cols = torch.eye(W, dtype=k.dtype, device=k.device).repeat(H, 1)
-    position = torch.cat([rows, cols], -1).expand(*k.shape[:2], -1, -1)
-    q = torch.cat([q * scale, rel_h, rel_w], -1)
+    position = _extend(torch.cat([rows, cols], -1), k.shape[2], H + W).expand(*k.shape[:2], -1, -1)
+    q = torch.cat([q * scale, _extend(rel_h, q.shape[2], H), _extend(rel_w, q.shape[2], W)], -1)
     k = torch.cat([k, position], -1)
     padding = -q.shape[-1] % 8
     q, k = F.pad(q, (0, padding)), F.pad(k, (0, padding))
@@ -73,7 +85,8 @@ def concat_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tens
 
 def bias_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
     """Fused attention with the position terms as an additive mask: for maps small enough that the mask is cheap."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=_full_bias(rel_h, rel_w), scale=scale)
+    bias = _full_bias(rel_h, rel_w, q.shape[2], k.shape[2])
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
@@ -82,6 +95,12 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tenso
 
 
 ATTENTION = {'fused': fused_attention, 'eager': eager_attention}
+
+
+def append(tokens: Tensor, extra: Tensor) -> Tensor:
+    """(B, heads, N, C) and, after them, (E, heads, P, C), each of the E for B / E neighbours in B."""
+    copies = len(tokens) // len(extra)
+    return torch.cat([tokens, extra[:, None].expand(-1, copies, -1, -1, -1).flatten(0, 1)], 2)
 
 
 class Attention(nn.Module):
@@ -104,10 +123,35 @@ class Attention(nn.Module):
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * input_size[0] - 1, dim // num_heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * input_size[1] - 1, dim // num_heads))
 
-    def forward(self, x: Tensor) -> Tensor:
-        B, H, W, _ = x.shape
-        # (B, H, W, 3C) -> three of (B, heads, H * W, C / heads)
-        q, k, v = self.qkv(x).reshape(B, H * W, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        rel_h, rel_w = decomposed_bias(q, self.rel_pos_h, self.rel_pos_w, (H, W))
+    def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
+        """Attention of the map over itself and the keys and values of ``extra`` tokens.
+
+        Args:
+            x: (B, H, W, C)
+            extra: (E, P, C) without position, each of the E for B / E maps in a row: those of an image, for its windows.
+
+        Returns:
+            (B, H, W, C)
+        """
+        q, k, v = self.heads(x.flatten(1, 2))
+        if extra is not None:
+            _, extra_k, extra_v = self.heads(extra)
+            k, v = append(k, extra_k), append(v, extra_v)
+        return self.attend(q, k, v, x.shape[1:3]).reshape(x.shape)
+
+    def exchange(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``forward``, and the ``extra`` tokens attend too, in every map: also returns what they get there, (B, P, C)."""
+        q, k, v = (append(*pair) for pair in zip(self.heads(x.flatten(1, 2)), self.heads(extra), strict=True))
+        y = self.attend(q, k, v, x.shape[1:3])
+        tokens = y.shape[1] - extra.shape[1]
+        return y[:, :tokens].reshape(x.shape), y[:, tokens:]
+
+    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values of tokens (B, N, C), each (B, heads, N, C / heads)."""
+        return self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
+        """What every query gets, (B, queries, C); the first H * W queries and keys are those of the map."""
+        rel_h, rel_w = decomposed_bias(q[:, :, :size[0] * size[1]], self.rel_pos_h, self.rel_pos_w, size)
         x = ATTENTION[self.attention](q, k, v, rel_h, rel_w, self.scale)
-        return self.proj(x.transpose(1, 2).reshape(B, H, W, -1))
+        return self.proj(x.transpose(1, 2).flatten(2))

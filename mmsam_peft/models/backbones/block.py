@@ -36,16 +36,19 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = MLPBlock(dim, int(dim * mlp_ratio))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
+        """The map (B, H, W, C) after the block. ``extra`` tokens, (1, P, C) or (B, P, C), are seen by the attention of every
+        window, normalised and projected like any other; they have no position and are not returned."""
         if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(self.transform, x, use_reentrant=False)
-        return self.transform(x)
+            return checkpoint(self.transform, x, extra, use_reentrant=False)
+        return self.transform(x, extra)
 
-    def transform(self, x: Tensor) -> Tensor:
-        return (x := x + self.attend(self.norm1(x))) + self.mlp(self.norm2(x))
+    def transform(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
+        x = x + self.attend(self.norm1(x), None if extra is None else self.norm1(extra))
+        return x + self.mlp(self.norm2(x))
 
-    def attend(self, x: Tensor) -> Tensor:
+    def attend(self, x: Tensor, extra: Tensor | None) -> Tensor:
         if not self.window_size:
-            return self.attn(x)
+            return self.attn(x, extra)
         windows, padded = window_partition(x, self.window_size)
-        return window_unpartition(self.attn(windows), padded, x.shape[1:3])
+        return window_unpartition(self.attn(windows, extra), padded, x.shape[1:3])

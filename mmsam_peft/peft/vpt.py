@@ -1,0 +1,108 @@
+"""VPT (Jia et al., "Visual Prompt Tuning", ECCV 2022)."""
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ..models.backbones.block import Block, window_partition, window_unpartition
+from ..registry import PEFT
+from .base import PEFTMethod
+from .placement import Blocks, chosen_blocks, extend
+
+
+class PromptedBlock(Block):
+    """A block with prompts of its own, ``vpt_prompts`` of (P, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x, self.vpt_prompts[None])
+
+
+class CarryingBlock(Block):
+    """A block that transforms prompts along with the map."""
+
+    def transform(self, x: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, W, C) and (1, P, C) or (B, P, C) to (B, H, W, C) and (B, P, C)."""
+        gain, prompt_gain = self.attend(self.norm1(x), self.norm1(prompts))
+        x, prompts = x + gain, prompts + prompt_gain
+        return x + self.mlp(self.norm2(x)), prompts + self.mlp(self.norm2(prompts))
+
+    def attend(self, x: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.window_size:
+            return self.attn.exchange(x, prompts)
+        windows, padded = window_partition(x, self.window_size)
+        y, answers = self.attn.exchange(windows, prompts)
+        answers = answers.unflatten(0, (len(x), -1)).mean(1)  # (B * windows, P, C) -> (B, P, C)
+        return window_unpartition(y, padded, x.shape[1:3]), answers
+
+
+class ShallowWalk(nn.Module):
+    """The encoder's walk with ``vpt_prompts`` of (P, C) beside the map from block ``first`` to block ``last``."""
+
+    def __init__(self, prompts: nn.Parameter, first: int, last: int) -> None:
+        super().__init__()
+        self.vpt_prompts, self.first, self.last = prompts, first, last
+
+    def forward(self, encoder: nn.Module, image: Tensor) -> Iterator[Tensor]:
+        x, prompts = encoder.add_position(encoder.patch_embed(image)), self.vpt_prompts[None]
+        for number, block in enumerate(encoder.blocks):
+            if self.first <= number < self.last:
+                x, prompts = block(x, prompts)
+            else:
+                x = block(x, prompts if number == self.last else None)
+            yield x
+
+
+@PEFT.register_module()
+class VPT(PEFTMethod):
+    """P trained prompts, tokens beside those of the map. For the map x of (N, C) and the prompts p of (P, C), a block computes
+
+        [p, x] <- [p, x] + Attention(norm1([p, x])),   [p, x] <- [p, x] + MLP(norm2([p, x]))
+
+    In SAM's blocks, prompts have no relative position: as queries and as keys their logit is scale * q.k alone. Every window
+    of a windowed block sees all prompts, besides its own tokens and its padding.
+
+    Deep: every chosen block has prompts of its own, which take the place of those of the block before. What a block makes of
+    its prompts is thus dropped, and only their keys and values matter: their attention output and MLP are not computed, which
+    changes nothing.
+
+    Shallow: one set of prompts enters at the first chosen block and goes through all blocks up to the last chosen one, where
+    its output is dropped likewise. In a windowed block the prompts attend in every window; they go on with the mean of what
+    they get in the windows of their image.
+
+    Trains the prompts, uniform in +-sqrt(6 / (3 * patch_size^2 + C)) at first. Cannot merge. Is not the identity at
+    initialisation: further keys change every softmax, whatever the prompts' values.
+
+    Args:
+        num_tokens: P, at least 1.
+        deep: Prompts of their own for every block (the paper's VPT-Deep) instead of one set (VPT-Shallow).
+        blocks: 'all', 'first:N', 'last:N' or block numbers; without ``deep`` only the first and last of them matter.
+
+    Raises:
+        ValueError: ``num_tokens`` below 1; no such block.
+    """
+
+    identity_at_init = False
+
+    def __init__(self, num_tokens: int = 12, deep: bool = True, blocks: Blocks = 'all') -> None:
+        if num_tokens < 1:
+            raise ValueError(f'num_tokens={num_tokens}: VPT needs at least 1 prompt; to train none take peft type Frozen.')
+        self.num_tokens, self.deep, self.blocks = num_tokens, deep, blocks
+
+    def inject(self, host: nn.Module) -> None:
+        chosen = chosen_blocks(host, self.blocks)
+        if self.deep:
+            for block in chosen.values():
+                extend(block, PromptedBlock).vpt_prompts = self.prompts(host)
+            return
+        first, last = min(chosen), max(chosen)
+        for block in host.blocks[first:last]:
+            extend(block, CarryingBlock)
+        host.walk = ShallowWalk(self.prompts(host), first, last)
+
+    def prompts(self, host: nn.Module) -> nn.Parameter:
+        like = host.patch_embed.proj.weight
+        channels, fan_in = like.shape[0], like[0].numel()  # C, 3 * patch_size^2
+        bound = math.sqrt(6 / (fan_in + channels))
+        prompts = torch.empty(self.num_tokens, channels, device=like.device, dtype=like.dtype)
+        return nn.Parameter(nn.init.uniform_(prompts, -bound, bound))
