@@ -1,0 +1,72 @@
+"""DoRA (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", ICML 2024)."""
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..registry import PEFT
+from .lora import LoRA, LoRALinear
+from .placement import place_rows
+
+
+class DoRALinear(LoRALinear):
+    """LoRA that trains the length of every row of the weight apart from its direction (paper, eq. 5):
+
+        V  = W0 + (alpha / r) B A                                              (out, in)
+        y  = (m / ||V||) * V x + b
+
+    with ||V|| the norm of each row, which the backward pass takes for a constant (section 4.3): the gradients of A and B are
+    not those of y. m: (out,), at first ||V||, so that y is what LoRA gives. With ``parts`` m, like B, has rows of the chosen
+    thirds only. A state dict with a weight but no magnitude, such as SAM's, sets m to ||V|| again.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, alpha: float, parts: tuple[int, ...] | None = None) -> None:
+        super().__init__(base, rank, alpha, parts)
+        self.lora_magnitude = nn.Parameter(self.norms())
+
+    @torch.no_grad()
+    def norms(self) -> Tensor:
+        """||V|| of the rows that have a magnitude, in its dtype; computed in float32 at least, and without storing V:
+
+            ||V_i||^2 = ||W0_i||^2 + 2 s <W0_i A^T, B_i> + s^2 B_i A A^T B_i^T,   s = alpha / r
+
+        A row of zeros has the smallest normal number instead: m / ||V|| is never 0 / 0.
+        """
+        dtype, s = self.weight.dtype, self.scale
+        W, A, B = (p.to(torch.promote_types(dtype, torch.float32)) for p in (self.weight, self.lora_A, self.B))
+        cross = 2 * s * F.linear(W, A) + s * s * F.linear(B, A @ A.T)  # (out, r)
+        square = torch.linalg.vector_norm(W, dim=1).square() + (cross * B).sum(1)
+        norms = square.clamp_min(0).sqrt().to(dtype).clamp_min(torch.finfo(dtype).tiny)
+        return norms if self.parts is None else torch.cat([norms.chunk(3)[part] for part in self.parts])
+
+    def excess(self) -> Tensor:
+        """m / ||V|| - 1, (out,), in float32 at least, under autocast too; 0 for rows without a magnitude."""
+        dtype = torch.promote_types(self.weight.dtype, torch.float32)
+        with torch.autocast(self.weight.device.type, enabled=False):
+            return place_rows(self.lora_magnitude.to(dtype) / self.norms().to(dtype) - 1, self.parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if self.merged:
+            return y
+        product = y if self.bias is None else y - self.bias.to(y.dtype)
+        return torch.addcmul(y, self.excess().to(y.dtype), product)
+
+    def merged_values(self) -> dict[str, Tensor]:
+        V = super().merged_values()['weight']
+        return dict(weight=torch.addcmul(V, self.excess()[:, None], V))
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if f'{prefix}weight' in state_dict and f'{prefix}lora_magnitude' not in state_dict:
+            self.lora_magnitude.data.copy_(self.norms())
+
+
+@PEFT.register_module()
+class DoRA(LoRA):
+    """A :class:`DoRALinear` in place of every block's fused qkv.
+
+    Trains A, B and m. Merges fully: (m / ||V||) * V. Takes LoRA's arguments.
+    """
+
+    def make(self, base: nn.Linear, parts: tuple[int, ...] | None) -> DoRALinear:
+        return DoRALinear(base, self.rank, self.alpha, parts)
