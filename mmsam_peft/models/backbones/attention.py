@@ -133,7 +133,7 @@ class Attention(nn.Module):
         Returns:
             (B, H, W, C)
         """
-        q, k, v = self.heads(x.flatten(1, 2))
+        q, k, v = self.heads(x)
         if extra is not None:
             _, extra_k, extra_v = self.heads(extra)
             k, v = append(k, extra_k), append(v, extra_v)
@@ -141,14 +141,14 @@ class Attention(nn.Module):
 
     def exchange(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
         """As ``forward``, and the ``extra`` tokens attend too, in every map: also returns what they get there, (B, P, C)."""
-        q, k, v = (append(*pair) for pair in zip(self.heads(x.flatten(1, 2)), self.heads(extra), strict=True))
+        q, k, v = (append(*pair) for pair in zip(self.heads(x), self.heads(extra), strict=True))
         y = self.attend(q, k, v, x.shape[1:3])
         tokens = y.shape[1] - extra.shape[1]
         return y[:, :tokens].reshape(x.shape), y[:, tokens:]
 
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values of tokens (B, N, C), each (B, heads, N, C / heads)."""
-        return self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        """Queries, keys and values of a map (B, H, W, C) or of N tokens (B, N, C), each (B, heads, H * W or N, C / heads)."""
+        return self.qkv(x).flatten(1, -2).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
         """What every query gets, (B, queries, C); the first H * W queries and keys are those of the map."""
