@@ -1,4 +1,4 @@
-# python tools/train.py benchmarks/camvid/convlora.py
+# An ImageNet ViT-Tiny in SAM's shape with SAM's mask decoder as a set of queries, for CamVid at 320 x 240
 _base_ = ['../../configs/_base_/default_runtime.py', '../../configs/_base_/models/sam_multiclass.py', 'data.py',
           '../schedule.py']
 model = dict(
@@ -6,5 +6,5 @@ model = dict(
     backbone=dict(
         arch=dict(_delete_=True, embed_dim=192, depth=12, num_heads=3, window_size=0, global_attn_indexes=()),
         img_size=(240, 320),
-        peft=dict(type='ConvLoRA', rank=4, balance_weight=2.0), unfreeze=['neck']),
+        peft=dict(type='Frozen'), unfreeze=['neck']),
     decode_head=dict(num_classes=11, num_queries=22))

@@ -1,0 +1,43 @@
+"""Trains and tests fine-tuning methods on one data set, as many seeds of each, and writes a table and a plot; resumable.
+
+python tools/analysis_tools/compare_peft.py CONFIG --methods LoRA 'LoRA(rank=8, blocks="last:4")' configs/full/kvasir.py
+    Each run is WORK_DIR/METHOD/seedK/, its numbers in result.json there; table.md and plot.png are in WORK_DIR. Call it again
+    to go on after an interruption, or with more methods or seeds: finished runs are kept.
+"""
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from mmsam_peft.apis.compare import plan
+from mmsam_peft.apis.report import write_report
+from mmsam_peft.apis.trials import Trials
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='a config of a PEFTSegmentor; each method takes the place of its model.backbone.peft')
+    parser.add_argument('--methods', nargs='+', help='methods, calls of methods, and config files, which are trained as they '
+                        'are and must have the same test data (default: every registered method)')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/compare_peft/METHOD/NAME')
+    parser.add_argument('--jobs', type=int, default=1, help='trainings at a time; above 1, times and memory are shared')
+    parser.add_argument('--table-only', action='store_true', help='train nothing: table and plot of the results there are')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override, in all configs; those of '
+                        'the model only in configs of a PEFTSegmentor')
+    args = parser.parse_args()
+
+    place = Path(args.config).resolve()
+    work_dir = args.work_dir or Path('work_dirs/compare_peft', place.parent.name, place.stem)
+    runs = plan(args.config, args.methods, args.seeds, work_dir, args.cfg_options)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the trainings too
+    failed = [] if args.table_only else Trials(Path(__file__).parents[1], args.jobs).make(runs)
+    print(write_report(runs, work_dir))
+    if failed:
+        sys.exit(f'{len(failed)} of {len(runs)} runs failed: {", ".join(str(run.folder) for run in failed)}')
+
+
+if __name__ == '__main__':
+    main()
