@@ -30,7 +30,8 @@ setup(
         'rich',
     ],
     extras_require={
+        'peft': ['peft>=0.21'],
         'tensorboard': ['tensorboard'],
-        'tests': ['pytest>=8', 'ruff', 'tensorboard'],
+        'tests': ['pytest>=8', 'ruff', 'peft>=0.21', 'tensorboard'],
     },
 )
