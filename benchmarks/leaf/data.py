@@ -1,6 +1,6 @@
-# Diseased leaf area in {img_dir,ann_dir}/{train,val}, masks of class numbers, at 256 x 256, batch 8; val serves as test
+# Diseased leaf area in {img_dir,ann_dir}/{train,val}, masks of class numbers, at 192 x 192, batch 8; val serves as test
 _base_ = '../../configs/_base_/datasets/custom.py'
-size = (256, 256)
+size = (192, 192)
 train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
 train_pipeline[2].scale = test_pipeline[1].scale = size
 data = dict(
@@ -12,4 +12,4 @@ train_dataloader = dict(
     batch_size=8, sampler=dict(type='InfiniteSampler', shuffle=True), dataset=dict(data, pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=held_out)
 test_dataloader = dict(batch_size=8, dataset=held_out)
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=100))
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=125))
