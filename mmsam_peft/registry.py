@@ -1,4 +1,4 @@
-"""The ``mmsam_peft`` scope: a child of each of MMSegmentation's registries, plus ``PEFT``.
+"""The ``mmsam_peft`` scope: a child of each of MMSegmentation's registries, plus ``PEFT``, ``TASKS`` and ``WEIGHTINGS``.
 
 With ``default_scope = 'mmsam_peft'`` a config finds our modules, MMSegmentation's and MMEngine's by bare names. MMEngine
 imports only the locations of the registry it asks, never its parent's, so each child also lists its parent's locations.
@@ -37,3 +37,9 @@ INFERENCERS = _child(mmseg.INFERENCERS, 'mmsam_peft.apis')
 
 PEFT = Registry('peft', scope=SCOPE, locations=['mmsam_peft.peft'])
 """Fine-tuning methods: ``PEFT.build(dict(type='ConvLoRA', rank=3))``."""
+
+TASKS = Registry('task', scope=SCOPE, locations=['mmsam_peft.tasks'])
+"""Kinds of dense tasks: ``TASKS.build(dict(type='Depth', name='depth'))``."""
+
+WEIGHTINGS = Registry('weighting', scope=SCOPE, locations=['mmsam_peft.engine'])
+"""How the tasks' losses, or their gradients, become one step: ``WEIGHTINGS.build(dict(type='PCGrad'))``."""
