@@ -103,7 +103,7 @@ class FacT(PEFTMethod):
 
     Args:
         rank: r, at least 1.
-        scale: s; the authors choose it for each data set, from 0.01 to 100.
+        scale: s; the authors choose it for each data set.
         form: 'tt' (tensor train) or 'tk' (Tucker), the smaller.
         targets: Linear layers of a block, of 'qkv', 'q', 'k', 'v', 'proj', 'mlp'.
         blocks: 'all', 'first:N', 'last:N' or block numbers.
