@@ -30,8 +30,8 @@ setup(
         'rich',
     ],
     extras_require={
-        'peft': ['peft>=0.21'],
+        'peft': ['peft>=0.21.2'],
         'tensorboard': ['tensorboard'],
-        'tests': ['pytest>=8', 'ruff', 'peft>=0.21', 'tensorboard'],
+        'tests': ['pytest>=8', 'ruff', 'peft>=0.21.2', 'tensorboard'],
     },
 )

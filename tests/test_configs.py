@@ -10,12 +10,18 @@ from PIL import Image
 
 from mmsam_peft.apis.inference import build_to_count
 from mmsam_peft.apis.runs import build_runner, load_config
-from mmsam_peft.registry import DATASETS, METRICS, MODELS
+from mmsam_peft.registry import DATASETS, METRICS, MODELS, PEFT
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 NAMES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
 PARTS = ('train', 'val', 'test')
 DATA = dict(kvasir=2, camvid=11, custom=2, trans10k=12)  # classes
+
+METHODS = dict(
+    decoder_only='Frozen', full='Full', from_scratch='Full', bitfit='BitFit', norm='NormTuning', adapter='Adapter',
+    adaptformer='AdaptFormer', vpt='VPT', lst='LST', sam_adapter='SAMAdapter', ssf='SSF', lora='LoRA', dora='DoRA', fact='FacT',
+    hf_peft='HFPeft', convlora='ConvLoRA')  # folder: peft type
+RATES = dict(full=1e-5)  # where it is not 1e-4
 
 ENCODER = dict(embed_dim=16, depth=2, num_heads=2, window_size=3, global_attn_indexes=(1,), out_channels=32)
 RESNET = {'backbone.base_channels': 4, 'backbone.stem_channels': 4, 'pretrained': None,
@@ -76,20 +82,23 @@ def test_parts(name):
 
 
 def test_zoo_is_complete():
-    peft = {f'{method}/{data}.py' for method in ('convlora', 'lora', 'decoder_only', 'full', 'from_scratch') for data in DATA}
+    peft = {f'{method}/{data}.py' for method in METHODS for data in (*DATA, 'quickstart')}
+    peft -= {'full/quickstart.py', 'from_scratch/quickstart.py'}  # too much for two minutes
     sizes = {f'convlora/{data}_{size}.py' for data in DATA for size in ('large', 'huge')}
     others = {f'{other}.py'.replace('DATA', data) for data in DATA for other in (
         'segformer/DATA_b0', 'segformer/DATA_b2', 'deeplabv3plus/DATA_r50', 'pspnet/DATA_r50', 'hrnet/DATA_w18')}
     assert peft | sizes | others <= set(NAMES)
 
 
-@pytest.mark.parametrize('method, kind, rate', [
-    ('convlora', 'ConvLoRA', 1e-4), ('lora', 'LoRA', 1e-4), ('decoder_only', 'Frozen', 1e-4), ('full', 'Full', 1e-5),
-    ('from_scratch', 'Full', 1e-4)])
+def test_every_method_has_configs():
+    assert set(METHODS.values()) == set(PEFT.module_dict)
+
+
+@pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize('data', DATA)
-def test_methods(method, kind, rate, data):
+def test_methods(method, data):
     cfg = Config.fromfile(CONFIGS / method / f'{data}.py')
-    assert cfg.model.backbone.peft.type == kind and cfg.optim_wrapper.optimizer.lr == rate
+    assert cfg.model.backbone.peft.type == METHODS[method] and cfg.optim_wrapper.optimizer.lr == RATES.get(method, 1e-4)
     assert (cfg.model.checkpoint is None) == (method == 'from_scratch')
     if method == 'convlora':
         assert cfg.model.backbone.peft.get('balance_weight', 1.0) == (2.0 if DATA[data] > 2 else 1.0)
@@ -160,7 +169,9 @@ def train_tiny(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('name, metric', [
     ('convlora/kvasir.py', 'S'), ('lora/camvid.py', 'mIoU'), ('decoder_only/trans10k.py', 'mIoU'), ('full/custom.py', 'Dice'),
-    ('from_scratch/kvasir.py', 'S'), ('segformer/kvasir_b0.py', 'S'), ('deeplabv3plus/camvid_r50.py', 'mIoU'),
+    ('from_scratch/kvasir.py', 'S'), ('vpt/camvid.py', 'mIoU'), ('lst/kvasir.py', 'S'), ('sam_adapter/custom.py', 'Dice'),
+    ('ssf/trans10k.py', 'mIoU'), ('dora/custom.py', 'Dice'), ('fact/kvasir.py', 'S'), ('hf_peft/custom.py', 'Dice'),
+    ('segformer/kvasir_b0.py', 'S'), ('deeplabv3plus/camvid_r50.py', 'mIoU'),
     ('pspnet/custom_r50.py', 'Dice'), ('hrnet/trans10k_w18.py', 'mIoU')])
 def test_trains(write_data, train_tiny, tmp_path, name, metric):
     data = Path(name).stem.split('_')[0]

@@ -2,7 +2,7 @@
 
 A host is a ``SAMViT`` encoder or the two-way transformer of SAM's mask decoder.
 """
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -69,14 +69,14 @@ def reached_parameters(host: nn.Module, blocks: Blocks) -> set[str]:
     return {name for name, p in host.named_parameters() if id(p) not in skipped and not name.startswith(before)}
 
 
-def target_linears(host: nn.Module, targets: str | Sequence[str], blocks: Blocks = 'all') -> Iterator[Target]:
+def target_linears(host: nn.Module, targets: str | Sequence[str], blocks: Blocks = 'all') -> list[Target]:
     """Every linear layer that ``targets`` names in the chosen blocks.
 
     Args:
         targets: Of 'qkv', 'q', 'k', 'v', 'proj' (the attention's output), 'mlp', or 'lin1' and 'lin2' of the mlp.
 
     Raises:
-        ValueError: An unknown target; no such block.
+        ValueError: An unknown target; no such block; the chosen blocks have none of these layers.
     """
     targets = (targets,) if isinstance(targets, str) else tuple(targets)
     unknown = [target for target in targets if target not in LEAVES]
@@ -84,13 +84,17 @@ def target_linears(host: nn.Module, targets: str | Sequence[str], blocks: Blocks
         raise ValueError(f'target {unknown[0] if unknown else ""!r} matches no linear layer: take from {", ".join(LEAVES)}.')
     leaves = {leaf for target in targets for leaf in LEAVES[target]}
     parts = tuple(i for i, part in enumerate(QKV) if part in targets)
+    found = []
     for block in chosen_blocks(host, blocks).values():
-        for module in list(block.modules()):
-            for name, child in list(module.named_children()):
+        for module in block.modules():
+            for name, child in module.named_children():
                 if isinstance(child, nn.Linear) and name in leaves:
-                    yield Target(module, name, None)
+                    found.append(Target(module, name, None))
                 elif isinstance(child, nn.Linear) and name == 'qkv' and parts:
-                    yield Target(module, name, None if len(parts) == 3 else parts)
+                    found.append(Target(module, name, None if len(parts) == 3 else parts))
+    if not found:
+        raise ValueError(f'blocks={blocks!r} have no linear layer of targets={targets}.')
+    return found
 
 
 def place_rows(update: Tensor, parts: tuple[int, ...] | None) -> Tensor:

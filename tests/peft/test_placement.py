@@ -50,6 +50,11 @@ def test_targets_that_match_nothing(targets):
         names(HOSTS['encoder'].build(None), targets)
 
 
+def test_blocks_without_the_target():
+    with pytest.raises(ValueError, match="blocks='last:1' have no linear layer of targets=\\('mlp',\\)"):
+        names(HOSTS['decoder'].build(None), 'mlp', 'last:1')
+
+
 @pytest.mark.parametrize('host, count', [('encoder', 2), ('decoder', 3)])
 def test_blocks(host, count):
     host = HOSTS[host].build(None)
