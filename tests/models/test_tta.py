@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from mmsam_peft.models import BinaryTTAModel
+from mmsam_peft.models.decode_heads import sam_mask_head
+from mmsam_peft.models.decode_heads.sam_decoder import to_image
 from mmsam_peft.registry import MODELS
 
 
@@ -33,13 +35,12 @@ def test_binary_is_the_mean_probability(segmentor, views, randomise):
 
 
 @pytest.mark.parametrize('kind, foreground', [('BinaryTTAModel', 0), ('SegTTAModel', 1)])
-def test_background_stays_background(segmentor, views, kind, foreground):
+def test_background_stays_background(segmentor, views, monkeypatch, kind, foreground):
     """MMSegmentation's own model takes probabilities for logits: sigmoid(0.01) is above 0.5."""
     model = segmentor().eval()
     torch.nn.init.zeros_(model.decode_head.output_hypernetworks_mlps[0].layers[2].weight)
     torch.nn.init.zeros_(model.decode_head.output_hypernetworks_mlps[0].layers[2].bias)
-    to_image = model.decode_head.to_image
-    model.decode_head.to_image = lambda logits, size: to_image(logits, size) - 5
+    monkeypatch.setattr(sam_mask_head, 'to_image', lambda *given: to_image(*given) - 5)
     merged = MODELS.build(dict(type=kind, module=model)).test_step(views())
     assert all((sample.pred_sem_seg.data == foreground).all() for sample in merged)
 

@@ -1,25 +1,20 @@
 """SAM's mask decoder without prompts, as an MMSegmentation decode head: binary, or multi-class by mask classification."""
-import math
-
 import torch
-import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.losses import DiceLoss, TverskyLoss
-from segment_anything.modeling.common import LayerNorm2d
-from segment_anything.modeling.mask_decoder import MLP
 from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
-from segment_anything.modeling.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
 from ...peft import apply_peft, build_method
 from ...registry import MODELS
 from ..backbones.checkpoints import load_part
 from ..losses import semantic_logits
+from .sam_decoder import SAMDecoder, exact_position, to_image
 
 
 @MODELS.register_module()
-class SAMMaskHead(BaseDecodeHead):
+class SAMMaskHead(SAMDecoder, BaseDecodeHead):
     """SAM's mask decoder driven by the dense no-mask embedding alone: no sparse tokens, no IoU head, whole batches at once.
 
     Parameters carry SAM's names, so that SAM checkpoints load into them. The no-mask embedding and the random positional
@@ -70,13 +65,7 @@ class SAMMaskHead(BaseDecodeHead):
                              'StructureLoss or BalancedBCELoss, or CrossEntropyLoss with use_sigmoid=True.')
         self.num_queries, self.stride = num_queries, stride
         dim = in_channels
-        self.transformer = TwoWayTransformer(depth=depth, embedding_dim=dim, num_heads=num_heads, mlp_dim=mlp_dim)
-        self.iou_token = nn.Embedding(1, dim)
-        self.mask_tokens = nn.Embedding(num_queries or 1, dim)
-        self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(dim, dim // 4, 2, stride=2), LayerNorm2d(dim // 4), nn.GELU(),
-            nn.ConvTranspose2d(dim // 4, dim // 8, 2, stride=2), nn.GELU())
-        self.output_hypernetworks_mlps = nn.ModuleList([MLP(dim, dim, dim // 8, 3)])
+        self.build_decoder(dim, num_queries or 1, depth, num_heads, mlp_dim)
         self.class_head = None if binary else nn.Linear(dim, num_classes + 1)
         self.no_mask_embed = nn.Embedding(1, dim).requires_grad_(False)
         self.pe_layer = PositionEmbeddingRandom(dim // 2)
@@ -90,15 +79,7 @@ class SAMMaskHead(BaseDecodeHead):
 
     def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, C, h, w) to mask tokens (B, N, C) and mask logits (B, N, 4h, 4w)."""
-        B, C, h, w = x.shape
-        tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(B, -1, -1)
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would blur neighbouring cells
-            position = self.pe_layer((h, w)).to(x.dtype).expand(B, -1, -1, -1)
-        tokens, x = self.transformer(x + self.no_mask_embed.weight.view(1, C, 1, 1), position, tokens)
-        x = self.output_upscaling(x.transpose(1, 2).reshape(B, C, h, w))  # (B, h * w, C) -> (B, C, h, w) -> (B, C / 8, 4h, 4w)
-        tokens = tokens[:, 1:]
-        masks = self.output_hypernetworks_mlps[0](tokens) @ x.flatten(2)
-        return tokens, masks.unflatten(2, x.shape[2:])
+        return self.decode_map(x + self.no_mask_embed.weight[..., None, None], exact_position(self.pe_layer, x))
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Feature maps, of which ``in_index`` is taken, to logits (B, 1 or num_classes, 4h, 4w)."""
@@ -111,9 +92,9 @@ class SAMMaskHead(BaseDecodeHead):
         tokens, masks = self.decode(self._transform_inputs(inputs))
         if self.class_head is not None:
             if any(side % self.stride for side in labels.shape[1:]):
-                masks = self.to_image(masks, labels.shape[1:])  # the points are relative: the padding must be gone
+                masks = to_image(masks, labels.shape[1:], self.stride)  # the points are relative: the padding must be gone
             return self.loss_decode(self.class_head(tokens), masks, labels, ignore_index=self.ignore_index)
-        masks = self.to_image(masks, labels.shape[1:])
+        masks = to_image(masks, labels.shape[1:], self.stride)
         losses: dict[str, Tensor] = {}
         for loss in self.losses:
             value = loss(masks, labels, ignore_index=self.ignore_index)
@@ -126,13 +107,8 @@ class SAMMaskHead(BaseDecodeHead):
         in_window = isinstance(meta['img_shape'], torch.Size)  # MMSegmentation's mark of sliding-window inference
         size = meta['img_shape'] if in_window else meta.get('pad_shape', meta['img_shape'])[:2]
         tokens, masks = self.decode(self._transform_inputs(inputs))
-        masks = self.to_image(masks, size)
+        masks = to_image(masks, size, self.stride)
         return masks if self.class_head is None else semantic_logits(self.class_head(tokens), masks)
-
-    def to_image(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """(B, N, 4h, 4w) to (B, N, *size): up to the encoder's zero-padded input, then the padding is cut off."""
-        padded = [math.ceil(side / self.stride) * self.stride for side in size]
-        return F.interpolate(logits, size=padded, mode='bilinear', align_corners=False)[..., :size[0], :size[1]]
 
     def load_sam(self, state: dict[str, Tensor], source: str) -> None:
         """Loads the decoder from a state dict under SAM's keys; a file without a mask decoder leaves it as it was, which is a

@@ -1,0 +1,70 @@
+"""mSAM's decoders: one SAM mask decoder per dense task ("Task-Aware Low-Rank Adaptation of Segment Anything Model", 2024)."""
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
+from torch import Tensor, nn
+
+from ...registry import MODELS
+from ..backbones.checkpoints import load_part
+from .sam_decoder import SAMDecoder, exact_position
+
+
+class TaskDecoder(SAMDecoder):
+    """The decoder of one task, whose output channels are elements of its batch, all read from mask token 0."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.build_decoder(*sizes)
+
+    def forward(self, x: Tensor, prompts: Tensor, position: Tensor) -> Tensor:
+        """Features (B, C, h, w) and one dense prompt per channel, (K, C), to (B, K, 4h, 4w)."""
+        elements = (x[:, None] + prompts[:, :, None, None]).flatten(0, 1)  # (B, K, C, h, w) -> (B * K, C, h, w)
+        return self.decode_map(elements, position, num_masks=1)[1].view(len(x), len(prompts), 4 * x.shape[2], 4 * x.shape[3])
+
+
+@MODELS.register_module()
+class MSAMHead(BaseModule):
+    """SAM mask decoders side by side, ``decoders.TASK``, without prompt encoder, for any dense task.
+
+    Task t has K_t output channels and as many rows of the trained no-mask embedding, its dense prompts: each channel is one
+    decoder batch element through mask token 0. From a SAM checkpoint every decoder starts as SAM's and every row as SAM's row,
+    so the channels of a task start identical. Decoders have SAM's four mask tokens, which attend to each other, but not its
+    IoU head nor the MLPs of tokens 1 to 3, which no output depends on: 552,036 parameters a task less than in the paper's
+    program.
+
+    Args:
+        channels: K_t by the names of the tasks.
+        in_channels: Channels C of the encoder's neck, and the decoders' width.
+        depth, num_heads, mlp_dim: The two-way transformers'.
+        stride: Image pixels per feature cell and axis: the encoder's patch size.
+        break_symmetry: After loading a SAM checkpoint, add noise of the row's own spread to all rows of a task but its first.
+    """
+
+    def __init__(self, channels: dict[str, int], in_channels: int = 256, depth: int = 2, num_heads: int = 8,
+                 mlp_dim: int = 2048, stride: int = 16, break_symmetry: bool = False) -> None:
+        super().__init__()
+        self.channels, self.stride, self.break_symmetry = dict(channels), stride, break_symmetry
+        self.decoders = nn.ModuleDict({name: TaskDecoder(in_channels, 4, depth, num_heads, mlp_dim) for name in channels})
+        self.no_mask_embed = nn.Embedding(sum(channels.values()), in_channels)
+        self.pe_layer = PositionEmbeddingRandom(in_channels // 2)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Maps (B, C, h, w) by task to outputs (B, K_t, 4h, 4w) by task."""
+        rows = dict(zip(self.channels, self.no_mask_embed.weight.split(list(self.channels.values())), strict=True))
+        return {name: self.decoders[name](x, rows[name], exact_position(self.pe_layer, x)) for name, x in features.items()}
+
+    def load_sam(self, state: dict[str, Tensor], source: str) -> None:
+        """Loads all decoders from a state dict under SAM's keys; a file without a mask decoder leaves them as they are."""
+        if 'mask_decoder.mask_tokens.weight' not in state:
+            print_log(f'{source} has no mask decoder: {type(self).__name__} starts from random values.', 'current')
+            return
+        for decoder in self.decoders.values():
+            load_part(decoder, state, ('mask_decoder.',), source)
+        load_part(self.pe_layer, state, ('prompt_encoder.pe_layer.',), source)
+        with torch.no_grad():
+            row = state['prompt_encoder.no_mask_embed.weight'].to(self.no_mask_embed.weight)
+            self.no_mask_embed.weight.copy_(row.expand_as(self.no_mask_embed.weight))
+            for rows in self.no_mask_embed.weight.split(list(self.channels.values())):
+                if self.break_symmetry:
+                    rows[1:] += torch.randn_like(rows[1:]) * row.std()
