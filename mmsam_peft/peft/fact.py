@@ -124,7 +124,7 @@ class FacT(PEFTMethod):
         self.rank, self.scale, self.form, self.targets, self.blocks = rank, scale, form, targets, blocks
 
     def inject(self, host: nn.Module) -> None:
-        targets = list(target_linears(host, self.targets, self.blocks))
+        targets = target_linears(host, self.targets, self.blocks)
         width = math.gcd(*(side for target in targets for side in target.linear.weight.shape))
         rows = [target.linear.out_features * len(target.parts or QKV) // 3 for target in targets]
         grids = [(side // width, target.linear.in_features // width) for side, target in zip(rows, targets, strict=True)]

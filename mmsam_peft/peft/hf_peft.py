@@ -136,7 +136,7 @@ class HFPeft(PEFTMethod):
 
     def inject(self, host: nn.Module) -> None:
         import peft
-        targets = list(target_linears(host, self.targets, self.blocks))
+        targets = target_linears(host, self.targets, self.blocks)
         if any(target.parts is not None for target in targets):
             raise ValueError(f"targets={self.targets!r}: HFPeft adapts whole linear layers, and here q, k and v are one: take "
                              "'qkv', or peft type LoRA, which adapts parts of it.")
