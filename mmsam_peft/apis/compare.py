@@ -91,7 +91,7 @@ def plan(config: str, methods: Sequence[str] | None, seeds: Sequence[int], work_
         try:
             runs.append(_runs_of(method, base, seeds, work_dir, options))
         except Exception as error:  # whatever the parts of a model raise
-            faults.append(f'  {method}: {error}')
+            faults.append(f'  {method}: {str(error) or repr(error)}')
     if faults:
         raise ValueError('Nothing was trained, because of\n' + '\n'.join(faults))
     return [run for same_seed in zip(*runs, strict=True) for run in same_seed]
@@ -120,7 +120,8 @@ def parse_method(text: str) -> dict:
 def label(method: str) -> str:
     """A name for files; different methods have different names. ``LoRA(rank=8)``: ``LoRA_rank=8-`` and six hex digits."""
     readable = re.sub(r'[^\w.=-]+', '_', method.removesuffix('.py'), flags=re.ASCII).strip('_.')[-60:]
-    return method if method.isidentifier() else f'{readable}-{hashlib.sha256(method.encode()).hexdigest()[:6]}'
+    digest = hashlib.sha256(method.encode()).hexdigest()[:6]
+    return method if method.isidentifier() and method.isascii() else f'{readable}-{digest}'
 
 
 def main_metric(config: Config) -> str | None:
