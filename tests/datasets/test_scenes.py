@@ -177,7 +177,7 @@ def test_files_of_others_are_left_alone(tmp_path):
 
 
 def test_unknown_world(tmp_path):
-    with pytest.raises(ValueError, match=r"got world='sea', expected one of \['objects', 'roads'\]"):
+    with pytest.raises(ValueError, match=r"got world='sea', expected one of \['objects', 'roads', 'shapes'\]"):
         generate_scenes(tmp_path / 'sea', 'sea')
     assert not (tmp_path / 'sea').exists()
 

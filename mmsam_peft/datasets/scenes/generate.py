@@ -9,10 +9,17 @@ import numpy as np
 from filelock import FileLock
 from mmengine.utils import ProgressBar
 
+from ..labels import DEPTH_UNIT, encode_normals
 from .objects import draw_objects
 from .roads import draw_roads
+from .shapes import draw_shapes
 
-WORLDS = {'objects': draw_objects, 'roads': draw_roads}
+WORLDS = {'objects': draw_objects, 'roads': draw_roads, 'shapes': draw_shapes}
+FOLDERS = {'objects': ('img_dir', 'ann_dir'), 'roads': ('img_dir', 'ann_dir'),
+           'shapes': ('img_dir', 'seg_dir', 'depth_dir', 'normals_dir')}
+"""Where each of the arrays goes that a world draws."""
+STORED = {'depth_dir': lambda depth: np.rint(depth / DEPTH_UNIT).astype(np.uint16), 'normals_dir': encode_normals}
+"""What becomes of an array that is not an image yet."""
 SPLITS = {'train': 400, 'val': 50, 'test': 50}
 VERSION = 3
 """To be raised with every change of what is drawn: data of another version is drawn again."""
@@ -24,10 +31,11 @@ def generate_scenes(root: str | os.PathLike, world: str, splits: Mapping[str, in
                     size: int = 256) -> None:
     """Make sure that ``root`` holds ``splits`` (name: number of images) of ``world``, drawing only what is not there yet.
 
-    Writes ``img_dir/<split>/*.png`` (RGB), ``ann_dir/<split>/*.png`` (values 0 and 1) and ``scenes.json``, which records
-    version, world, seed, size and the finished splits. Image ``i`` of a split is a function of (seed, split, i) alone, so a
-    smaller set is the beginning of a larger one. A split is drawn in a hidden folder, moved into place when complete and only
-    then recorded; a process that finds another one drawing waits and uses its result.
+    Writes ``img_dir/<split>/*.png`` (RGB), the labels beside it, and ``scenes.json``, which records version, world, seed, size
+    and the finished splits. Labels are ``ann_dir`` (values 0 and 1); of the multi-task world ``seg_dir`` (class numbers),
+    ``depth_dir`` (16 bit, millimetres) and ``normals_dir`` (RGB, see :func:`encode_normals`). Image ``i`` of a split is a
+    function of (seed, split, i) alone, so a smaller set is the beginning of a larger one. A split is drawn in a hidden folder,
+    moved into place when complete and only then recorded; a process that finds another one drawing waits and uses its result.
 
     Raises:
         ValueError: for an unknown world.
@@ -43,7 +51,7 @@ def generate_scenes(root: str | os.PathLike, world: str, splits: Mapping[str, in
         if {**found, 'splits': {}} == record:
             record = found
         for split, count in splits.items():
-            if record['splits'].get(split) != count or _count_pairs(root, split) != count:
+            if record['splits'].get(split) != count or _count(root, world, split) != count:
                 record['splits'].pop(split, None)
                 _write_record(root, record)
                 _draw_split(root, split, count, record)
@@ -68,27 +76,27 @@ def _write_record(root: Path, record: dict) -> None:
     os.replace(draft, root / _RECORD)
 
 
-def _count_pairs(root: Path, split: str) -> int:
-    images, masks = ({p.name for p in (root / kind / split).glob('*.png')} for kind in ('img_dir', 'ann_dir'))
-    return len(images & masks)
+def _count(root: Path, world: str, split: str) -> int:
+    """How many images have all their labels."""
+    return len(set.intersection(*({p.name for p in (root / kind / split).glob('*.png')} for kind in FOLDERS[world])))
 
 
 def _draw_split(root: Path, split: str, count: int, record: dict) -> None:
     draft = root / _UNFINISHED
     shutil.rmtree(draft, ignore_errors=True)
-    for kind in ('img_dir', 'ann_dir'):
+    draw, folders = WORLDS[record['world']], FOLDERS[record['world']]
+    for kind in folders:
         (draft / kind).mkdir(parents=True)
-    draw = WORLDS[record['world']]
     print(f'drawing {count} {record["world"]} images in {root / "img_dir" / split}')
     bar = ProgressBar(count)
     for i in range(count):
-        image, mask = draw(np.random.default_rng([record['seed'], *split.encode(), i]), record['size'])
-        _save(draft / 'img_dir' / f'{i:05d}.png', image[..., ::-1])
-        _save(draft / 'ann_dir' / f'{i:05d}.png', mask)
+        drawn = draw(np.random.default_rng([record['seed'], *split.encode(), i]), record['size'])
+        for kind, pixels in zip(folders, drawn, strict=True):
+            _save(draft / kind / f'{i:05d}.png', STORED[kind](pixels) if kind in STORED else pixels)
         if (i + 1) % 20 == 0 or i + 1 == count:  # few lines in a log file
             bar.update(i + 1 - bar.completed)
     print()
-    for kind in ('img_dir', 'ann_dir'):
+    for kind in folders:
         place = root / kind / split
         shutil.rmtree(place, ignore_errors=True)
         place.parent.mkdir(exist_ok=True)
@@ -97,5 +105,6 @@ def _draw_split(root: Path, split: str, count: int, record: dict) -> None:
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), pixels):
+    """(H, W), or (H, W, 3) RGB."""
+    if not cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels):
         raise OSError(f'could not write {path}: is the disk full, the folder writable?')
