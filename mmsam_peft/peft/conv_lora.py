@@ -1,31 +1,15 @@
 """Conv-LoRA (Zhong et al., "Convolution Meets LoRA: Parameter Efficient Finetuning for Segment Anything Model", ICLR 2024)."""
 import math
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..registry import PEFT
+from .experts import chosen_experts
 from .lora import LoRA, LoRALinear
 from .placement import Blocks
-
-
-@cache
-def resize_matrix(source: int, target: int, like: tuple[torch.device, torch.dtype]) -> Tensor:
-    """(target, source): bicubic resizing of one axis, align_corners=False, no antialias, as a matrix product."""
-    with torch.inference_mode(False):  # training may follow and takes the same matrix
-        columns = F.interpolate(torch.eye(source, dtype=torch.float64)[None, :, :, None], size=(target, 1), mode='bicubic')
-        return columns[0, :, :, 0].T.to(*like)
-
-
-def resize(z: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bicubic resizing of (B, C, H, W) to ``size``."""
-    matrix = resize_matrix.__wrapped__ if torch.compiler.is_compiling() else resize_matrix  # tracers must not reach the cache
-    rows = matrix(z.shape[2], size[0], (z.device, z.dtype))
-    cols = matrix(z.shape[3], size[1], (z.device, z.dtype))
-    return rows @ z @ cols.T
 
 
 def squared_cv(x: Tensor) -> Tensor:
@@ -72,8 +56,8 @@ class ConvLoRALinear(LoRALinear):
     multiplied by the gate's probability, as in the reference program, unless ``gate_weighting``. Tokens (B, N, in) are taken
     as a square map.
 
-    All experts are computed and the chosen one selected by its one-hot weight: no host synchronisation, and every parameter
-    has a gradient in every step. Gate and experts run in float32 at least, whatever the precision around them.
+    Every sample takes its expert by an index, without host synchronisation, and every parameter has a gradient in every step;
+    ``experts.py`` says how E is computed. Gate and experts run in float32 at least, whatever the precision around them.
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, num_experts: int, gate_weighting: bool,
@@ -97,36 +81,28 @@ class ConvLoRALinear(LoRALinear):
                 raise ValueError(f'{shape[1]} tokens are no square map: give a (B, H, W, C) map instead.')
             x = x.unflatten(1, (side, side))
         z = F.linear(x, self.lora_A)
-        mixed = self.experts(z.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).to(z.dtype)  # (B, r, H, W) -> (B, H, W, r)
+        mixed = self.experts(z).to(z.dtype)
         update = F.linear(mixed if self.merged else z + mixed, self.B)
         return (F.linear(x, self.weight, self.bias) + self.scale * update).reshape(*shape[:-1], -1)
 
     def experts(self, z: Tensor) -> Tensor:
-        """E_e(z) of each sample, (B, r, H, W), in float32 at least; in training, ``balance_loss`` is left behind."""
+        """E_e(z) of each sample, (B, H, W, r), in float32 at least; in training, ``balance_loss`` is left behind."""
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(torch.promote_types(z.dtype, torch.float32))
-            convolutions = zip(self.lora_conv_weight.to(z.dtype), self.lora_conv_bias.to(z.dtype), strict=True)
-            weights = self.gate(z.mean((2, 3)))
-            H, W = z.shape[2:]
-            total = torch.zeros_like(z)
-            for e, (weight, bias) in enumerate(convolutions):
-                s = e + 1
-                y = z if s == 1 else resize(z, (s * H, s * W))
-                y = F.gelu(F.conv2d(y, weight, bias, padding=1))
-                y = y if s == 1 else resize(y, (H, W))
-                total = total + weights[:, e, None, None, None] * y
-            return total
+            expert, factor = self.gate(z.mean((1, 2)))
+            y = chosen_experts(z, self.lora_conv_weight.to(z.dtype), self.lora_conv_bias.to(z.dtype), expert)
+            return y * factor[:, None, None, None]
 
-    def gate(self, p: Tensor) -> Tensor:
-        """The experts' weights (B, M) for pooled bottlenecks (B, r)."""
+    def gate(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        """The expert's number and its output's factor, each (B,), for pooled bottlenecks (B, r)."""
         w_gate, w_noise = self.lora_w_gate.to(p.dtype), self.lora_w_noise.to(p.dtype)
         if self.num_experts == 1:  # nothing to choose; the gate's parameters take part with zero
-            return p.new_ones(len(p), 1) + 0 * (w_gate.sum() + w_noise.sum())
+            return p.new_zeros(len(p), dtype=torch.long), p.new_ones(len(p)) + 0 * (w_gate.sum() + w_noise.sum())
         noise = torch.randn(len(p), self.num_experts, device=p.device, dtype=p.dtype) if self.training else None
         chosen, probability, balance = top1_gate(p, w_gate, w_noise, noise)
         if self.training:
             self.balance_loss = balance
-        return chosen * probability if self.gate_weighting else chosen
+        return chosen.argmax(-1), (chosen * probability).sum(-1) if self.gate_weighting else p.new_ones(len(p))
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, 'balance_loss': None}  # part of a graph, which neither copies nor pickles

@@ -10,7 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 from mmsam_peft.models.backbones import SAMViT
-from mmsam_peft.peft.conv_lora import ConvLoRALinear, resize_matrix, top1_gate
+from mmsam_peft.peft import experts
+from mmsam_peft.peft.conv_lora import ConvLoRALinear, top1_gate
 
 ARCH = dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
 PARAMETERS = ('lora_A', 'lora_B', 'lora_conv_weight', 'lora_conv_bias', 'lora_w_gate', 'lora_w_noise')
@@ -29,6 +30,11 @@ def make(experts: int = 4, rank: int = 3, gate_weighting: bool = False, train: b
 def close(got: Tensor, expected: Tensor) -> None:
     """Within 1e-5 of the largest value."""
     torch.testing.assert_close(got.double(), expected.double(), rtol=1e-5, atol=1e-5 * expected.abs().max().item())
+
+
+def clear_caches() -> None:
+    experts.tables.cache_clear()
+    experts.tap_weights.cache_clear()
 
 
 def gradient(parameter: Tensor) -> Tensor:
@@ -173,19 +179,19 @@ def test_only_the_linear_part_is_merged():
 
 def test_no_host_synchronisation():
     """On fake tensors, which have no values to wait for, any look at a value raises."""
-    resize_matrix.cache_clear()
+    clear_caches()
     with FakeTensorMode(allow_non_fake_inputs=True):
         layer = make(train=True)
         y = layer(torch.randn(2, 4, 4, 16))
         (y.mean() + layer.balance_loss).backward()
         assert y.shape == (2, 4, 4, 24) and layer.lora_A.grad.shape == (3, 16)
-    resize_matrix.cache_clear()
+    clear_caches()
 
 
 @pytest.mark.parametrize('strict', [False, True])
 def test_export(strict):
     layer, x = make(), torch.randn(3, 4, 6, 16)
-    resize_matrix.cache_clear()
+    clear_caches()
     exported = torch.export.export(layer, (x,), strict=strict).module()
     close(exported(x), by_definition(layer, x)[0])
     close(layer(x), by_definition(layer, x)[0])
