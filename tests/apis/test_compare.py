@@ -18,6 +18,8 @@ FULL = '''
 _base_ = BASE
 model = dict(backbone=dict(peft=dict(type='Full')))
 optim_wrapper = dict(optimizer=dict(lr=7.0))
+test_pipeline = [*_base_.test_pipeline[:1], dict(type='Resize', scale=(32, 32)), *_base_.test_pipeline[2:]]
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 '''
 OTHER_MODEL = '''
 _base_ = BASE
@@ -121,6 +123,7 @@ def test_a_config_file_is_trained_as_it_is(make_plan, config_file):
     lora, own = make_plan('LoRA', full, **options)
     assert [run.config.model.backbone.peft.type for run in (lora, own)] == ['LoRA', 'Full']
     assert [run.config.optim_wrapper.optimizer.lr for run in (lora, own)] == [1e-3, 7.0]
+    assert [run.config.test_dataloader.dataset.pipeline[1].scale for run in (lora, own)] == [(64, 64), (32, 32)]
     assert [run.config.model.backbone.img_size for run in (lora, own)] == [32, 32]
     assert [run.config.train_cfg.max_epochs for run in (lora, own)] == [9, 9]
     assert (lora.facts['config'], own.facts['config']) == (str(Path(TINY).resolve()), full)

@@ -64,7 +64,7 @@ def test_names_do_not_cover_each_other():
     canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
     x, y = rng.uniform(4.0, 4.4, 14), rng.uniform(70, 78, 14)
     axes.plot(x, y, 'o')
-    axes.set(xlim=(2, 8), ylim=(60, 90))
+    axes.set(xlim=(3, 4.45), ylim=(60, 90))
     name_points(axes, [f'Method{i}' for i in range(14)], [(0, 0, 0)] * 14, x, y, [0] * 14)
     boxes = [text.get_window_extent(canvas.get_renderer()) for text in axes.texts if text.get_text()]
     assert len(boxes) == 14
