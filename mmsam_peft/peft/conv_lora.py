@@ -82,8 +82,7 @@ class ConvLoRALinear(LoRALinear):
             x = x.unflatten(1, (side, side))
         z = F.linear(x, self.lora_A)
         mixed = self.experts(z).to(z.dtype)
-        update = F.linear(mixed if self.merged else z + mixed, self.B)
-        return (F.linear(x, self.weight, self.bias) + self.scale * update).reshape(*shape[:-1], -1)
+        return self.updated(x, mixed if self.merged else z + mixed).view(*shape[:-1], -1)
 
     def experts(self, z: Tensor) -> Tensor:
         """E_e(z) of each sample, (B, H, W, r), in float32 at least; in training, ``balance_loss`` is left behind."""

@@ -36,10 +36,15 @@ class LoRALinear(Mergeable, nn.Linear):
         return place_rows(self.lora_B, self.parts)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.linear(x, self.weight, self.bias)
         if self.merged:
-            return y
-        return y + self.scale * F.linear(F.linear(x, self.lora_A), self.B)
+            return F.linear(x, self.weight, self.bias)
+        return self.updated(x, F.linear(x, self.lora_A))
+
+    def updated(self, x: Tensor, z: Tensor) -> Tensor:
+        """W0 x + b + (alpha / r) B z. The last product is added in place, so that nothing else as wide as y is made."""
+        y = F.linear(x.flatten(0, -2), self.weight, self.bias)
+        B = (self.scale * self.B).to(y.dtype)
+        return y.addmm_(z.flatten(0, -2).to(y.dtype), B.T).view(*x.shape[:-1], -1)
 
     def merged_values(self) -> dict[str, Tensor]:
         return dict(weight=self.weight + self.scale * (self.B @ self.lora_A))
