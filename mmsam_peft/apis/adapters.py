@@ -49,7 +49,7 @@ def adapter_header(model: PEFTSegmentor, dataset_meta: dict | None = None) -> di
     meta = dataset_meta or {}
     return dict(format=FORMAT, version=__version__, arch=_plain(model.backbone.arch), img_size=list(model.backbone.img_size),
                 base=base_hash(*(host for host, _ in model.adapted.values())),
-                peft=_complete(PEFT, model.peft_cfg), head=_complete(MODELS, model.head_cfg),
+                peft=completed(PEFT, model.peft_cfg), head=completed(MODELS, model.head_cfg),
                 classes=_plain(meta.get('classes')), palette=_plain(meta.get('palette')))
 
 
@@ -111,7 +111,7 @@ def require_adaptable(config: Config, weights: str | os.PathLike | None) -> None
 def check_adapter(model: PEFTSegmentor, header: dict, state: dict[str, Tensor]) -> None:
     """Raises ValueError when an adapter's header or tensors do not belong to ``model``."""
     own, path = adapter_header(model), header.get('path', 'The adapter')
-    header = {**header, 'peft': _complete(PEFT, header['peft']), 'head': _complete(MODELS, header['head'])}
+    header = {**header, 'peft': completed(PEFT, header['peft']), 'head': completed(MODELS, header['head'])}
 
     def require_same(key: str, cure: str) -> None:
         if header[key] != own[key]:
@@ -141,7 +141,7 @@ def _header(metadata: dict[str, str], path: str | os.PathLike) -> dict:
     return header
 
 
-def _complete(registry: Registry, cfg: dict) -> dict:
+def completed(registry: Registry, cfg: dict) -> dict:
     """A module's config with its defaults written out, so that neither naming a default nor a new option changes anything."""
     kind = registry.get(cfg['type'])
     if kind is None:  # of another version or package: it will differ from the model's own
@@ -149,7 +149,7 @@ def _complete(registry: Registry, cfg: dict) -> dict:
     parameters = inspect.signature(kind).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty and not p.name.startswith('loss')}
     cfg = _plain({**defaults, **cfg})
-    return {**cfg, 'peft': _complete(PEFT, cfg['peft'])} if cfg.get('peft') else cfg
+    return {**cfg, 'peft': completed(PEFT, cfg['peft'])} if cfg.get('peft') else cfg
 
 
 def _plain(value):

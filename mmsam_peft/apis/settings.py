@@ -4,7 +4,7 @@ import json
 from mmengine.config import Config
 
 from ..registry import PEFT
-from .adapters import _complete
+from .adapters import completed
 
 SET_BY_TOOLS = ('work_dir', 'launcher')
 
@@ -20,7 +20,7 @@ def with_defaults(settings: dict) -> dict:
     backbone = settings['model']['backbone']
     if not backbone.get('peft'):
         return settings
-    return {**settings, 'model': {**settings['model'], 'backbone': {**backbone, 'peft': _complete(PEFT, backbone['peft'])}}}
+    return {**settings, 'model': {**settings['model'], 'backbone': {**backbone, 'peft': completed(PEFT, backbone['peft'])}}}
 
 
 def test_of(settings: dict) -> dict:
