@@ -98,7 +98,8 @@ def load_adapter(model: PEFTSegmentor, path: str | os.PathLike) -> None:
 
 def is_adaptable(config: Config) -> bool:
     """Whether the config's model takes adapter files."""
-    return config.model.type.split('.')[-1] == PEFTSegmentor.__name__
+    kind = MODELS.get(config.model.type)
+    return isinstance(kind, type) and issubclass(kind, PEFTSegmentor)
 
 
 def require_adaptable(config: Config, weights: str | os.PathLike | None) -> None:
