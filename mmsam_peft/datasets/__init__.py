@@ -1,13 +1,19 @@
 from .camvid import CamVidDataset
-from .checks import DatasetError, check_dataset
+from .checks import check_dataset
+from .cityscapes_mtan import CityScapesMTANDataset
 from .folder import FolderDataset
 from .kvasir import KvasirDataset
+from .multi_task import Layout, MultiTaskDataset
+from .nyuv2 import NYUv2Dataset
+from .pascal_mt import PASCALMTDataset
+from .problems import DatasetError
 from .quickstart import ObjectsDataset, QuickstartDataset
+from .quickstart_multi_task import MultiTaskQuickstartDataset
 from .trans10k import Trans10KV2Dataset
 from .transforms import LoadMask
 
 __all__ = [
-    'CamVidDataset', 'DatasetError', 'FolderDataset', 'KvasirDataset', 'LoadMask', 'ObjectsDataset', 'QuickstartDataset',
-    'Trans10KV2Dataset',
-    'check_dataset',
+    'CamVidDataset', 'CityScapesMTANDataset', 'DatasetError', 'FolderDataset', 'KvasirDataset', 'Layout', 'LoadMask',
+    'MultiTaskDataset', 'MultiTaskQuickstartDataset', 'NYUv2Dataset', 'ObjectsDataset', 'PASCALMTDataset', 'QuickstartDataset',
+    'Trans10KV2Dataset', 'check_dataset',
 ]

@@ -8,7 +8,7 @@ from mmseg.datasets import BaseSegDataset
 
 from mmsam_peft.registry import DATASETS
 
-from .checks import AMBIGUOUS, NO_IMAGE, ORPHAN_MASK, DatasetError
+from .problems import AMBIGUOUS, NO_IMAGE, ORPHAN_MASK, DatasetError
 from .transforms.masks import MASK_VALUES, MaskValues
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')

@@ -1,3 +1,8 @@
+from .loading import LoadImageOrArray, LoadMultiTaskLabels
 from .masks import LoadMask, mask_to_classes
+from .multi_task import MultiTaskFlip, MultiTaskResize, MultiTaskZoomCrop, PackMultiTaskInputs
 
-__all__ = ['LoadMask', 'mask_to_classes']
+__all__ = [
+    'LoadImageOrArray', 'LoadMask', 'LoadMultiTaskLabels', 'MultiTaskFlip', 'MultiTaskResize', 'MultiTaskZoomCrop',
+    'PackMultiTaskInputs', 'mask_to_classes',
+]

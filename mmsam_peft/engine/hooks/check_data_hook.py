@@ -10,10 +10,10 @@ from ...registry import HOOKS
 
 @HOOKS.register_module()
 class CheckDataHook(Hook):
-    """Checks every image and mask of the training and validation sets before training, with one report of all faults.
+    """Checks every image and label of the training and validation sets before training, with one report of all faults.
 
     Raises:
-        DatasetError: See ``datasets/checks.py``; also when the model's class count is not the data's.
+        DatasetError: See ``datasets/checks.py``; also when classes or tasks of the model are not the data's.
     """
 
     priority = 'VERY_HIGH'
@@ -23,5 +23,5 @@ class CheckDataHook(Hook):
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             loaders = [runner.train_dataloader] + ([runner.val_dataloader] if runner._val_dataloader is not None else [])
             for loader in loaders:
-                check_dataset(loader.dataset, num_classes=model.num_classes)
+                check_dataset(loader.dataset, num_classes=model.num_classes, tasks=getattr(model, 'tasks', None))
         barrier()

@@ -1,0 +1,85 @@
+"""What is wrong with a set of several tasks, for :func:`check_dataset`."""
+from collections import Counter
+from collections.abc import Callable, Mapping
+from multiprocessing.pool import ThreadPool
+from typing import TYPE_CHECKING
+
+from mmcv.transforms import LoadImageFromFile
+from rich.progress import track
+
+from mmsam_peft.tasks import Task
+from mmsam_peft.tasks.semantic import SemanticSegmentation
+
+from .checks import THREADS, loader
+from .problems import (
+    BAD_IMAGE,
+    BAD_LABEL,
+    CLASSES,
+    EMPTY_LABEL,
+    LABEL_SIZES,
+    LABEL_VALUES,
+    NOTHING_VALID,
+    TASKS,
+    reason,
+    size_text,
+)
+from .transforms.loading import LoadImageOrArray
+
+if TYPE_CHECKING:
+    from .multi_task import MultiTaskDataset
+
+
+def multi_task_problems(dataset: 'MultiTaskDataset', in_model: Mapping[str, Task]) -> dict[str, list[str]]:
+    """Reads every image and label: kind of problem -> one line for each file that has it."""
+    load_image = loader(dataset, LoadImageOrArray, LoadImageFromFile)
+    dataset.full_init()
+    problems, valid = {kind: list(lines) for kind, lines in dataset.problems.items()}, Counter()
+    classes = dataset.metainfo.get('classes')
+    for task in dataset.tasks:
+        if classes and type(task) is SemanticSegmentation and task.channels != len(classes):
+            problems.setdefault(CLASSES, []).append(
+                f"{len(classes)} in the data set ({', '.join(classes)}), {task.channels} in the task '{task.name}'")
+        other = in_model.get(task.name, task)
+        if (type(other), other.channels) != (type(task), task.channels):
+            problems.setdefault(TASKS, []).append(
+                f'{task} of {task.channels} channels in the data set, {other} of {other.channels} in the model')
+    with ThreadPool(THREADS) as pool:
+        results = pool.imap(lambda index: _inspect(dataset, index, load_image), range(len(dataset)))
+        for found, counts in track(results, f'Checking {type(dataset).__name__}', total=len(dataset)):
+            valid.update(counts)
+            for kind, line in found:
+                problems.setdefault(kind, []).append(line)
+    empty = [task.name for task in dataset.tasks if not valid[task.name]]
+    return problems | ({NOTHING_VALID: empty} if empty else {})
+
+
+def _inspect(dataset: 'MultiTaskDataset', index: int,
+             load_image: Callable[[dict], dict]) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    """(kind of problem, line) of one sample, and how many valid pixels each task's label has."""
+    info = dataset.get_data_info(index)
+    found, counts, size = [], {}, None
+    try:
+        size = load_image(dict(info))['img'].shape[:2]
+    except Exception as error:  # each decoder has its own exceptions
+        found.append((BAD_IMAGE, f'{info["img_path"]}: {reason(error)}'))
+    for task in dataset.tasks:
+        path = info['label_paths'].get(task.name)
+        if path is None:
+            continue
+        try:
+            label = dataset.read_label(task, path)
+        except Exception as error:
+            found.append((BAD_LABEL, f'{path}: {reason(error)}'))
+            continue
+        if label is None:
+            continue
+        try:
+            task.check(label)
+        except ValueError as error:
+            found.append((LABEL_VALUES, f'{path}: {reason(error)}'))
+        if size is not None and label.shape[:2] != size:
+            found.append((LABEL_SIZES, f'{path}: {size_text(label.shape[:2])}, its image {size_text(size)}'))
+        counts[task.name] = int(task.valid(label).sum())
+        if not counts[task.name] and task.interpolation == 'bilinear':
+            found.append((EMPTY_LABEL, path))
+    return found, counts

@@ -1,0 +1,79 @@
+"""What can be wrong with a data set, and how it is reported."""
+from collections.abc import Mapping, Sequence
+
+from mmengine.dataset import BaseDataset
+
+FILES_LISTED = 5
+
+NO_IMAGE = 'names without an image'
+NO_MASK = 'images without a mask'
+ORPHAN_MASK = 'masks without an image'
+AMBIGUOUS = 'names with several files'
+BAD_IMAGE = 'unreadable images'
+BAD_MASK = 'unreadable masks'
+SIZES = 'masks of another size than their image'
+VALUES = 'masks with values outside the classes'
+ONE_CLASS = 'no mask shows any class but the first'
+CLASSES = 'class count'
+NO_LABEL = 'images without any label'
+ORPHAN_LABEL = 'labels without an image'
+BAD_LABEL = 'unreadable labels'
+LABEL_SIZES = 'labels of another size than their image'
+LABEL_VALUES = 'labels with values that their task does not have'
+EMPTY_LABEL = 'labels without one valid pixel'
+NOTHING_VALID = 'tasks without one valid pixel in all their labels'
+TASKS = 'tasks that are others in the model'
+
+EXPECTED_AND_DO = {
+    NO_IMAGE: ('an image for every name of ann_file', 'correct the list or add the images'),
+    NO_MASK: ('a mask of the same name for every image', 'add the masks, or remove the images'),
+    ORPHAN_MASK: ('an image of the same name for every mask', 'add the images, or remove the masks'),
+    AMBIGUOUS: ('one file for each name', 'keep one of them, or narrow img_suffix / seg_map_suffix'),
+    BAD_IMAGE: ('complete image files', 'replace or remove them'),
+    BAD_MASK: ('complete mask files that mask_values describes', 'replace them, or correct mask_values'),
+    SIZES: ('width x height of the image as shown (EXIF rotation applied)', 'export the masks again at that size'),
+    VALUES: ('class numbers 0 .. {last}, or {ignore} for ignored pixels',
+             "correct the masks or the list of classes; masks stored as 0/255, or as grey JPEG, need mask_values='binary255'"),
+    ONE_CLASS: ('pixels of other classes',
+                "set mask_values: 'binary255' for masks stored as 0/255, 'binary01' for 0/1; or correct the masks"),
+    CLASSES: ('as many classes in the data as in the model', "correct metainfo.classes, or the head's num_classes"),
+    NO_LABEL: ('a label of the same name, of one task at least, for every image', 'add labels, or remove the images'),
+    ORPHAN_LABEL: ('an image of the same name for every label', 'add the images, or remove the labels'),
+    BAD_LABEL: ('complete files that hold such labels', 'replace or remove them'),
+    LABEL_SIZES: ('width x height of the image', 'export the labels again at that size'),
+    LABEL_VALUES: ('values of the task', 'correct the labels, or the task in tasks'),
+    EMPTY_LABEL: ('depth above zero, normals other than the zero vector', 'remove the files: an image may lack labels'),
+    TASKS: ('tasks of one kind and number of channels in data set, model and metric', 'correct tasks'),
+    NOTHING_VALID: ('valid labels of every task', 'correct the labels, or leave the tasks out of tasks'),
+}
+
+
+class DatasetError(ValueError):
+    """A data set that cannot be trained on or evaluated."""
+
+
+def report(dataset: BaseDataset, problems: Mapping[str, Sequence[str]]) -> str:
+    """The section of one data set: each kind of problem, the first files that have it and what to do."""
+    classes = ', '.join(f'{i} {name}' for i, name in enumerate(dataset.metainfo.get('classes') or ()))
+    tasks = ''.join(f', task {task.name} ({type(task).__name__})' for task in getattr(dataset, 'tasks', ()))
+    place = dataset.data_prefix.get('img_path')
+    lines = [f'{type(dataset).__name__}, {len(dataset)} images of {place}{tasks}, classes: {classes}']
+    for kind, got in problems.items():
+        expected, do = EXPECTED_AND_DO[kind]
+        lines.append(f'  {kind}: {len(got)}' if kind not in (ONE_CLASS, CLASSES) else f'  {kind}')
+        lines += [f'    got       {line}' for line in got[:FILES_LISTED]]
+        if len(got) > FILES_LISTED:
+            lines.append(f'              ... and {len(got) - FILES_LISTED} more')
+        last = len(dataset.metainfo.get('classes') or ()) - 1
+        lines.append(f'    expected  {expected.format(last=last, ignore=dataset.ignore_index)}')
+        lines.append(f'    do        {do}')
+    return '\n'.join(lines)
+
+
+def reason(error: Exception) -> str:
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+def size_text(shape: tuple[int, ...]) -> str:
+    height, width, *channels = shape
+    return ' x '.join(map(str, [width, height, *channels]))
