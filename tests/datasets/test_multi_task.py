@@ -74,6 +74,22 @@ def test_depth_unit(write_sample, build, scope):
     np.testing.assert_allclose(sample['data_samples'].gt_depth.data[0], DEPTH * 0.5)
 
 
+def test_unknown_depth_and_normals_become_zero(write_sample, build, scope):
+    depth, normals = DEPTH / 1000, NORMALS.copy()
+    depth[1, 2], depth[3, 4], depth[5, 6], normals[2, 2] = np.nan, np.inf, 0, np.nan
+    write_sample('a', depth=depth, normals=normals)
+    zoom = dict(type='MultiTaskZoomCrop', scales=[1.5])
+    for pipeline in (PIPELINE, [*PIPELINE[:2], zoom, PIPELINE[2]]):
+        found = build(pipeline=pipeline)[0]['data_samples']
+        assert found.gt_depth.data.isfinite().all() and found.gt_normals.data.isfinite().all()
+    found = build(pipeline=PIPELINE)[0]['data_samples']
+    unknown = np.zeros((6, 8), bool)
+    unknown[[1, 3, 5], [2, 4, 6]] = True
+    np.testing.assert_array_equal(found.gt_depth.valid[0], ~unknown)
+    np.testing.assert_allclose(found.gt_depth.data[0], np.where(unknown, 0, depth), rtol=1e-6)
+    assert found.gt_normals.valid.sum() == 47 and (found.gt_normals.data[:, 2, 2] == 0).all()
+
+
 def test_samples_may_lack_labels(write_sample, build, scope):
     write_sample('a', depth=None)
     write_sample('b', seg=None, normals=None, sal=None)

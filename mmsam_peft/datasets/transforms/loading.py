@@ -5,8 +5,6 @@ from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmsam_peft.registry import TRANSFORMS
 from mmsam_peft.tasks import Task
 
-from .multi_task import cleaned
-
 
 @TRANSFORMS.register_module()
 class LoadImageOrArray(LoadImageFromFile):
@@ -32,6 +30,8 @@ class LoadImageOrArray(LoadImageFromFile):
 class LoadMultiTaskLabels(BaseTransform):
     """Loads the labels of a sample's tasks, as its data set reads them; a picture to predict passes as it is.
 
+    Continuous values that are not valid, NaN among them, become zero.
+
     Required keys: ``tasks``, ``label_paths`` {task's name: path}, ``read_label``, ``ori_shape``. Added keys: ``labels``,
     ``valid``.
 
@@ -45,7 +45,10 @@ class LoadMultiTaskLabels(BaseTransform):
             path = results['label_paths'].get(task.name)
             label = None if path is None else self._load(results, task, path)
             if label is not None:
-                results['labels'][task.name], results['valid'][task.name] = cleaned(task, label, task.valid(label))
+                valid = task.valid(label)
+                if task.interpolation == 'bilinear':
+                    label = np.where(valid[..., None], label, 0)
+                results['labels'][task.name], results['valid'][task.name] = label, valid
         return results
 
     @staticmethod

@@ -17,16 +17,11 @@ from mmsam_peft.tasks import Task
 from mmsam_peft.tasks.normals import SurfaceNormals
 
 
-def cleaned(task: Task, label: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The label with zeros for continuous values that are not valid, and ``valid``."""
-    return (np.where(valid[..., None], label, 0) if task.interpolation == 'bilinear' else label), valid
-
-
 def resized(task: Task, label: np.ndarray, valid: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """A label (h, w, c) and its valid pixels (h, w) at ``size`` (H, W); pixels are areas, not corners.
 
     Class numbers come from the nearest pixel. Continuous values are the bilinear mean of the valid ones among the four pixels
-    around, normals of unit length again; a pixel without any is not valid.
+    around, normals of unit length again; a pixel without any is not valid, and zero.
     """
     if valid.shape == tuple(size):
         return label, valid
@@ -42,7 +37,7 @@ def resized(task: Task, label: np.ndarray, valid: np.ndarray, size: tuple[int, i
         length = np.linalg.norm(mean, axis=-1)
         valid &= length > 1e-6
         mean /= np.where(valid, length, 1)[..., None]
-    return cleaned(task, mean, valid)
+    return mean, valid
 
 
 def _map_labels(results: dict, change) -> None:
@@ -97,7 +92,7 @@ class MultiTaskZoomCrop(BaseTransform):
 
         def zoom(task: Task, label: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             label, valid = resized(task, label[part], valid[part], size)
-            return cleaned(task, task.zoom(label, scale), valid)
+            return task.zoom(label, scale), valid
 
         if scale > 1:
             results['img'] = cv2.resize(results['img'][part], size[::-1], interpolation=cv2.INTER_LINEAR)
