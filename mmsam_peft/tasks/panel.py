@@ -2,6 +2,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import mmcv
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,8 +16,8 @@ Item = tuple[Task, np.ndarray, np.ndarray | None]
 """A task, its prediction and its label or None, both (c, H, W)."""
 
 
-def panel(image: np.ndarray, items: Sequence[Item], path: str | Path) -> None:
-    """Writes a PNG: the image, and in a column for each task its prediction above its ground truth.
+def panel(image: np.ndarray, items: Sequence[Item]) -> np.ndarray:
+    """A picture, RGB, uint8: the image, and in a column for each task its prediction above its ground truth.
 
     Classes are laid over the image. Prediction and ground truth share a colour scale, that of the ground truth if it has one.
     A column is 3 inches of 110 dots wide, whatever the size of the image.
@@ -24,7 +25,6 @@ def panel(image: np.ndarray, items: Sequence[Item], path: str | Path) -> None:
     Args:
         image: RGB, uint8 (H, W, 3).
         items: Predictions and labels at any size; those laid over the image need its size.
-        path: Folders in it are made.
 
     Raises:
         ValueError: Classes have another size than the image.
@@ -34,7 +34,7 @@ def panel(image: np.ndarray, items: Sequence[Item], path: str | Path) -> None:
     scales = [(label is not None and task.limits(label)) or task.limits(prediction) for task, prediction, label in items]
     inches = 3 * columns + 0.7 * sum(map(bool, scales)), rows * (3 * height / width + 0.25)
     figure = Figure(figsize=inches, dpi=110, layout='compressed')
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
     for one in axes.flat:
         one.set_axis_off()
@@ -45,8 +45,13 @@ def panel(image: np.ndarray, items: Sequence[Item], path: str | Path) -> None:
                 _show(axes[row, column], _over(image, task, value, limits), f'{task.name}, {what}')
         if limits:
             _scale(figure, axes[:, column], task, limits)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def write_panel(image: np.ndarray, items: Sequence[Item], path: str | Path) -> None:
+    """Writes the panel as a PNG; folders of the path are made."""
+    mmcv.imwrite(mmcv.rgb2bgr(panel(image, items)), str(path))
 
 
 def _over(image: np.ndarray, task: Task, value: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:

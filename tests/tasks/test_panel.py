@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmsam_peft.tasks.panel import panel
+from mmsam_peft.tasks.panel import write_panel
 
 from .conftest import images, make
 
@@ -25,7 +25,7 @@ def test_every_part_is_shown(tmp_path, image):
     seg, depth, normals = make('SemanticSegmentation', palette=[(i, 2 * i, 250) for i in range(5)]), make('Depth'), make(
         'SurfaceNormals')
     path = tmp_path / 'new' / 'picture.png'
-    panel(image, [(seg, constant(seg, 1), constant(seg, 3)), (depth, constant(depth, 2.), constant(depth, np.nan)),
+    write_panel(image, [(seg, constant(seg, 1), constant(seg, 3)), (depth, constant(depth, 2.), constant(depth, np.nan)),
                   (normals, constant(normals, 0., 0, 1), constant(normals, 0., 1, 0))], path)
     assert Image.open(path).size[0] == 4 * 330 + 77
     cell = shown(path, (10, 200, 30))
@@ -38,7 +38,7 @@ def test_every_part_is_shown(tmp_path, image):
 def test_prediction_shares_the_scale_of_the_truth(tmp_path, image):
     depth = make('Depth')
     truth = np.linspace(1, 3, 40 * 60).reshape(1, 40, 60)
-    panel(image, [(depth, constant(depth, 3.), truth)], tmp_path / 'a.png')
+    write_panel(image, [(depth, constant(depth, 3.), truth)], tmp_path / 'a.png')
     far = depth.draw(truth)[-1, -1]
     assert shown(tmp_path / 'a.png', far) > 0.5 * shown(tmp_path / 'a.png', (10, 200, 30))
 
@@ -48,19 +48,19 @@ def test_scale_bar(tmp_path, image):
     depth = make('Depth')
     truth = np.zeros((1, 40, 60))
     truth[0, 0, :2] = 1, 3
-    panel(image, [(depth, constant(depth, 3.), truth)], tmp_path / 'a.png')
+    write_panel(image, [(depth, constant(depth, 3.), truth)], tmp_path / 'a.png')
     assert all(shown(tmp_path / 'a.png', depth.draw(constant(depth, x), (1, 3))[0, 0]) > 1e-4 for x in (1.5, 2, 2.5))
-    panel(image, [(depth, truth, constant(depth, np.nan))], tmp_path / 'b.png')
+    write_panel(image, [(depth, truth, constant(depth, np.nan))], tmp_path / 'b.png')
     assert Image.open(tmp_path / 'b.png').size[0] == 2 * 330 + 77
-    panel(image, [(depth, constant(depth, 0.), constant(depth, np.nan))], tmp_path / 'c.png')
+    write_panel(image, [(depth, constant(depth, 0.), constant(depth, np.nan))], tmp_path / 'c.png')
     assert Image.open(tmp_path / 'c.png').size[0] == 2 * 330
 
 
 def test_without_ground_truth_there_is_one_row(tmp_path, image):
     tasks = [make(kind) for kind in ('HumanParts', 'InverseDepth', 'Saliency', 'Edges')]
     items = [(task, np.resize(images(task, 1)[0][0], (1, 40, 60)), None) for task in tasks]
-    panel(image, items, tmp_path / 'one.png')
-    panel(image, [(task, value, value) for task, value, _ in items], tmp_path / 'two.png')
+    write_panel(image, items, tmp_path / 'one.png')
+    write_panel(image, [(task, value, value) for task, value, _ in items], tmp_path / 'two.png')
     one, two = (Image.open(tmp_path / name).size for name in ('one.png', 'two.png'))
     assert one[0] == two[0] == 5 * 330 + 77 and one[1] < 0.7 * two[1]
 
@@ -68,4 +68,4 @@ def test_without_ground_truth_there_is_one_row(tmp_path, image):
 def test_other_size_on_the_image(tmp_path, image):
     seg = make('SemanticSegmentation')
     with pytest.raises(ValueError, match=r"'it' has size \(20, 30\), the image \(40, 60\)"):
-        panel(image, [(seg, constant(seg, 1)[:, :20, :30], None)], tmp_path / 'a.png')
+        write_panel(image, [(seg, constant(seg, 1)[:, :20, :30], None)], tmp_path / 'a.png')
