@@ -137,7 +137,7 @@ class Attention(nn.Module):
         if extra is not None:
             _, extra_k, extra_v = self.heads(extra)
             k, v = append(k, extra_k), append(v, extra_v)
-        return self.attend(q, k, v, x.shape[1:3]).reshape(x.shape)
+        return self.attend(q, k, v, x.shape[1:3]).reshape(-1, *x.shape[1:])
 
     def exchange(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
         """As ``forward``, and the ``extra`` tokens attend too, in every map: also returns what they get there, (B, P, C)."""
