@@ -56,9 +56,11 @@ class Toy(BaseModel):
     def forward(self, mode: str = 'loss', **batch: Tensor) -> dict[str, Tensor]:
         if not self.one_by_one:
             return {**self.task_losses(batch, list(self.tasks)), **self.aux_losses(), 'norm': batch['x'].norm()}
-        return {'norm': batch['x'].norm(), **{
-            f'{name}.loss': self.weighting.later('cpu', lambda name=name: {**self.task_losses(batch, [name]), **self.aux_losses()})
-            for name in self.tasks}}
+        return {'norm': batch['x'].norm(), **{f'{name}.loss': self.weighting.later('cpu', partial(self.one_task, batch, name))
+                                              for name in self.tasks}}
+
+    def one_task(self, batch: Batch, name: str) -> dict[str, Tensor]:
+        return {**self.task_losses(batch, [name]), **self.aux_losses()}
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         return self.weighting(losses, self.parameters())
@@ -374,6 +376,7 @@ class Batches(torch.utils.data.Dataset):
 def run(name: str, folder: Path, epochs: int, resume: bool = False, wrapper: dict | None = None) -> Toy:
     runner = Runner(
         Toy(name), str(folder), experiment_name=f'weighting_{next(NUMBERS)}', resume=resume, log_level='ERROR',
+        default_scope='mmsam_peft',
         train_dataloader=dict(batch_size=1, dataset=Batches(), sampler=dict(type='DefaultSampler', shuffle=False),
                               collate_fn=lambda items: joined(items)),
         train_cfg=dict(by_epoch=True, max_epochs=epochs), custom_hooks=[PlainCheckpointHook()],
