@@ -21,6 +21,8 @@ METHODS = dict(
     decoder_only='Frozen', full='Full', from_scratch='Full', bitfit='BitFit', norm='NormTuning', adapter='Adapter',
     adaptformer='AdaptFormer', vpt='VPT', lst='LST', sam_adapter='SAMAdapter', ssf='SSF', lora='LoRA', dora='DoRA', fact='FacT',
     hf_peft='HFPeft', convlora='ConvLoRA')  # folder: peft type
+MULTI_TASK = dict(talora='TALoRA', lora_hps='LoRA', lora_stl='TaskLoRA', mtlora='TaskLoRA')
+MULTI_TASK_DATA = dict(nyuv2=3, cityscapes=2, pascal_context=4, quickstart_multitask=3)  # tasks
 RATES = dict(full=1e-5)  # where it is not 1e-4
 
 ENCODER = dict(embed_dim=16, depth=2, num_heads=2, window_size=3, global_attn_indexes=(1,), out_channels=32)
@@ -67,9 +69,13 @@ def test_parts(name):
     cfg = Config.fromfile(CONFIGS / name)
     model = build_to_count(cfg)
     scale = cfg.model.data_preprocessor.size
-    assert MODELS.build({**cfg.tta_model, 'module': model}).module is model
-    for part in PARTS:
-        dataset = DATASETS.build({**cfg[f'{part}_dataloader'].dataset, 'lazy_init': True})
+    datasets = [DATASETS.build({**cfg[f'{part}_dataloader'].dataset, 'lazy_init': True}) for part in PARTS]
+    if 'tasks' in cfg.model:
+        assert all([task.name for task in dataset.tasks] == list(model.tasks) for dataset in datasets)
+        assert cfg.default_hooks.visualization.type == 'PanelHook'
+    else:
+        assert MODELS.build({**cfg.tta_model, 'module': model}).module is model
+    for dataset in datasets if 'tasks' not in cfg.model else ():
         assert len(dataset.metainfo['classes']) == len(dataset.metainfo['palette']) == model.num_classes
         assert {step.scale[::-1] for step in dataset.pipeline.transforms if hasattr(step, 'scale')} <= {scale}
     if cfg.model.backbone.type == 'SAMViT':
@@ -84,6 +90,7 @@ def test_parts(name):
 def test_zoo_is_complete():
     peft = {f'{method}/{data}.py' for method in METHODS for data in (*DATA, 'quickstart')}
     peft -= {'full/quickstart.py', 'from_scratch/quickstart.py'}  # too much for two minutes
+    peft |= {f'{method}/{data}.py' for method in MULTI_TASK for data in MULTI_TASK_DATA}
     sizes = {f'convlora/{data}_{size}.py' for data in DATA for size in ('large', 'huge')}
     others = {f'{other}.py'.replace('DATA', data) for data in DATA for other in (
         'segformer/DATA_b0', 'segformer/DATA_b2', 'deeplabv3plus/DATA_r50', 'pspnet/DATA_r50', 'hrnet/DATA_w18')}
@@ -91,7 +98,7 @@ def test_zoo_is_complete():
 
 
 def test_every_method_has_configs():
-    assert set(METHODS.values()) == set(PEFT.module_dict)
+    assert {*METHODS.values(), *MULTI_TASK.values()} == set(PEFT.module_dict)
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -102,6 +109,15 @@ def test_methods(method, data):
     assert (cfg.model.checkpoint is None) == (method == 'from_scratch')
     if method == 'convlora':
         assert cfg.model.backbone.peft.get('balance_weight', 1.0) == (2.0 if DATA[data] > 2 else 1.0)
+
+
+@pytest.mark.parametrize('method', MULTI_TASK)
+@pytest.mark.parametrize('data', MULTI_TASK_DATA)
+def test_multi_task_methods(method, data):
+    cfg = Config.fromfile(CONFIGS / method / f'{data}.py')
+    peft = cfg.model.backbone.peft
+    assert peft.type == MULTI_TASK[method] and bool(peft.get('shared_rank')) == (method == 'mtlora')
+    assert len(cfg.model.tasks) == MULTI_TASK_DATA[data] == peft.get('num_tasks', MULTI_TASK_DATA[data])
 
 
 @pytest.mark.parametrize('size, parameters', [('large', 308_278_272), ('huge', 637_026_048)])

@@ -36,12 +36,12 @@ def base_hash(*hosts: nn.Module) -> str:
 
 
 def adapter_state(model: PEFTSegmentor) -> dict[str, Tensor]:
-    """All but the frozen base, under the model's own names, on the CPU: the trained parameters of what was adapted and the rest
-    of the decode head."""
+    """What prediction needs beside the frozen base, under the model's own names, on the CPU: the trained parameters of what was
+    adapted and the rest of the decode head."""
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     base = tuple({'backbone.', *model.adapted})
     return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-            if name in trained or not name.startswith(base)}
+            if (name in trained or not name.startswith(base)) and not name.startswith('weighting.')}
 
 
 def adapter_header(model: PEFTSegmentor, dataset_meta: dict | None = None) -> dict:

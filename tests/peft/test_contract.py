@@ -14,6 +14,9 @@ from .conftest import HOSTS
 METHODS = sorted(PEFT.module_dict)
 CONSTANTS = {'DoRA': "the row norms are constants to the gradient (its paper's section 4.3); test_dora.py checks it"}
 """Methods whose gradient is on purpose not the derivative."""
+STEP = {'TALoRA': 0.01}
+"""How far parameters are moved from their initial values, where not 0.1: TA-LoRA's factors start at N(0, 1), and a core of 0.1
+would make its update many times the frozen projection."""
 WITH_BLOCKS = [name for name in METHODS if 'blocks' in inspect.signature(PEFT.get(name)).parameters]
 
 
@@ -24,7 +27,7 @@ def adapted(case, seed: int = 0, **settings) -> torch.nn.Module:
     torch.manual_seed(1)
     for key, parameter in model.named_parameters():
         if key in model.peft.added:
-            parameter.data += torch.randn_like(parameter) * 0.1
+            parameter.data += torch.randn_like(parameter) * STEP.get(name, 0.1)
     return model
 
 

@@ -53,4 +53,6 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='MultiTaskMetric', tasks=tasks)
 test_evaluator = val_evaluator
 
-default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='seg/mIoU', rule='greater'))
+default_hooks = dict(
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='seg/mIoU', rule='greater'),
+    visualization=dict(type='PanelHook', interval=20))

@@ -1,6 +1,7 @@
 from .adapter_hook import AdapterHook
 from .check_data_hook import CheckDataHook
+from .panel_hook import PanelHook
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .save_masks_hook import SaveMasksHook
 
-__all__ = ['AdapterHook', 'CheckDataHook', 'PlainCheckpointHook', 'SaveMasksHook']
+__all__ = ['AdapterHook', 'CheckDataHook', 'PanelHook', 'PlainCheckpointHook', 'SaveMasksHook']

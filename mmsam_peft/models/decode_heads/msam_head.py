@@ -37,15 +37,17 @@ class MSAMHead(BaseModule):
         channels: K_t by the names of the tasks.
         in_channels: Channels C of the encoder's neck, and the decoders' width.
         depth, num_heads, mlp_dim: The two-way transformers'.
+        num_tokens: Mask tokens of each decoder, SAM's 4; the first gives the masks.
         stride: Image pixels per feature cell and axis: the encoder's patch size.
         break_symmetry: After loading a SAM checkpoint, add noise of the row's own spread to all rows of a task but its first.
     """
 
     def __init__(self, channels: dict[str, int], in_channels: int = 256, depth: int = 2, num_heads: int = 8,
-                 mlp_dim: int = 2048, stride: int = 16, break_symmetry: bool = False) -> None:
+                 mlp_dim: int = 2048, num_tokens: int = 4, stride: int = 16, break_symmetry: bool = False) -> None:
         super().__init__()
         self.channels, self.stride, self.break_symmetry = dict(channels), stride, break_symmetry
-        self.decoders = nn.ModuleDict({name: TaskDecoder(in_channels, 4, depth, num_heads, mlp_dim) for name in channels})
+        self.decoders = nn.ModuleDict(
+            {name: TaskDecoder(in_channels, num_tokens, depth, num_heads, mlp_dim) for name in channels})
         self.no_mask_embed = nn.Embedding(sum(channels.values()), in_channels)
         self.pe_layer = PositionEmbeddingRandom(in_channels // 2)
 

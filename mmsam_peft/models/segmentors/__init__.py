@@ -1,4 +1,5 @@
+from .multi_task_segmentor import MultiTaskSegmentor
 from .peft_segmentor import PEFTSegmentor
 from .tta import BinaryTTAModel
 
-__all__ = ['BinaryTTAModel', 'PEFTSegmentor']
+__all__ = ['BinaryTTAModel', 'MultiTaskSegmentor', 'PEFTSegmentor']

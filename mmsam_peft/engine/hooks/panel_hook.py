@@ -1,0 +1,56 @@
+"""Pictures of a multi-task model's predictions beside their labels."""
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmseg.structures import SegDataSample
+
+from ...datasets.transforms.loading import LoadImageOrArray
+from ...registry import HOOKS
+from ...tasks.panel import Item, panel
+
+
+@HOOKS.register_module()
+class PanelHook(Hook):
+    """Gives the visualizer a panel of every ``interval``-th image that is validated or tested, by one process: in the work
+    directory's ``vis_data/vis_image/`` and wherever else its backends write.
+
+    Args:
+        draw: Whether pictures are made; ``tools/test.py --show-dir`` sets it.
+        interval: In images.
+    """
+
+    def __init__(self, draw: bool = True, interval: int = 50) -> None:
+        if interval < 1:
+            raise ValueError(f'interval={interval} of PanelHook: at least 1, or draw=False for no picture.')
+        self.draw, self.interval = draw, interval
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
+                       outputs: Sequence[SegDataSample] | None = None) -> None:
+        self._draw(runner, 'val', batch_idx, outputs, runner.iter)
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
+                        outputs: Sequence[SegDataSample] | None = None) -> None:
+        self._draw(runner, 'test', batch_idx, outputs, 0)
+
+    def _draw(self, runner: Runner, mode: str, batch_idx: int, samples: Sequence[SegDataSample], step: int) -> None:
+        if not self.draw or runner.rank:
+            return
+        tasks = (runner.model.module if is_model_wrapper(runner.model) else runner.model).tasks.values()
+        for i, sample in enumerate(samples, start=batch_idx * len(samples)):
+            if i % self.interval == 0:
+                image = LoadImageOrArray().transform(dict(img_path=sample.img_path))['img'][..., ::-1].astype(np.uint8)
+                runner.visualizer.add_image(f'{mode}_{i}', panel(image, panel_items(tasks, sample)), step)
+
+
+def panel_items(tasks, sample: SegDataSample) -> list[Item]:
+    """What a sample has of each task: its prediction, and its label or None."""
+    items = []
+    for task in tasks:
+        found = sample.get(f'gt_{task.name}')
+        label = None if found is None else found.data.cpu().numpy()
+        prediction = sample.get(f'pred_{task.name}').data.cpu()
+        items.append((task, (prediction.float() if prediction.is_floating_point() else prediction).numpy(), label))
+    return items
