@@ -30,6 +30,7 @@ setup(
         'rich',
     ],
     extras_require={
+        'nyuv2': ['h5py'],
         'peft': ['peft>=0.21.2'],
         'tensorboard': ['tensorboard'],
         'tests': ['pytest>=8', 'ruff', 'peft>=0.21.2', 'tensorboard'],
