@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument('config')
     parser.add_argument('weights', help='adapter file, or checkpoint, trained with the config')
     parser.add_argument('out', help='.pth, or .safetensors')
+    parser.add_argument('--task', help='whose encoder, where the method adapts one for each task')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override: model.checkpoint=PATH ...')
     args = parser.parse_args()
     out = Path(args.out)
@@ -28,8 +29,8 @@ def main() -> None:
         parser.error(f'{out}: the name has to end in .pth or .safetensors')
 
     model = init_model(load_config(args.config, args.cfg_options), args.weights, 'cpu')
-    state = {key: value.contiguous() for key, value in merged_state(model).items()}
-    found = difference(model, state)
+    state = {key: value.contiguous() for key, value in merged_state(model, args.task).items()}
+    found = difference(model, state, args.task)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, out) if out.suffix == '.safetensors' else torch.save(state, out)
     decoder = 'with the tuned mask decoder' if is_sams(model.decode_head) else "with the base checkpoint's mask decoder, if any"

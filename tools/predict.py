@@ -13,7 +13,8 @@ def main() -> None:
     parser.add_argument('config')
     parser.add_argument('weights', help='adapter (.safetensors; the config names its base weights) or checkpoint (.pth)')
     parser.add_argument('images', help='a file, a folder or a quoted glob pattern')
-    parser.add_argument('--out-dir', default='outputs', help='masks/ and overlays/ are written here (default: %(default)s)')
+    parser.add_argument('--out-dir', default='outputs', help='masks/ and overlays/, or a folder per task and panels/, are written '
+                        'here (default: %(default)s)')
     parser.add_argument('--opacity', type=float, default=0.5, help='of the classes over the image (default: %(default)s)')
     parser.add_argument('--device', help='default: the GPU where there is one')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override: model.checkpoint=PATH ...')
@@ -22,7 +23,7 @@ def main() -> None:
     model = init_model(load_config(args.config, args.cfg_options), args.weights, args.device)
     results = list(predict(model, args.images, args.out_dir, args.opacity))
     failed = [(image, error) for image, error in results if error]
-    print(f'{len(results) - len(failed)} of {len(results)} images: masks and overlays in {args.out_dir}')
+    print(f'{len(results) - len(failed)} of {len(results)} images: see {args.out_dir}')
     for image, error in failed:
         print(f'  not predicted: {image}: {error}', file=sys.stderr)
     sys.exit(bool(failed))

@@ -13,13 +13,16 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.apis import MMSegInferencer, inference_model
 from mmseg.apis import init_model as mmseg_init_model
+from mmseg.structures import SegDataSample
 from PIL import Image
 from rich.progress import track
 from torch import Tensor, nn
 
 from ..datasets.folder import IMAGE_SUFFIXES
-from ..models.segmentors import PEFTSegmentor
+from ..models.segmentors import MultiTaskSegmentor, PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
+from ..tasks import Task
+from ..tasks.panel import panel_items, write_panel
 from .adapters import is_adaptable, require_adaptable
 
 Palette = list[list[int]] | None
@@ -86,7 +89,8 @@ def read_image(path: Path) -> np.ndarray:
 
 def predict(model: nn.Module, source: str, out_dir: str | Path, opacity: float = 0.5) -> Iterator[tuple[Path, OSError | None]]:
     """Predicts every image of ``source`` and writes ``masks/NAME.png`` (class numbers, with the palette) and
-    ``overlays/NAME.png`` into ``out_dir``, showing progress.
+    ``overlays/NAME.png`` into ``out_dir``, showing progress. Of a multi-task model it writes ``TASK/NAME.png`` for tasks with
+    classes and ``TASK/NAME.npy`` (c, H, W) for the others, and ``panels/NAME.png``.
 
     NAME is the image's path below the folder, or below what the images of a pattern have in common, without its suffix;
     a.jpg and a.png side by side become a.jpg.png and a.png.png.
@@ -105,10 +109,27 @@ def predict(model: nn.Module, source: str, out_dir: str | Path, opacity: float =
         except OSError as error:
             yield image, error
             continue
-        mask, palette = inference_model(model, str(image)).pred_sem_seg.data, model.dataset_meta['palette']
-        write_mask(mask, palette, Path(out_dir, 'masks', name))
-        write_overlay(pixels, mask, palette, Path(out_dir, 'overlays', name), opacity)
+        result = inference_model(model, str(image))
+        if isinstance(model, MultiTaskSegmentor):
+            write_tasks(pixels, result, model.tasks, Path(out_dir), name)
+        else:
+            mask, palette = result.pred_sem_seg.data, model.dataset_meta['palette']
+            write_mask(mask, palette, Path(out_dir, 'masks', name))
+            write_overlay(pixels, mask, palette, Path(out_dir, 'overlays', name), opacity)
         yield image, None
+
+
+def write_tasks(image: np.ndarray, result: SegDataSample, tasks: dict[str, Task], folder: Path, name: Path) -> None:
+    """Writes what a model says of an image (H, W, 3), RGB, task by task, and a panel of it all."""
+    for task in tasks.values():
+        prediction = result.get(f'pred_{task.name}').data
+        path = folder / task.name / name
+        if prediction.is_floating_point():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path.with_suffix('.npy'), prediction.float().cpu().numpy())
+        else:
+            write_mask(prediction, task.palette.tolist(), path)
+    write_panel(image, panel_items(tasks.values(), result), folder / 'panels' / name)
 
 
 def write_mask(mask: Tensor, palette: Palette, path: Path) -> None:

@@ -8,6 +8,7 @@ from ..models.backbones import SAMViT
 from ..models.backbones.checkpoints import read_sam_checkpoint, to_sam_keys
 from ..models.decode_heads import SAMMaskHead
 from ..models.segmentors import PEFTSegmentor
+from ..peft.per_task import PerTaskMethod
 from ..registry import MODELS
 
 TOLERANCE = 1e-4
@@ -16,15 +17,18 @@ MASK_TOKENS = 'mask_decoder.mask_tokens.weight'
 POSITIONS = 'decode_head.pe_layer.positional_encoding_gaussian_matrix'
 
 
-def merged_state(model: PEFTSegmentor) -> dict[str, Tensor]:
+def merged_state(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
     """The model's weights under SAM's keys, the fine-tuning methods' updates folded in; the model stays as it is.
 
     What the model lacks (prompt encoder, further mask tokens, IoU head) is the base checkpoint's, as are frozen position
     tables, which the model holds resized to its image size. A binary mask head becomes SAM's first mask token. Any other head
     has no place in SAM: the mask decoder is the base checkpoint's then.
 
+    Args:
+        task: Whose encoder it is to be, where the method adapts one for each task.
+
     Raises:
-        ValueError: A method does not merge fully.
+        ValueError: A method does not merge fully; no such task.
     """
     for _, method in model.adapted.values():
         if method.merges != 'fully':
@@ -34,7 +38,7 @@ def merged_state(model: PEFTSegmentor) -> dict[str, Tensor]:
     base = read_sam_checkpoint(model.checkpoint) if model.checkpoint else {}
     merged = copy.deepcopy(model)
     for host, method in merged.adapted.values():
-        method.merge(host)
+        method.merge(host, *task_number(model, task))
     added = {prefix + name for prefix, (_, method) in merged.adapted.items() for name in method.added}
     tables = {name for name, parameter in merged.named_parameters()
               if not parameter.requires_grad and ('pos_embed' in name or 'rel_pos' in name)}
@@ -49,18 +53,30 @@ def merged_state(model: PEFTSegmentor) -> dict[str, Tensor]:
     return {**to_sam_keys({name: state[name].cpu() for name in tables}), **base, **own}
 
 
+def task_number(model: PEFTSegmentor, task: str | None) -> tuple[int, ...]:
+    """(number of the task,), where the encoder is adapted for each task, else ()."""
+    method = model.backbone.peft
+    if not isinstance(method, PerTaskMethod) or method.num_tasks == 1:
+        return ()
+    if task not in model.tasks:
+        raise ValueError(f'task={task!r}: the encoder is adapted for each task: take one of {", ".join(model.tasks)}.')
+    return (list(model.tasks).index(task),)
+
+
 def is_sams(head: nn.Module) -> bool:
     """Whether SAM's mask decoder can hold this head."""
     return isinstance(head, SAMMaskHead) and head.class_head is None
 
 
 @torch.no_grad()
-def difference(model: PEFTSegmentor, state: dict[str, Tensor]) -> float:
+def difference(model: PEFTSegmentor, state: dict[str, Tensor], task: str | None = None) -> float:
     """How far a plain encoder, and a plain binary head, with the weights ``state`` are from the model, on a random image:
     |plain - model| / |model|, the larger of embedding and logits. ValueError above ``TOLERANCE``."""
     encoder = SAMViT(model.backbone.arch, model.backbone.img_size, out_indices=model.backbone.out_indices)
     encoder.load_sam(state, 'The merged model')
     model, encoder = copy.deepcopy(model).cpu().eval(), encoder.eval()
+    if chosen := task_number(model, task):
+        model.backbone.peft.select(model.backbone, chosen)
     image = torch.randn(1, 3, *model.backbone.img_size, generator=torch.Generator().manual_seed(0))
     pairs = list(zip(encoder(image), model.backbone(image), strict=True))
     if is_sams(model.decode_head):

@@ -1,5 +1,5 @@
 """A picture of what a model says of an image, task by task."""
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import mmcv
@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from mmseg.structures import SegDataSample
 
 from .base import Task
 
@@ -52,6 +53,16 @@ def panel(image: np.ndarray, items: Sequence[Item]) -> np.ndarray:
 def write_panel(image: np.ndarray, items: Sequence[Item], path: str | Path) -> None:
     """Writes the panel as a PNG; folders of the path are made."""
     mmcv.imwrite(mmcv.rgb2bgr(panel(image, items)), str(path))
+
+
+def panel_items(tasks: Iterable[Task], sample: SegDataSample) -> list[Item]:
+    """What a sample has of each task: ``pred_TASK``, and ``gt_TASK`` or None."""
+    items = []
+    for task in tasks:
+        prediction, label = sample.get(f'pred_{task.name}').data.cpu(), sample.get(f'gt_{task.name}')
+        prediction = prediction.float() if prediction.is_floating_point() else prediction  # numpy knows no bfloat16
+        items.append((task, prediction.numpy(), None if label is None else label.data.cpu().numpy()))
+    return items
 
 
 def _over(image: np.ndarray, task: Task, value: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:

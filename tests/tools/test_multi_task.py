@@ -2,6 +2,8 @@
 import re
 from pathlib import Path
 
+import numpy as np
+
 from mmsam_peft.apis import read_header
 
 CONFIG = Path(__file__).parents[2] / 'configs/talora/quickstart_multitask.py'
@@ -23,3 +25,14 @@ def test_trains_and_tests(start, tmp_path):
     tested = start('test.py', CONFIG, adapter, *shown, *options).stdout
     assert all(re.search(rf'{metric}: [\d.]+', tested) for metric in METRICS)
     assert len(list(tmp_path.rglob('pictures/**/test_*.png'))) == 2
+
+    start('predict.py', CONFIG, adapter, tmp_path / 'data/img_dir/test', '--out-dir', tmp_path / 'out')
+    names = {path.stem for path in (tmp_path / 'data/img_dir/test').iterdir()}
+    for folder, suffix in {'seg': '.png', 'depth': '.npy', 'normals': '.npy', 'panels': '.png'}.items():
+        assert {path.stem for path in (tmp_path / 'out' / folder).glob(f'*{suffix}')} == names
+    assert np.load(next((tmp_path / 'out/normals').iterdir())).shape == (3, 128, 128)
+
+    merged = start('merge_adapter.py', CONFIG, adapter, tmp_path / 'depth.pth', '--task', 'depth').stdout
+    assert 'relative difference to the adapted model' in merged
+    failed = start('merge_adapter.py', CONFIG, adapter, tmp_path / 'none.pth', check=False)
+    assert 'take one of seg, depth, normals' in failed.stderr and not (tmp_path / 'none.pth').exists()

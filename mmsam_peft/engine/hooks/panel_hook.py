@@ -9,7 +9,7 @@ from mmseg.structures import SegDataSample
 
 from ...datasets.transforms.loading import LoadImageOrArray
 from ...registry import HOOKS
-from ...tasks.panel import Item, panel
+from ...tasks.panel import panel, panel_items
 
 
 @HOOKS.register_module()
@@ -43,14 +43,3 @@ class PanelHook(Hook):
             if i % self.interval == 0:
                 image = LoadImageOrArray().transform(dict(img_path=sample.img_path))['img'][..., ::-1].astype(np.uint8)
                 runner.visualizer.add_image(f'{mode}_{i}', panel(image, panel_items(tasks, sample)), step)
-
-
-def panel_items(tasks, sample: SegDataSample) -> list[Item]:
-    """What a sample has of each task: its prediction, and its label or None."""
-    items = []
-    for task in tasks:
-        found = sample.get(f'gt_{task.name}')
-        label = None if found is None else found.data.cpu().numpy()
-        prediction = sample.get(f'pred_{task.name}').data.cpu()
-        items.append((task, (prediction.float() if prediction.is_floating_point() else prediction).numpy(), label))
-    return items
