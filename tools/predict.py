@@ -13,8 +13,8 @@ def main() -> None:
     parser.add_argument('config')
     parser.add_argument('weights', help='adapter (.safetensors; the config names its base weights) or checkpoint (.pth)')
     parser.add_argument('images', help='a file, a folder or a quoted glob pattern')
-    parser.add_argument('--out-dir', default='outputs', help='masks/ and overlays/, or a folder per task and panels/, are written '
-                        'here (default: %(default)s)')
+    parser.add_argument('--out-dir', default='outputs', help='for masks/ and overlays/, or panels/ and a folder per task '
+                        '(default: %(default)s)')
     parser.add_argument('--opacity', type=float, default=0.5, help='of the classes over the image (default: %(default)s)')
     parser.add_argument('--device', help='default: the GPU where there is one')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override: model.checkpoint=PATH ...')
