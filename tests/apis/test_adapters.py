@@ -79,10 +79,11 @@ def test_holds_what_was_trained_and_the_head_and_little_else(build, tmp_path):
         assert load_file(path).keys() == trained | head
 
 
-def test_size_with_sams_own_decoder(build, tmp_path):
+@pytest.mark.parametrize('name', sorted(PEFT.module_dict))
+def test_size_with_sams_own_decoder(build, tmp_path, name):
     path = tmp_path / 'adapter.safetensors'
     wide = {'model.backbone.arch.out_channels': 256, 'model.decode_head': dict(type='SAMMaskHead', _delete_=True)}
-    model = build({'model.checkpoint': None, **wide, **method('ConvLoRA')})
+    model = build({'model.checkpoint': None, **wide, **method(name)})
     save_adapter(model, path, META)
     trained = 4 * count_parameters(model)[0]
     assert trained > 4 * 3_500_000

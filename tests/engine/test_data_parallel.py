@@ -18,13 +18,14 @@ from mmsam_peft.registry import MODELS, PEFT
 
 TINY = Path(__file__).parents[1] / 'data' / 'tiny.py'
 METHODS = sorted(PEFT.module_dict)
+WITHOUT_DRAWS = {'TALoRA': dict(dropout=0.)}
 WITH_BATCH_STATISTICS = {'ConvLoRA': 'its gate draws noise, and its balance loss compares the samples of a batch'}
 
 
 def build(method: str) -> PEFTSegmentor:
     """With nothing that was added at its initial value: behind a zero, gradients begin too small to be seen."""
     config = Config.fromfile(TINY).model
-    config.checkpoint, config.backbone.peft = None, dict(type=method)
+    config.checkpoint, config.backbone.peft = None, dict(type=method, **WITHOUT_DRAWS.get(method, {}))
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmsam_peft'):
         model = MODELS.build(config)
@@ -82,13 +83,13 @@ def test_processes_agree_and_train_all_there_is_to_train(trained, method):
 
 @pytest.mark.parametrize('method', [method for method in METHODS if method not in WITH_BATCH_STATISTICS])
 def test_two_processes_equal_one_with_both_batches(trained, method):
-    """Within 1e-5 of each tensor's largest update, rounding of tiny updates aside."""
+    """Within 1e-5 of each tensor's largest update, two units in the last place of the values aside."""
     model = build(method).train()
     start = {key: value.clone() for key, value in model.state_dict().items()}
     train(model, slice(None))
     for key, value in model.state_dict().items():
         update, difference = (value - start[key]).abs().max(), (value - trained[method][0][key]).abs().max()
-        assert difference <= 1e-5 * update + 1e-7 * max(1, value.abs().max()), key
+        assert difference <= 1e-5 * update + 2 * torch.finfo(torch.float32).eps * max(1, value.abs().max()), key
 
 
 if __name__ == '__main__':
