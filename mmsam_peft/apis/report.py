@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter
 from matplotlib.transforms import Bbox
 
 from .compare import Run, main_score
@@ -63,24 +63,26 @@ def table(results: Results) -> str:
 
 
 def plot(results: Results, path: Path, title: str) -> None:
-    """Score against trained parameters, a marker for each method with its name beside it, error bars over seeds."""
+    """Score against trained parameters, less those of the smallest run, which mostly are the head that all runs train: a marker
+    for each method with its name beside it, error bars over seeds."""
     metric = main_score(next(row for rows in results.values() for row in rows))
     found = {method: rows for method, rows in results.items() if rows and metric in rows[0]['scores']}
-    counts = [rows[0]['trained_parameters']['total'] for rows in found.values()]
+    totals = [rows[0]['trained_parameters']['total'] for rows in found.values()]
+    counts = [total - min(totals) for total in totals]
     values = [[row['scores'][metric] for row in rows] for rows in found.values()]
     means, deviations = zip(*map(mean_and_deviation, values), strict=True)
     figure = Figure(figsize=(9, 6), dpi=150, layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_xscale('log')
+    axes.set_xscale('symlog', linthresh=max(1, min(filter(None, counts), default=1)), linscale=0.5)
     axes.margins(x=0.12, y=0.08)
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(found))]
     for count, mean, deviation, colour in zip(counts, means, deviations, colours, strict=True):
         axes.errorbar(count, mean, yerr=deviation, fmt='o', markersize=6, capsize=3, elinewidth=1, color=colour)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    decades = [0, *(10 ** power for power in range(10) if min(filter(None, counts), default=1) <= 10 ** power <= max(counts))]
+    axes.set_xticks(decades)
     axes.xaxis.set_major_formatter(EngFormatter(sep=' '))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel('trained parameters, encoder and head (log scale)')
+    axes.set_xlabel(f'trained parameters beyond {min(totals):,} (log scale, 0 at the left)')
     axes.set_ylabel(f'{metric} on the test set' + (' (%)' if max(means) > 1 else ''))
     seeds = sorted({len(rows) for rows in found.values()})
     axes.set_title(f'{title}: {metric} and trained parameters\n'
