@@ -21,8 +21,12 @@ METHODS = dict(
     decoder_only='Frozen', full='Full', from_scratch='Full', bitfit='BitFit', norm='NormTuning', adapter='Adapter',
     adaptformer='AdaptFormer', vpt='VPT', lst='LST', sam_adapter='SAMAdapter', ssf='SSF', lora='LoRA', dora='DoRA', fact='FacT',
     hf_peft='HFPeft', convlora='ConvLoRA')  # folder: peft type
-MULTI_TASK = dict(talora='TALoRA', lora_hps='LoRA', lora_stl='TaskLoRA', mtlora='TaskLoRA')
-MULTI_TASK_DATA = dict(nyuv2=3, cityscapes=2, pascal_context=4, quickstart_multitask=3)  # tasks
+MULTI_TASK = dict(
+    talora='TALoRA', lora_hps='LoRA', lora_stl='TaskLoRA', mtlora='TaskLoRA', decoder_only='Frozen', full='Full')
+MULTI_TASK_DATA = dict(
+    nyuv2=('seg', 'depth', 'normals'), cityscapes=('seg', 'depth'), pascal_context=('seg', 'parts', 'normals', 'saliency'),
+    quickstart_multitask=('seg', 'depth', 'normals'), custom_multitask=('seg', 'depth', 'normals'))  # tasks
+SINGLE_TASK = [(data, i) for data, tasks in MULTI_TASK_DATA.items() if data != 'custom_multitask' for i in range(len(tasks))]
 RATES = dict(full=1e-5)  # where it is not 1e-4
 
 ENCODER = dict(embed_dim=16, depth=2, num_heads=2, window_size=3, global_attn_indexes=(1,), out_channels=32)
@@ -72,6 +76,9 @@ def test_parts(name):
     datasets = [DATASETS.build({**cfg[f'{part}_dataloader'].dataset, 'lazy_init': True}) for part in PARTS]
     if 'tasks' in cfg.model:
         assert all([task.name for task in dataset.tasks] == list(model.tasks) for dataset in datasets)
+        assert all(evaluator.tasks == cfg.model.tasks for evaluator in (cfg.val_evaluator, cfg.test_evaluator))
+        task, metric = cfg.default_hooks.checkpoint.save_best.split('/')
+        assert {'greater': 'higher', 'less': 'lower'}[cfg.default_hooks.checkpoint.rule] == model.tasks[task].better[metric]
         assert cfg.default_hooks.visualization.type == 'PanelHook'
     else:
         assert MODELS.build({**cfg.tta_model, 'module': model}).module is model
@@ -91,6 +98,7 @@ def test_zoo_is_complete():
     peft = {f'{method}/{data}.py' for method in METHODS for data in (*DATA, 'quickstart')}
     peft -= {'full/quickstart.py', 'from_scratch/quickstart.py'}  # too much for two minutes
     peft |= {f'{method}/{data}.py' for method in MULTI_TASK for data in MULTI_TASK_DATA}
+    peft |= {f'lora_stl/{data}_{MULTI_TASK_DATA[data][i]}.py' for data, i in SINGLE_TASK}
     sizes = {f'convlora/{data}_{size}.py' for data in DATA for size in ('large', 'huge')}
     others = {f'{other}.py'.replace('DATA', data) for data in DATA for other in (
         'segformer/DATA_b0', 'segformer/DATA_b2', 'deeplabv3plus/DATA_r50', 'pspnet/DATA_r50', 'hrnet/DATA_w18')}
@@ -115,9 +123,25 @@ def test_methods(method, data):
 @pytest.mark.parametrize('data', MULTI_TASK_DATA)
 def test_multi_task_methods(method, data):
     cfg = Config.fromfile(CONFIGS / method / f'{data}.py')
-    peft = cfg.model.backbone.peft
+    peft, names = cfg.model.backbone.peft, MULTI_TASK_DATA[data]
     assert peft.type == MULTI_TASK[method] and bool(peft.get('shared_rank')) == (method == 'mtlora')
-    assert len(cfg.model.tasks) == MULTI_TASK_DATA[data] == peft.get('num_tasks', MULTI_TASK_DATA[data])
+    assert tuple(task.name for task in cfg.model.tasks) == names and peft.get('num_tasks', len(names)) == len(names)
+    rate = 3e-3 if data == 'quickstart_multitask' else 1e-3
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(rate / 10 if method == 'full' else rate)
+
+
+@pytest.mark.parametrize('data, index', SINGLE_TASK)
+def test_single_tasks_are_the_side_by_side_config_with_one_task(data, index):
+    together = Config.fromfile(CONFIGS / f'lora_stl/{data}.py')
+    alone = Config.fromfile(CONFIGS / f'lora_stl/{data}_{MULTI_TASK_DATA[data][index]}.py')
+    assert alone.tasks == together.tasks[index:index + 1] and alone.tasks[0].name == MULTI_TASK_DATA[data][index]
+    together.merge_from_dict({'tasks': alone.tasks, 'model.tasks': alone.tasks, 'model.backbone.peft.num_tasks': 1,
+                              'default_hooks.checkpoint': alone.default_hooks.checkpoint})
+    for part in PARTS:
+        together.merge_from_dict({f'{part}_dataloader.dataset.tasks': alone.tasks})
+    for part in PARTS[1:]:
+        together.merge_from_dict({f'{part}_evaluator.tasks': alone.tasks})
+    assert alone.to_dict() == together.to_dict()
 
 
 @pytest.mark.parametrize('size, parameters', [('large', 308_278_272), ('huge', 637_026_048)])
