@@ -35,11 +35,12 @@ class PatchEmbed(nn.Module):
         return self.proj(x).permute(0, 2, 3, 1)
 
 
-def walk(encoder: 'SAMViT', image: Tensor) -> Iterator[Tensor]:
-    """The map (B, H, W, C) after each block. A method that needs more than one block at a time replaces ``encoder.walk``, by a
-    module if it has parameters."""
-    x = encoder.add_position(encoder.patch_embed(image))
-    for block in encoder.blocks:
+def walk(encoder: 'SAMViT', x: Tensor, first: int = 0) -> Iterator[Tensor]:
+    """The map (B, H, W, C) after each block from ``first`` on; x is the image, or the map before a later block. A method that
+    needs more than one block at a time replaces ``encoder.walk``, by a module if it has parameters."""
+    if first == 0:
+        x = encoder.add_position(encoder.patch_embed(x))
+    for block in encoder.blocks[first:]:
         x = block(x)
         yield x
 
@@ -105,12 +106,14 @@ class SAMViT(BaseModule):
 
         Sides that are no multiple of the patch size are zero-padded at the bottom and right, as SAM pads.
         """
-        image = F.pad(x, (0, -x.shape[-1] % self.patch_size, 0, -x.shape[-2] % self.patch_size))
         maps = []
-        for i, x in enumerate(self.walk(self, image)):
+        for i, x in enumerate(self.walk(self, self.pad(x))):
             if self.neck is None and i in self.out_indices:
                 maps.append(x.permute(0, 3, 1, 2).contiguous())  # (B, H, W, C) -> (B, C, H, W)
         return tuple(maps) if self.neck is None else (self.neck(x.permute(0, 3, 1, 2)),)
+
+    def pad(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, -x.shape[-1] % self.patch_size, 0, -x.shape[-2] % self.patch_size))
 
     def add_position(self, patches: Tensor) -> Tensor:
         """The position embedding, resized to the map (B, H, W, C), added to it."""
