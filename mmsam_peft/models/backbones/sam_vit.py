@@ -106,8 +106,8 @@ class SAMViT(BaseModule):
 
         Sides that are no multiple of the patch size are zero-padded at the bottom and right, as SAM pads.
         """
-        maps = []
-        for i, x in enumerate(self.walk(self, self.pad(x))):
+        image, maps = self.pad(x), []
+        for i, x in enumerate(self.walk(self, image)):
             if self.neck is None and i in self.out_indices:
                 maps.append(x.permute(0, 3, 1, 2).contiguous())  # (B, H, W, C) -> (B, C, H, W)
         return tuple(maps) if self.neck is None else (self.neck(x.permute(0, 3, 1, 2)),)
