@@ -1,5 +1,6 @@
 """The beginning of an encoder in which nothing is trained."""
-from itertools import islice
+from collections import deque
+from itertools import chain, islice
 from typing import NamedTuple
 
 import torch
@@ -45,18 +46,15 @@ class FrozenPrefix:
         """Images (B, 3, H, W), normalised, to the map (B, h, w, C) after the last frozen block, or the neck's (B, C, h, w)."""
         if self.whole:
             return self.encoder(images)[0]
-        for x in islice(walk(self.encoder, self.encoder.pad(images)), self.blocks):
-            pass
-        return x
+        maps = walk(self.encoder, self.encoder.pad(images))
+        return deque(islice(maps, self.blocks), maxlen=1).pop()
 
     def rest(self, x: Tensor) -> tuple[Tensor, ...]:
         """From that map on, what the encoder returns."""
         if self.whole:
             return (x,)
-        last = x
-        for last in walk(self.encoder, x, self.blocks):
-            pass
-        return (self.encoder.neck(last.permute(0, 3, 1, 2)),)  # (B, h, w, C) -> (B, C, h, w)
+        x = deque(chain([x], walk(self.encoder, x, self.blocks)), maxlen=1).pop()
+        return (self.encoder.neck(x.permute(0, 3, 1, 2)),)  # (B, h, w, C) -> (B, C, h, w)
 
     def state(self) -> dict[str, Tensor]:
         """Everything its output depends on, by name, except the encoder's ``arch``."""
