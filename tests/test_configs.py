@@ -37,6 +37,7 @@ TINY = dict(
                    'decode_head.in_channels': 32, 'decode_head.num_heads': 2, 'decode_head.mlp_dim': 32},
     segformer={'backbone.init_cfg': None}, hrnet={'pretrained': None}, pspnet=RESNET,
     deeplabv3plus={**RESNET, 'decode_head.c1_in_channels': 16})
+TINY['MultiTaskSegmentor'] = TINY['PEFTSegmentor']
 
 
 def base_files(path: Path) -> list[Path]:
@@ -191,14 +192,16 @@ def train_tiny(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # build_runner sets it; this takes it back
 
     def train(path: Path, data_root: Path) -> dict[str, float]:
-        options = {'model.data_preprocessor.size': (64, 64), 'train_cfg.max_epochs': 1, 'experiment_name': tmp_path.name,
-                   'train_dataloader.batch_size': 2}
+        options = {'model.data_preprocessor.size': (64, 64), 'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1,
+                   'experiment_name': tmp_path.name, 'train_dataloader.batch_size': 2}
         for part in PARTS:
             loader = f'{part}_dataloader'
             options |= {f'{loader}.num_workers': 0, f'{loader}.persistent_workers': False,
-                        f'{loader}.dataset.data_root': str(data_root),
-                        f'{loader}.dataset.pipeline.{2 if part == "train" else 1}.scale': (64, 64)}
+                        f'{loader}.dataset.data_root': str(data_root)}
         cfg = load_config(str(path), options, str(tmp_path / 'run'))
+        for part in PARTS:
+            for step in cfg[f'{part}_dataloader'].dataset.pipeline:
+                step.update({'Resize': dict(scale=(64, 64)), 'MultiTaskResize': dict(size=64)}.get(step.type, {}))
         tiny = TINY.get(cfg.model.type) or TINY[path.parent.name]
         cfg.merge_from_dict({f'model.{key}': value for key, value in tiny.items()})
         runner = build_runner(cfg)
@@ -237,3 +240,23 @@ def test_own_data_with_three_classes(write_data, train_tiny, tmp_path, name):
     logged = train_tiny(copy, write_data('custom', 3))
     assert np.isfinite(logged['train/loss']) and (tmp_path / 'run/best_mIoU_epoch_1.pth').exists()
     assert Config.fromfile(copy).test_evaluator.type == 'IoUMetric'
+
+
+@pytest.mark.parametrize('method', ['talora', 'decoder_only'])
+def test_own_tasks_from_another_folder(train_tiny, tmp_path, method):
+    """What stands below "Your data", in a file that inherits the config; other tasks are set in one place."""
+    text = (CONFIGS / method / 'custom_multitask.py').read_text().partition('# Your data.')[2]
+    tasks = "tasks = [dict(type='Saliency', name='object'), dict(type='SemanticSegmentation', name='parts', num_classes=3)]"
+    text = re.sub(r'tasks = \[\n.*?\n\]', tasks, text, flags=re.DOTALL).replace('seg/mIoU', 'object/maxF')
+    path = tmp_path / 'mine.py'
+    path.write_text(f"_base_ = 'mmsam_peft::{method}/custom_multitask.py'\n#{text}")
+    rng, parts = np.random.default_rng(0), np.kron(np.arange(16).reshape(4, 4) % 3, np.ones((16, 16))).astype(np.uint8)
+    for split in PARTS:
+        for folder, pixels in dict(img=rng.integers(0, 255, (64, 64, 3)), object=(parts > 0) * 255, parts=parts).items():
+            file = tmp_path / f'data/{folder}_dir/{split}/a.png'
+            file.parent.mkdir(parents=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(file)
+    logged = train_tiny(path, tmp_path / 'data')
+    assert all(np.isfinite(logged[f'train/{name}.loss']) for name in ('object', 'parts'))
+    assert {'object/maxF', 'parts/PixAcc'} < {name.removeprefix('val/') for name in logged} and 'val/seg/mIoU' not in logged
+    assert (tmp_path / 'run/best_object_maxF_epoch_1.pth').exists()
