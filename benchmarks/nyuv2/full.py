@@ -1,0 +1,4 @@
+# python tools/train.py benchmarks/nyuv2/full.py
+_base_ = 'base.py'
+model = dict(backbone=dict(peft=dict(type='Full')))
+optim_wrapper = dict(optimizer=dict(lr=2e-4))
