@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from ..evaluation.delta import read_scores
 from .compare import Run, main_score
 
 LINES_SHOWN = 10
@@ -158,9 +159,7 @@ def device_name() -> str:
 
 
 def _scores(folder: Path) -> dict[str, float]:
-    newest = max(folder.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
-    scores = json.loads(newest.read_text().splitlines()[-1])
-    return {name: value for name, value in scores.items() if name not in ('time', 'data_time')}
+    return read_scores(max(folder.glob('*/*.json'), key=lambda path: path.stat().st_mtime))
 
 
 def _write(path: Path, content: dict) -> None:

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mmsam_peft.evaluation.delta import delta_b, load_baseline
+from mmsam_peft.evaluation.delta import collect_baseline, delta_b, load_baseline, read_scores
 from mmsam_peft.tasks import build_tasks
 
 
@@ -61,3 +61,58 @@ def test_bad_files(tmp_path, tasks, content, match):
 def test_missing_file(tmp_path, tasks):
     with pytest.raises(FileNotFoundError, match="none.json' does not exist: it is a JSON file"):
         load_baseline(tmp_path / 'none.json', tasks)
+
+
+RUNS = {
+    'seg.json': {'seg/mIoU': 50., 'seg/PixAcc': 80.},
+    'depth.json': {'depth/AErr': 0.4, 'depth/RErr': 0.2, 'depth/RMSE': 1., 'depth/delta1': 60., 'depth/delta2': 80.,
+                   'depth/delta3': 90., 'Delta_b/old': -3., 'edges/loss': 1.},
+    'normals.json': {'normals/mean': 20., 'normals/median': 9., 'normals/11.25': 40., 'normals/22.5': 60., 'normals/30': 70.}}
+
+
+def test_collects_all_metrics_of_the_tasks(tmp_path, tasks):
+    baseline = collect_baseline(RUNS, tasks)
+    assert {f'{task}/{metric}': value for task, metrics in baseline.items() for metric, value in metrics.items()} == {
+        name: value for run in RUNS.values() for name, value in run.items() if name not in ('Delta_b/old', 'edges/loss')}
+    assert load_baseline(write(tmp_path, baseline), tasks) == baseline
+    together = {'all': {name: value for run in RUNS.values() for name, value in run.items()}}
+    assert collect_baseline(together, tasks) == baseline
+
+
+def test_collects_the_metrics_named(tasks):
+    chosen = ['normals/mean', 'seg/PixAcc', 'depth/RErr', 'seg/mIoU', 'depth/AErr']
+    assert collect_baseline(RUNS, tasks, chosen) == BASELINE
+    zero = RUNS | {'seg.json': {'seg/mIoU': 0.}}
+    assert collect_baseline(RUNS | {'seg.json': {'seg/mIoU': 0., 'seg/PixAcc': 80.}}, tasks, chosen[:3]) == dict(
+        seg=dict(PixAcc=80.), depth=dict(RErr=0.2), normals=dict(mean=20.))
+    with pytest.raises(ValueError, match="for 'seg' {'mIoU': 0.0}: gains are relative to positive numbers only"):
+        collect_baseline(zero, tasks, ['seg/mIoU', *chosen[:1], 'depth/RErr'])
+
+
+@pytest.mark.parametrize('runs, metrics, match', [
+    (RUNS | {'again.json': {'depth/AErr': 0.4}}, None, "depth.json and again.json both have results of the task 'depth'"),
+    (RUNS | {'edges.json': {'edges/loss': 1.}}, None, 'edges.json has edges/loss, expected .* seg, depth, normals'),
+    (RUNS | {'train.json': {}}, None, 'train.json has nothing, expected'),
+    ({'seg.json': RUNS['seg.json']}, None, 'seg.json lacks depth/AErr .*: add the results of the tasks'),
+    ({}, None, 'Nothing lacks seg/mIoU'),
+    ({'seg.json': RUNS['seg.json']}, ['seg/mIoU'], r"seg.json has for 'depth' the metrics \[\], expected one or more"),
+    (RUNS, ['seg/AErr', 'seg/mIoU', 'edges/loss'], 'got the metrics seg/AErr edges/loss, expected some of seg/mIoU seg/PixAcc'),
+    (RUNS | {'seg.json': {'seg/mIoU': 50., 'seg/PixAcc': float('nan')}}, None, "'PixAcc': nan"),
+])
+def test_results_that_make_no_baseline(tasks, runs, metrics, match):
+    with pytest.raises(ValueError, match=match):
+        collect_baseline(runs, tasks, metrics)
+
+
+@pytest.mark.parametrize('content', [{'seg/mIoU': 50., 'data_time': 0.1, 'time': 0.2},
+                                     {'method': 'LoRA', 'seconds': 3, 'scores': {'seg/mIoU': 50.}}])
+def test_reads_results_of_both_tools(tmp_path, content):
+    assert read_scores(write(tmp_path, content)) == {'seg/mIoU': 50.}
+
+
+@pytest.mark.parametrize('content', ['{"seg/mIoU": ', [1], '{"loss": 1}\n{"loss": 2}', {'scores': 3}])
+def test_files_without_results(tmp_path, content):
+    with pytest.raises(ValueError, match='single.json holds no results: .* Expected the JSON file that tools/test.py leaves'):
+        read_scores(write(tmp_path, content))
+    with pytest.raises(FileNotFoundError, match='no file .*none.json; tools/test.py writes'):
+        read_scores(tmp_path / 'none.json')
