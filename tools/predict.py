@@ -4,7 +4,7 @@ import sys
 
 from mmengine.config import DictAction
 
-from mmsam_peft.apis.inference import init_model, predict
+from mmsam_peft.apis import init_model, predict
 from mmsam_peft.apis.runs import load_config
 
 

@@ -1,5 +1,7 @@
 """What programs call: models ready to predict, adapter files."""
 from .adapters import load_adapter, read_header, save_adapter
-from .inference import inferencer, init_model, predict
+from .bank import AdapterBank
+from .inference import inferencer, init_model
+from .prediction import predict
 
-__all__ = ['inferencer', 'init_model', 'load_adapter', 'predict', 'read_header', 'save_adapter']
+__all__ = ['AdapterBank', 'inferencer', 'init_model', 'load_adapter', 'predict', 'read_header', 'save_adapter']

@@ -1,20 +1,70 @@
-"""From an adapter to plain SAM weights, which segment-anything and everything built on it loads."""
+"""Adapters folded into the weights: plain models, and SAM weights, which segment-anything and all built on it loads."""
 import copy
 
 import torch
+from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
 from ..models.backbones import SAMViT
 from ..models.backbones.checkpoints import read_sam_checkpoint, to_sam_keys
 from ..models.decode_heads import SAMMaskHead
 from ..models.segmentors import PEFTSegmentor
+from ..peft.base import Mergeable
 from ..peft.per_task import PerTaskMethod
 from ..registry import MODELS
 
 TOLERANCE = 1e-4
 """Largest relative difference between merged and unmerged model; merging in float32 rounds at about 1e-6."""
 MASK_TOKENS = 'mask_decoder.mask_tokens.weight'
+PROMPTS = 'decode_head.no_mask_embed.weight'
 POSITIONS = 'decode_head.pe_layer.positional_encoding_gaussian_matrix'
+
+
+def fold(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor:
+    """A plain model that predicts the same, without a trace of the fine-tuning methods: their updates are in its weights.
+
+    Weights that no update belongs to are the very tensors of ``model``, which stays as it is.
+
+    Args:
+        model: As ``init_model`` makes it; its ``cfg`` is its config.
+        task: Where the method adapts the encoder for each task, whose model it is to be; it has no other task.
+
+    Raises:
+        ValueError: A method does not merge fully; no such task.
+    """
+    state, cfg = {**model.state_dict(), **folded(model, task)}, model.cfg.model.to_dict()
+    cfg.update(checkpoint=None)
+    cfg['backbone'].update(peft=dict(type='Frozen'), unfreeze=())
+    if getattr(model.decode_head, 'peft', None):
+        cfg['decode_head'].update(peft=None)
+    for number in task_number(model, task):
+        cfg.update(tasks=[cfg['tasks'][number]], weighting=None)
+        state[PROMPTS] = state[PROMPTS].split(list(model.decode_head.channels.values()))[number]
+    with torch.device('meta'):
+        plain = MODELS.build(ConfigDict(cfg))
+    plain.load_state_dict({name: state[name] for name in plain.state_dict()}, assign=True)
+    plain.data_preprocessor, plain.cfg, plain.dataset_meta = model.data_preprocessor, model.cfg, model.dataset_meta
+    return plain.requires_grad_(False).eval()
+
+
+def folded(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
+    """The base parameters that merging changes, with the updates in them, by name; the model stays as it is.
+
+    Raises:
+        ValueError: A method does not merge fully; no such task.
+    """
+    values, chosen = {}, task_number(model, task)
+    for prefix, (host, method) in model.adapted.items():
+        if method.merges != 'fully':
+            extent = 'merges only in part' if method.merges == 'in part' else 'does not merge'
+            raise ValueError(f'{type(method).__name__} {extent}: what it adds has no place in plain SAM weights. Use the '
+                             'adapter file with its config, or train a method that merges fully, such as LoRA.')
+        for name, layer in host.named_modules():
+            if isinstance(layer, Mergeable):
+                twin = copy.deepcopy(layer)
+                twin.merge(*chosen)
+                values.update({f'{prefix}{name}.{key}': twin.get_parameter(key).detach() for key in twin.unmerged})
+    return values
 
 
 def merged_state(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
@@ -30,27 +80,19 @@ def merged_state(model: PEFTSegmentor, task: str | None = None) -> dict[str, Ten
     Raises:
         ValueError: A method does not merge fully; no such task.
     """
-    for _, method in model.adapted.values():
-        if method.merges != 'fully':
-            extent = 'merges only in part' if method.merges == 'in part' else 'does not merge'
-            raise ValueError(f'{type(method).__name__} {extent}: what it adds has no place in plain SAM weights. Use the '
-                             'adapter file with its config, or train a method that merges fully, such as LoRA.')
+    state = {**model.state_dict(), **folded(model, task)}
     base = read_sam_checkpoint(model.checkpoint) if model.checkpoint else {}
-    merged = copy.deepcopy(model)
-    for host, method in merged.adapted.values():
-        method.merge(host, *task_number(model, task))
-    added = {prefix + name for prefix, (_, method) in merged.adapted.items() for name in method.added}
-    tables = {name for name, parameter in merged.named_parameters()
+    added = {prefix + name for prefix, (_, method) in model.adapted.items() for name in method.added}
+    tables = {name for name, parameter in model.named_parameters()
               if not parameter.requires_grad and ('pos_embed' in name or 'rel_pos' in name)}
     parts = ('backbone.', 'decode_head.') if is_sams(model.decode_head) else ('backbone.',)
-    names = {name for name, _ in merged.named_parameters() if name.startswith(parts)} - added
+    names = {name for name, _ in model.named_parameters() if name.startswith(parts)} - added
     if is_sams(model.decode_head):
         names.add(POSITIONS)
-    state = merged.state_dict()
-    own = to_sam_keys({name: state[name].cpu() for name in names - tables})
+    own = to_sam_keys({name: state[name].to('cpu', copy=True) for name in names - tables})
     if MASK_TOKENS in own and MASK_TOKENS in base:
         own[MASK_TOKENS] = torch.cat([own[MASK_TOKENS], base[MASK_TOKENS][1:]])
-    return {**to_sam_keys({name: state[name].cpu() for name in tables}), **base, **own}
+    return {**to_sam_keys({name: state[name].to('cpu', copy=True) for name in tables}), **base, **own}
 
 
 def task_number(model: PEFTSegmentor, task: str | None) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from mmsam_peft.apis.adapters import save_adapter
 from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.models.segmentors import PEFTSegmentor
 from mmsam_peft.registry import MODELS
@@ -52,3 +53,13 @@ def run() -> Callable[[PEFTSegmentor], torch.Tensor]:
             return model.encode_decode(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
                                        [dict(img_shape=(64, 64))])
     return run
+
+
+@pytest.fixture
+def ready(build, tiny, tmp_path):
+    """The config's path and an adapter of a model that finds something and misses something."""
+    model = build(trained=True)
+    meta = dict(classes=('background', 'disc'), palette=[[0, 0, 0], [0, 255, 0]])
+    save_adapter(model, tmp_path / 'adapter.safetensors', meta)
+    tiny().dump(tmp_path / 'config.py')
+    return tmp_path / 'config.py', tmp_path / 'adapter.safetensors'

@@ -5,7 +5,7 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ...apis.inference import write_mask
+from ...apis.prediction import write_mask
 from ...registry import HOOKS
 
 
