@@ -1,13 +1,16 @@
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from mmsam_peft.apis import prediction
 from mmsam_peft.apis.adapters import load_adapter
 from mmsam_peft.apis.inference import inferencer, init_model
-from mmsam_peft.apis.prediction import find_images, predict, read_image, write_mask, write_overlay
+from mmsam_peft.apis.prediction import ahead, find_images, predict, read_image, write_mask, write_overlay
 
 SIZES = {'grey.png': ('L', 40, 30), 'rgba.png': ('RGBA', 40, 30), 'dot.bmp': ('RGB', 1, 1), 'large.jpg': ('RGB', 4000, 3000)}
 
@@ -111,3 +114,101 @@ def test_write_overlay(tmp_path):
     image = np.array([[[200, 100, 50], [200, 100, 50]]], np.uint8)
     write_overlay(image, torch.tensor([[[0., 1.]]]), [[0, 0, 0], [0, 255, 0]], tmp_path / 'new' / 'overlay.png', opacity=0.2)
     assert np.asarray(Image.open(tmp_path / 'new' / 'overlay.png')).tolist() == [[[200, 100, 50], [160, 131, 40]]]
+
+
+def counting(model) -> list[int]:
+    """A list that grows by the size of each batch the model sees."""
+    sizes, step = [], model.test_step
+    model.test_step = lambda data: sizes.append(len(data['inputs'])) or step(data)
+    return sizes
+
+
+def written(folder) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob('*.png')}
+
+
+def test_batches_give_what_single_images_give(ready, tmp_path):
+    """Sizes of the images differ, those of the network's inputs do not; an unreadable image is between them."""
+    images = [picture(tmp_path / 'in' / f'{i}.png', 'RGB', 40 + 10 * i, 90 - 10 * i) for i in range(6)]
+    images[2].write_bytes(b'nothing')
+    seen = {}
+    for size, expected in ((1, [1] * 5), (2, [2, 2, 1]), (3, [2, 3])):
+        model = init_model(*ready)
+        sizes = counting(model)
+        results = list(predict(model, str(tmp_path / 'in'), tmp_path / f'out{size}', batch_size=size))
+        assert [path for path, _ in results] == images
+        assert [error is not None for _, error in results] == [False, False, True, False, False, False]
+        assert sizes == expected
+        seen[size] = written(tmp_path / f'out{size}')
+    assert len(seen[1]) == 10 and seen[1].keys() == seen[2].keys() == seen[3].keys()
+    for name in seen[1]:
+        one, *others = (np.asarray(Image.open(tmp_path / f'out{size}' / name)).astype(int) for size in (1, 2, 3))
+        for other in others:
+            assert (one == other).mean() > 0.999, 'rounding may move a pixel of an edge'
+
+
+def test_inputs_of_several_sizes_are_not_padded(ready, tmp_path):
+    """The pipeline keeps the ratio, so that neighbours cannot share a batch; order and results stay."""
+    for i, (width, height) in enumerate([(40, 20), (40, 20), (20, 40), (40, 20)]):
+        picture(tmp_path / 'in' / f'{i}.png', 'RGB', width, height)
+    outs = []
+    for size in (1, 3):
+        model = init_model(ready[0], ready[1], cfg_options={'test_pipeline.1.keep_ratio': True})
+        sizes = counting(model)
+        list(predict(model, str(tmp_path / 'in'), tmp_path / f'out{size}', batch_size=size))
+        outs.append(written(tmp_path / f'out{size}'))
+    assert sizes == [2, 1, 1]
+    assert outs[0] == outs[1]
+
+
+def test_sizes_below_one(ready, tmp_path):
+    picture(tmp_path / 'a.png')
+    with pytest.raises(ValueError, match='batch_size=0: at least 1'):
+        next(predict(init_model(*ready), str(tmp_path / 'a.png'), tmp_path / 'out', batch_size=0))
+
+
+def test_few_images_are_in_memory_at_a_time(ready, tmp_path, monkeypatch):
+    """Reading stays two batches ahead of what the model was given, however many images there are."""
+    for i in range(30):
+        picture(tmp_path / 'in' / f'{i:02}.png')
+    model, read, done = init_model(*ready), [], []
+    load = prediction.load
+    monkeypatch.setattr(prediction, 'load', lambda *args: read.append(args[0]) or load(*args))
+    step = model.test_step
+    model.test_step = lambda data: done.append(len(data['inputs'])) or step(data)
+    for _ in predict(model, str(tmp_path / 'in'), tmp_path / 'out', batch_size=2):
+        assert len(read) <= sum(done) + 2 * 2 + 2 + 1
+    assert len(read) == 30 == sum(done)
+
+
+def test_ahead_keeps_order_and_passes_errors_on():
+    items = iter(range(20))
+    with ThreadPoolExecutor(4) as pool:
+        assert list(ahead(pool, lambda i: time.sleep(0.01 * (i % 3)) or i * i, range(20), 5)) == [i * i for i in range(20)]
+        made = ahead(pool, lambda i: 1 / (3 - i), items, 2)
+        assert [next(made) for _ in range(3)] == [1 / 3, 1 / 2, 1]
+        with pytest.raises(ZeroDivisionError):
+            next(made)
+    assert next(items) == 6, 'two beyond the last that was taken'
+
+
+def test_an_error_of_writing_is_not_hidden(ready, tmp_path):
+    picture(tmp_path / 'a.png')
+    (tmp_path / 'out').write_text('a file where the folder should be')
+    with pytest.raises(OSError):
+        list(predict(init_model(*ready), str(tmp_path / 'a.png'), tmp_path / 'out'))
+
+
+def test_bfloat16(ready, tmp_path):
+    """Computed in bfloat16, compared and written in float32: masks differ on few pixels; autocast ends with the batch."""
+    for i in range(3):
+        picture(tmp_path / 'in' / f'{i}.png', 'RGB', 64, 64)
+    seen, masks = [], {}
+    for amp in (False, True):
+        model = init_model(*ready)
+        model.backbone.neck[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+        for _ in predict(model, str(tmp_path / 'in'), tmp_path / f'{amp}', amp=amp):
+            assert not torch.is_autocast_enabled('cpu')
+        masks[amp] = np.stack([np.asarray(Image.open(tmp_path / f'{amp}' / 'masks' / f'{i}.png')) for i in range(3)])
+    assert seen == [torch.float32] * 3 + [torch.bfloat16] * 3
+    assert 0.9 < (masks[False] == masks[True]).mean()

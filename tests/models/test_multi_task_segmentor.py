@@ -134,3 +134,28 @@ def test_wrong_settings(build):
         build(dict(type='TALoRA', num_tasks=2))
     with pytest.raises(ValueError, match="names \\['seg', 'seg'\\], expected at least one, and each only once"):
         build(None, [TASKS[0], TASKS[0]])
+
+
+@pytest.mark.parametrize('peft', [SHARED, PER_TASK], ids=['shared', 'per task'])
+def test_sliding_windows_average_the_outputs(build, peft):
+    """On a plain loop, for an image of 60 x 70 in windows of 48 x 40, of which 40 is no multiple of 16; labels of 30 x 40."""
+    model = build(peft, test_cfg=dict(mode='slide', crop_size=(48, 40), stride=(24, 30))).eval()
+    images, samples = torch.randn(2, 3, 60, 70), [sample((60, 70)), sample((60, 70))]
+    with torch.no_grad():
+        found = model.predict(images, samples)
+        totals = {name: torch.zeros(2, task.channels, 60, 70) for name, task in model.tasks.items()}
+        count = torch.zeros(60, 70)
+        for top in (0, 12):
+            for left in (0, 30):
+                outputs = model.outputs(images[..., top:top + 48, left:left + 40], list(model.tasks))
+                count[top:top + 48, left:left + 40] += 1
+                for name, output in outputs.items():
+                    window = F.interpolate(output, size=(48, 48), mode='bilinear')[..., :40]
+                    totals[name][..., top:top + 48, left:left + 40] += window
+    for name, task in model.tasks.items():
+        expected = task.predict(F.interpolate(totals[name] / count, size=(30, 40), mode='bilinear'))
+        for one, value in zip(found, expected, strict=True):
+            if value.is_floating_point():
+                torch.testing.assert_close(one.get(f'pred_{name}').data, value, rtol=1e-4, atol=1e-5)
+            else:
+                assert (one.get(f'pred_{name}').data == value).float().mean() > 0.999

@@ -102,6 +102,23 @@ def test_sliding_windows_average(segmentor, batch, randomise, head):
     torch.testing.assert_close(y, total / count, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('mode', [dict(mode='whole'), dict(mode='slide', crop_size=(48, 40), stride=(24, 30))])
+@pytest.mark.parametrize('head', [{}, MULTI])
+def test_logits_are_float32_under_autocast(segmentor, batch, randomise, head, mode):
+    """Near those of float32, whose averages, resized masks and comparisons they enter."""
+    model = randomise(segmentor(head=head, test_cfg=mode)).eval()
+    images, samples = batch(2, (60, 70))
+    with torch.no_grad():
+        exact = model.predict(images, copy.deepcopy(samples))
+        with torch.autocast('cpu', torch.bfloat16):
+            found = model.predict(images, copy.deepcopy(samples))
+    for one, other in zip(found, exact, strict=True):
+        logits, expected = one.seg_logits.data, other.seg_logits.data
+        assert logits.dtype == torch.float32
+        assert 0 < (logits - expected).norm() < 0.05 * expected.norm()
+        assert (one.pred_sem_seg.data == other.pred_sem_seg.data).float().mean() > 0.9
+
+
 def foreign(state, kind):
     """A state dict that matches nothing, or one tensor of another shape."""
     if kind == 'matches nothing':

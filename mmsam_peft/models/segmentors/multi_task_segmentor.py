@@ -11,6 +11,7 @@ from torch import Tensor
 from ...peft.per_task import PerTaskMethod
 from ...registry import MODELS, WEIGHTINGS
 from ...tasks import build_tasks
+from ..decode_heads.sam_decoder import to_image
 from .peft_segmentor import PEFTSegmentor
 
 
@@ -85,8 +86,8 @@ class MultiTaskSegmentor(PEFTSegmentor):
         for name, output in self.outputs(inputs, names).items():
             task = self.tasks[name]
             labels, valid = self._labels(task, data_samples, output)
-            resized = [self._resize(one, sample, size) for one, sample, size in zip(
-                output, data_samples, (label.shape[1:] for label in labels), strict=True)]
+            resized = [self._resize(one, sample, label.shape[1:], self.decode_head.stride // 4)
+                       for one, sample, label in zip(output, data_samples, labels, strict=True)]
             losses[f'{name}.loss'] = task.loss(*(_stack(maps) for maps in (resized, labels, valid)))
         return losses
 
@@ -94,11 +95,25 @@ class MultiTaskSegmentor(PEFTSegmentor):
         """The samples with ``pred_TASK`` of every task, (c, H, W), at the size of the original image."""
         samples = data_samples or [SegDataSample(metainfo=dict.fromkeys(('img_shape', 'ori_shape'), tuple(inputs.shape[2:])))
                                    for _ in inputs]
-        for name, output in self.outputs(inputs, list(self.tasks)).items():
+        outputs, scale = self.whole_or_windows(inputs)
+        for name, output in outputs.items():
             for one, sample in zip(output, samples, strict=True):
-                prediction = self.tasks[name].predict(self._resize(one, sample, sample.ori_shape)[None])[0]
+                prediction = self.tasks[name].predict(self._resize(one, sample, sample.ori_shape, scale)[None])[0]
                 sample.set_field(PixelData(data=prediction), f'pred_{name}')
         return samples
+
+    def whole_or_windows(self, inputs: Tensor) -> tuple[dict[str, Tensor], int]:
+        """The outputs (B, K, ..) of all tasks, and how many times as large the input is: of the whole image, or at its size,
+        averaged over the windows of ``test_cfg``."""
+        if self.test_cfg.get('mode') != 'slide':
+            return self.outputs(inputs, list(self.tasks)), self.decode_head.stride // 4
+        maps = self.slide_inference(inputs, [{}])
+        return dict(zip(self.tasks, maps.split(list(self.decode_head.channels.values()), 1), strict=True)), 1
+
+    def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """The outputs of all tasks, one after the other, at the size of the inputs: (B, K of all, H, W)."""
+        outputs = self.outputs(inputs, list(self.tasks)).values()
+        return torch.cat([to_image(output, inputs.shape[2:], self.decode_head.stride) for output in outputs], 1)
 
     def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> dict[str, Tensor]:
         return self.outputs(inputs, list(self.tasks))
@@ -113,10 +128,10 @@ class MultiTaskSegmentor(PEFTSegmentor):
             valid.append(torch.zeros(1, *size, dtype=torch.bool, device=output.device) if found is None else found.valid)
         return labels, valid
 
-    def _resize(self, output: Tensor, sample: SegDataSample, size: Sequence[int]) -> Tensor:
-        """One sample's (K, 4h, 4w) to (K, *size): up to the network's input, whose padding is cut off, and on to ``size``."""
+    def _resize(self, output: Tensor, sample: SegDataSample, size: Sequence[int], scale: int) -> Tensor:
+        """One sample's output to (K, *size): ``scale`` times up to the network's input, whose padding is cut off, and on."""
         height, width = sample.img_shape[:2]
-        image = F.interpolate(output[None], scale_factor=self.decode_head.stride // 4, mode='bilinear', align_corners=False)
+        image = F.interpolate(output[None], scale_factor=scale, mode='bilinear', align_corners=False)
         return F.interpolate(image[..., :height, :width], size=tuple(size[:2]), mode='bilinear', align_corners=False)[0]
 
 

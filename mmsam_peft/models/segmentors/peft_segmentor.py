@@ -1,10 +1,12 @@
 """MMSegmentation's encoder-decoder around a fine-tuned SAM encoder."""
+import torch
 from mmseg.models import EncoderDecoder
 from torch import Tensor, nn
 
 from ...peft import PEFTMethod
 from ...registry import MODELS
 from ..backbones.checkpoints import read_sam_checkpoint
+from ..backbones.frozen_prefix import Encoded
 
 ADAPTER = 'mmsam_peft_adapter'
 """Where a state dict's metadata carries an adapter file's header; see ``apis/adapters.py``."""
@@ -40,12 +42,24 @@ class PEFTSegmentor(EncoderDecoder):
             if hasattr(self.decode_head, 'load_sam'):
                 self.decode_head.load_sam(state, self.checkpoint)
 
-    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+    def extract_feat(self, inputs: Tensor | Encoded) -> tuple[Tensor, ...]:
+        """The encoder's maps of images, or of what its frozen beginning has made of them already."""
+        if not isinstance(inputs, Encoded):
+            return super().extract_feat(inputs)
+        maps = inputs.prefix.rest(inputs.map)
+        return self.neck(maps) if self.with_neck else maps
+
+    def loss(self, inputs: Tensor | Encoded, data_samples: list) -> dict[str, Tensor]:
         losses = super().loss(inputs, data_samples)
         for host, method in self.adapted.values():
             for name, value in method.aux_losses(host).items():
                 losses[name] = losses.get(name, 0) + value
         return losses
+
+    def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Logits at the size of the inputs; under autocast too in float32, in which they are averaged, resized and compared."""
+        logits = super().encode_decode(inputs, batch_img_metas)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     @property
     def adapted(self) -> dict[str, tuple[nn.Module, PEFTMethod]]:
