@@ -48,7 +48,7 @@ def check_dataset(dataset: BaseDataset, num_classes: int | None = None, decode_i
         DatasetError: names each kind of problem, the first files that have it and what to do.
     """
     reports, known = [], set()
-    for leaf in _leaves(dataset):
+    for leaf in leaves(dataset):
         if hasattr(leaf, 'find_problems'):
             known.update(task.name for task in leaf.tasks)
             problems = leaf.find_problems(tasks or {})
@@ -62,12 +62,13 @@ def check_dataset(dataset: BaseDataset, num_classes: int | None = None, decode_i
         raise DatasetError('\n'.join(['the data cannot be used as it is.', *reports]))
 
 
-def _leaves(dataset: BaseDataset) -> Iterator[BaseSegDataset]:
+def leaves(dataset: BaseDataset) -> Iterator[BaseSegDataset]:
+    """The data sets inside of wrappers such as ``ConcatDataset``."""
     if hasattr(dataset, 'datasets'):
         for part in dataset.datasets:
-            yield from _leaves(part)
+            yield from leaves(part)
     elif hasattr(dataset, 'dataset'):
-        yield from _leaves(dataset.dataset)
+        yield from leaves(dataset.dataset)
     else:
         yield dataset
 
