@@ -16,12 +16,20 @@ def main() -> None:
     parser.add_argument('--out-dir', default='outputs', help='for masks/ and overlays/, or panels/ and a folder per task '
                         '(default: %(default)s)')
     parser.add_argument('--opacity', type=float, default=0.5, help='of the classes over the image (default: %(default)s)')
+    parser.add_argument('--batch-size', type=int, help='images at a time (default: 1 on a CPU, 4 on a GPU)')
+    parser.add_argument('--amp', action='store_true', help='compute in bfloat16')
+    parser.add_argument('--merge', action='store_true', help='fold the adapter into the weights, where the method merges: the '
+                        'speed of plain SAM, results that differ by rounding')
+    parser.add_argument('--task', help='with --merge: whose model, where the method adapts the encoder for each task')
     parser.add_argument('--device', help='default: the GPU where there is one')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override: model.checkpoint=PATH ...')
     args = parser.parse_args()
 
-    model = init_model(load_config(args.config, args.cfg_options), args.weights, args.device)
-    results = list(predict(model, args.images, args.out_dir, args.opacity))
+    if args.task and not args.merge:
+        parser.error('--task goes with --merge; without it every task is predicted')
+
+    model = init_model(load_config(args.config, args.cfg_options), args.weights, args.device, merge=args.merge, task=args.task)
+    results = list(predict(model, args.images, args.out_dir, args.opacity, args.batch_size, args.amp))
     failed = [(image, error) for image, error in results if error]
     print(f'{len(results) - len(failed)} of {len(results)} images: see {args.out_dir}')
     for image, error in failed:

@@ -1,8 +1,11 @@
 """Tests a checkpoint or an adapter file: python tools/test.py CONFIG work_dirs/.../adapter_best.safetensors"""
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
+import torch
 from mmengine.config import DictAction
+from mmengine.runner.amp import autocast
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmsam_peft.apis.adapters import require_adaptable
@@ -18,6 +21,7 @@ def main() -> None:
     parser.add_argument('--out', help='folder for the predicted masks')
     parser.add_argument('--show-dir', help='folder for pictures of prediction and ground truth, side by side')
     parser.add_argument('--tta', action='store_true', help='average over the views of the config\'s tta_pipeline')
+    parser.add_argument('--amp', action='store_true', help='compute in bfloat16')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override: model.checkpoint=PATH ...')
     launch_arguments(parser)
     args = parser.parse_args()
@@ -39,7 +43,10 @@ def main() -> None:
     if args.tta:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
-    build_runner(cfg).test()
+    cfg.test_cfg.fp16 = args.amp  # MMEngine's switch; the dtype is that of the surrounding autocast
+    runner = build_runner(cfg)
+    with autocast(dtype=torch.bfloat16) if args.amp else nullcontext():
+        runner.test()
 
 
 if __name__ == '__main__':

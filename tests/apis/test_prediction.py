@@ -212,3 +212,23 @@ def test_bfloat16(ready, tmp_path):
         masks[amp] = np.stack([np.asarray(Image.open(tmp_path / f'{amp}' / 'masks' / f'{i}.png')) for i in range(3)])
     assert seen == [torch.float32] * 3 + [torch.bfloat16] * 3
     assert 0.9 < (masks[False] == masks[True]).mean()
+
+
+def test_sliding_windows_over_a_large_image(ready, tmp_path):
+    """As docs/speed.md writes the config: the image at its own size, in windows of the size the model was trained for."""
+    image = picture(tmp_path / 'in' / 'a.png', 'RGB', 150, 100)
+    model = init_model(*ready, cfg_options={
+        'model.test_cfg': dict(mode='slide', crop_size=(64, 64), stride=(48, 48)),
+        'test_pipeline': [dict(type='LoadImageFromFile'), dict(type='LoadMask'), dict(type='PackSegInputs')]})
+    list(predict(model, str(tmp_path / 'in'), tmp_path / 'out'))
+    mask = np.asarray(Image.open(tmp_path / 'out/masks/a.png'))
+    pixels = (torch.from_numpy(np.asarray(Image.open(image)).astype(np.float32)).permute(2, 0, 1)[None] - 128) / 64
+    total, count = torch.zeros(100, 150), torch.zeros(100, 150)
+    for top in (0, 36):
+        for left in (0, 48, 86):
+            window = slice(top, top + 64), slice(left, left + 64)
+            with torch.no_grad():
+                total[window] += model.encode_decode(pixels[..., window[0], window[1]], [dict(img_shape=(64, 64))])[0, 0]
+            count[window] += 1
+    assert mask.shape == (100, 150) and 0 < mask.mean() < 1
+    assert ((total / count > 0).numpy() == mask).mean() > 0.999

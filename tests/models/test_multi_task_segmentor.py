@@ -136,6 +136,20 @@ def test_wrong_settings(build):
         build(None, [TASKS[0], TASKS[0]])
 
 
+def test_predictions_are_float32_under_autocast(build):
+    """Near those of float32; metrics and pictures know no bfloat16."""
+    model, images = build().eval(), torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        exact = model.predict(images, [sample(), sample()])
+        with torch.autocast('cpu', torch.bfloat16):
+            found = model.predict(images, [sample(), sample()])
+    for one, other in zip(found, exact, strict=True):
+        for name in ('pred_depth', 'pred_normals'):
+            value, expected = one.get(name).data, other.get(name).data
+            assert value.dtype == torch.float32
+            assert 0 < (value - expected).norm() < 0.1 * expected.norm()
+
+
 @pytest.mark.parametrize('peft', [SHARED, PER_TASK], ids=['shared', 'per task'])
 def test_sliding_windows_average_the_outputs(build, peft):
     """On a plain loop, for an image of 60 x 70 in windows of 48 x 40, of which 40 is no multiple of 16; labels of 30 x 40."""

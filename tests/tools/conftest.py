@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from mmsam_peft.apis import init_model, save_adapter
 from mmsam_peft.models.backbones import SAMViT
 
 ROOT = Path(__file__).parents[2]
@@ -146,3 +147,16 @@ def tested(tmp_path_factory, start, trained, config) -> tuple[Path, str]:
     place = tmp_path_factory.mktemp('tested')
     options = ['--work-dir', place / 'log', '--out', place / 'masks', '--show-dir', place / 'pictures']
     return place, start('test.py', config, trained / 'adapter_best.safetensors', *options).stdout
+
+
+@pytest.fixture
+def lora(config, tmp_path):
+    """A config with LoRA, and an adapter for it."""
+    path, adapter = tmp_path / 'lora.py', tmp_path / 'adapter.safetensors'
+    path.write_text(f"_base_ = '{config}'\nmodel = dict(backbone=dict(peft=dict(_delete_=True, type='LoRA')))")
+    model = init_model(path, None, 'cpu')
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += torch.randn_like(parameter) * 0.1
+    save_adapter(model, adapter)
+    return path, adapter

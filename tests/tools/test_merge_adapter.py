@@ -2,21 +2,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmsam_peft.apis.adapters import save_adapter
 from mmsam_peft.apis.inference import init_model
-
-
-@pytest.fixture
-def lora(config, tmp_path):
-    """A config with LoRA, and an adapter for it."""
-    path, adapter = tmp_path / 'lora.py', tmp_path / 'adapter.safetensors'
-    path.write_text(f"_base_ = '{config}'\nmodel = dict(backbone=dict(peft=dict(_delete_=True, type='LoRA')))")
-    model = init_model(path, None, 'cpu')
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data += torch.randn_like(parameter) * 0.1
-    save_adapter(model, adapter)
-    return path, adapter
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])

@@ -32,6 +32,13 @@ def test_trains_and_tests(start, tmp_path):
         assert {path.stem for path in (tmp_path / 'out' / folder).glob(f'*{suffix}')} == names
     assert np.load(next((tmp_path / 'out/normals').iterdir())).shape == (3, 128, 128)
 
+    one = ['--merge', '--task', 'normals', '--amp', '--out-dir', tmp_path / 'normals']
+    start('predict.py', CONFIG, adapter, tmp_path / 'data/img_dir/test', *one)
+    assert {path.name for path in (tmp_path / 'normals').iterdir()} == {'normals', 'panels'}
+    for name in names:
+        ours, its = (np.load(tmp_path / out / f'normals/{name}.npy') for out in ('normals', 'out'))
+        assert (ours * its).sum(0).mean() > 0.99, 'the cosine of the angle between them'
+
     merged = start('merge_adapter.py', CONFIG, adapter, tmp_path / 'depth.pth', '--task', 'depth').stdout
     assert 'relative difference to the adapted model' in merged
     failed = start('merge_adapter.py', CONFIG, adapter, tmp_path / 'none.pth', check=False)

@@ -24,3 +24,25 @@ def test_no_images(call, trained, config, tmp_path):
     with pytest.raises(FileNotFoundError, match='No image at'):
         call('predict.py', config, trained / 'adapter_best.safetensors', tmp_path, '--out-dir', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
+
+
+def test_options(call, lora, data, tmp_path, capsys):
+    """Batches, bfloat16 and merging change pixels on edges at most."""
+    images, masks = data / 'img_dir/test', {}
+    for name, options in dict(plain=[], batches=['--batch-size', 2], amp=['--amp'], merged=['--merge']).items():
+        with pytest.raises(SystemExit) as end:
+            call('predict.py', *lora, images, '--out-dir', tmp_path / name, '--device', 'cpu', *options)
+        assert not end.value.code and '3 of 3 images' in capsys.readouterr().out
+        masks[name] = np.stack([np.array(Image.open(tmp_path / name / 'masks' / f'{i}.png')) for i in range(3)])
+    assert 0 < masks['plain'].mean() < 1
+    for name, least in dict(batches=0.999, amp=0.95, merged=0.999).items():
+        assert (masks[name] == masks['plain']).mean() > least, name
+
+
+def test_what_does_not_merge(call, trained, config, tmp_path, capsys):
+    command = 'predict.py', config, trained / 'adapter_best.safetensors', tmp_path
+    with pytest.raises(ValueError, match='ConvLoRA merges only in part'):
+        call(*command, '--merge')
+    with pytest.raises(SystemExit):
+        call(*command, '--task', 'depth')
+    assert '--task goes with --merge' in capsys.readouterr().err

@@ -45,6 +45,22 @@ def test_augmentation_averages_both_flips(start, trained, config, data, tmp_path
         np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'masks' / path.name)), expected)
 
 
+def test_bfloat16(start, tested, scores, trained, config, tmp_path):
+    """Other roundings than in float32, seen in the probabilities; nearly the same scores."""
+    hook = "from mmengine.hooks import Hook\nfrom mmsam_peft.registry import HOOKS\n\n@HOOKS.register_module()\n" \
+        "class Neck(Hook):\n    def before_test(self, runner):\n        runner.model.backbone.neck[0].register_forward_hook(" \
+        "lambda module, inputs, output: print('neck', output.dtype))\n"
+    (tmp_path / 'seen.py').write_text(hook)
+    (tmp_path / 'config.py').write_text(f"_base_ = '{config}'\ncustom_imports = dict(imports=['seen'])\n"
+                                        "custom_hooks = [*_base_.custom_hooks, dict(type='Neck')]\n")
+    options = ['--work-dir', tmp_path, '--amp', '--out', tmp_path / 'masks']
+    log = start('test.py', tmp_path / 'config.py', trained / 'adapter_best.safetensors', *options,
+                PYTHONPATH=str(tmp_path)).stdout
+    assert log.count('neck torch.bfloat16') == 3 and 'neck torch.float32' not in log
+    assert scores(log)['Dice'] == pytest.approx(scores(tested[1])['Dice'], abs=2)
+    assert len(list(tmp_path.glob('masks/*.png'))) == 3
+
+
 def test_refuses_a_truncated_adapter(call, trained, config, tmp_path):
     whole = (trained / 'adapter_best.safetensors').read_bytes()
     (tmp_path / 'cut.safetensors').write_bytes(whole[:len(whole) // 2])

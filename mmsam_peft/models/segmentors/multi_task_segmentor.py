@@ -12,7 +12,7 @@ from ...peft.per_task import PerTaskMethod
 from ...registry import MODELS, WEIGHTINGS
 from ...tasks import build_tasks
 from ..decode_heads.sam_decoder import to_image
-from .peft_segmentor import PEFTSegmentor
+from .peft_segmentor import PEFTSegmentor, at_least_float32
 
 
 @MODELS.register_module()
@@ -97,7 +97,7 @@ class MultiTaskSegmentor(PEFTSegmentor):
                                    for _ in inputs]
         outputs, scale = self.whole_or_windows(inputs)
         for name, output in outputs.items():
-            for one, sample in zip(output, samples, strict=True):
+            for one, sample in zip(at_least_float32(output), samples, strict=True):
                 prediction = self.tasks[name].predict(self._resize(one, sample, sample.ori_shape, scale)[None])[0]
                 sample.set_field(PixelData(data=prediction), f'pred_{name}')
         return samples

@@ -58,8 +58,7 @@ class PEFTSegmentor(EncoderDecoder):
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Logits at the size of the inputs; under autocast too in float32, in which they are averaged, resized and compared."""
-        logits = super().encode_decode(inputs, batch_img_metas)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return at_least_float32(super().encode_decode(inputs, batch_img_metas))
 
     @property
     def adapted(self) -> dict[str, tuple[nn.Module, PEFTMethod]]:
@@ -94,3 +93,7 @@ class PEFTSegmentor(EncoderDecoder):
             raise ValueError(f'Nothing in the checkpoint matches the model: got {got}; expected keys like {next(iter(own))}. '
                              'SAM weights belong in model.checkpoint.')
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,106 @@
+"""What an adapter costs at prediction: the encoder's forward pass against plain SAM's, alternating in one process; and what
+switching between the adapters of a bank costs.
+
+python benchmarks/inference.py --methods LoRA 'LoRA(merge)' TALoRA 'TALoRA(merge)' --arch base --size 512 --pairs 7
+python benchmarks/inference.py --bank --arch base --size 1024
+    Weights are random. Ratios are medians over the pairs, with the least and the greatest.
+"""
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmsam_peft.apis import AdapterBank, init_model, save_adapter
+from mmsam_peft.apis.compare import parse_method
+
+CONFIG = Path(__file__).parents[1] / 'configs/lora/custom.py'
+
+
+def config(peft: dict, arch: str, size: int, checkpoint: str | None = None) -> Config:
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.checkpoint, cfg.model.backbone.peft = checkpoint, peft
+    cfg.model.backbone.update(arch=arch, img_size=size)
+    return cfg
+
+
+def encoder(method: str, arch: str, size: int, device: str) -> nn.Module:
+    """``METHOD(merge)`` is the merged one."""
+    merge = method.endswith('(merge)')
+    return init_model(config(parse_method(method.removesuffix('(merge)')), arch, size), device=device, merge=merge).backbone
+
+
+@torch.no_grad()
+def seconds(model: nn.Module, image: torch.Tensor) -> float:
+    synchronise = torch.cuda.synchronize if image.is_cuda else lambda: None
+    synchronise()
+    start = time.perf_counter()
+    model(image)
+    synchronise()
+    return time.perf_counter() - start
+
+
+def compare(methods: list[str], arch: str, size: int, pairs: int, device: str) -> None:
+    image, plain = torch.randn(1, 3, size, size, device=device), encoder('Frozen', arch, size, device)
+    print('| method | time, of plain SAM | least | greatest |\n|---|---|---|---|')
+    for method in methods:
+        model, ratios = encoder(method, arch, size, device), []
+        seconds(plain, image), seconds(model, image)
+        for pair in range(pairs):
+            order = (plain, model) if pair % 2 else (model, plain)
+            times = {one: seconds(one, image) for one in order}
+            ratios.append(times[model] / times[plain])
+        print(f'| `{method}` | {median(ratios):.3f} | {min(ratios):.3f} | {max(ratios):.3f} |', flush=True)
+
+
+def switch(arch: str, size: int, device: str) -> None:
+    """An adapter of LoRA with rank 4 and a mask decoder, under two names."""
+    with tempfile.TemporaryDirectory() as folder:
+        base, adapter = Path(folder, 'base.pth'), Path(folder, 'adapter.safetensors')
+        peft = dict(type='LoRA', rank=4)
+        model = init_model(config(peft, arch, size), device='cpu')
+        torch.save({f'image_encoder.{name}': value for name, value in model.backbone.state_dict().items()}, base)
+        save_adapter(model, adapter)
+        del model
+        cfg = config(peft, arch, size, str(base))
+        start = time.perf_counter()
+        bank = AdapterBank(cfg, dict(a=adapter), device)
+        first = time.perf_counter()
+        bank.add('b', adapter)
+        second = time.perf_counter()
+        for name in 'ab' * 5000:
+            bank[name]
+        each = (time.perf_counter() - second) / 10000
+        image = torch.randn(1, 3, size, size, device=device)
+        seconds(bank['a'].backbone, image)
+        same, other = [], []
+        for _ in range(5):
+            same.append(seconds(bank['a'].backbone, image))
+            other.append(seconds(bank['b'].backbone, image))
+            seconds(bank['a'].backbone, image)
+        ratio = median(after / before for before, after in zip(same, other, strict=True))
+        print(f'adapter file {adapter.stat().st_size / 1e6:.1f} MB; read in {first - start:.1f} s with the base, the next in '
+              f'{second - first:.1f} s; switching {1e6 * each:.2f} us; forward pass after a switch / without {ratio:.3f}')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--methods', nargs='+', default=[], help='methods, or calls of methods; METHOD(merge): merged')
+    parser.add_argument('--bank', action='store_true', help='measure switching between adapters')
+    parser.add_argument('--arch', default='base')
+    parser.add_argument('--size', type=int, default=1024)
+    parser.add_argument('--pairs', type=int, default=7)
+    parser.add_argument('--device', default='cpu')
+    args = parser.parse_args()
+    if args.methods:
+        compare(args.methods, args.arch, args.size, args.pairs, args.device)
+    if args.bank:
+        switch(args.arch, args.size, args.device)
+
+
+if __name__ == '__main__':
+    main()
