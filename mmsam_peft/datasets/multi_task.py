@@ -53,7 +53,7 @@ class MultiTaskDataset(BaseDataset):
         problems: what does not pair up, for :func:`check_dataset`.
 
     Raises:
-        ValueError: no task, two of one name, or a name that MMSegmentation uses itself.
+        ValueError: no task, two of one name, or a name that MMSegmentation or the folder of the images has.
         DatasetError: no images, or a task without labels.
     """
 
@@ -100,6 +100,8 @@ class MultiTaskDataset(BaseDataset):
         if folders is None:
             kinds = ', '.join(kind.__name__ for kind in self.layout.labels)
             raise ValueError(f'got {task}, but {type(self).__name__} has labels for {kinds} only: correct tasks')
+        if self.layout.images in [folder.format(split='{split}', name=task.name) for folder in folders]:
+            raise ValueError(f'got {task}, whose labels would be the images in {self.layout.images}: rename it')
         return folders
 
     def _find(self, folders: Sequence[str], suffixes: Sequence[str], task: Task | None = None) -> dict[str, str]:

@@ -34,6 +34,17 @@ class MultiTaskMetric(BaseMetric):
         self.tasks, self.baseline = build_tasks(tasks), baseline
         self.expected = None if baseline is None else load_baseline(baseline, self.tasks)
 
+    @property
+    def better(self) -> dict[str, str]:
+        """Whether 'higher' or 'lower' is better, by the name of each result."""
+        named = {f'{task.name}/{metric}': how for task in self.tasks for metric, how in task.better.items()}
+        named |= {self._delta: 'higher'} if self.expected else {}
+        return {f'{self.prefix}/{name}' if self.prefix else name: how for name, how in named.items()}
+
+    @property
+    def _delta(self) -> str:
+        return f'Delta_b/{Path(self.baseline).stem}'
+
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
             self.results.append({task.name: task.measure(*_maps(task, sample)) for task in self.tasks
@@ -49,7 +60,7 @@ class MultiTaskMetric(BaseMetric):
             scores[task.name] = task.summarise(measured, task.protocol)
         named = {f'{name}/{metric}': value for name, metrics in scores.items() for metric, value in metrics.items()}
         if self.expected:
-            named[f'Delta_b/{Path(self.baseline).stem}'] = delta_b(scores, self.expected, self.tasks)
+            named[self._delta] = delta_b(scores, self.expected, self.tasks)
             counted = '; '.join(f'{name} {", ".join(metrics)}' for name, metrics in self.expected.items())
             print_log(f'Delta_b is against {self.baseline}, over {counted}.', 'current')
         return named

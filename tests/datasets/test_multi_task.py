@@ -198,6 +198,7 @@ def test_no_images(build):
 @pytest.mark.parametrize('tasks, message', [
     ([], 'expected at least one'), ([TASKS[1], TASKS[1]], 'each only once'),
     ([dict(type='Depth', name='depth_map')], 'got a task named depth_map, which MMSegmentation takes'),
+    ([dict(type='SurfaceNormals', name='img')], "got SurfaceNormals 'img', whose labels would be the images in img_dir"),
 ])
 def test_tasks_that_cannot_be(write_sample, build, tasks, message):
     write_sample('a')

@@ -99,6 +99,8 @@ def test_delta_and_its_baseline_are_named(samples, tmp_path, monkeypatch):
     path = tmp_path / 'lora_stl.json'
     path.write_text(json.dumps(baseline))
     assert score(samples, baseline=str(path)) == pytest.approx(plain | {'Delta_b/lora_stl': 100 * (-0.5 + 0.5 + 0) / 3})
+    assert list(MultiTaskMetric(TASKS, baseline=path).better) == list(score(samples, baseline=str(path)))
+    logged.pop()
     assert logged == [f'Delta_b is against {path}, over seg mIoU; depth AErr; normals mean, median.']
 
 

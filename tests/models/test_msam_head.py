@@ -86,3 +86,9 @@ def test_file_without_decoder(sam):
     before = {key: value.clone() for key, value in head.state_dict().items()}
     head.load_sam(encoder, 'vit.pth')
     assert all(value.equal(before[key]) for key, value in head.state_dict().items())
+
+
+@pytest.mark.parametrize('name', ['type', 'values', 'training'])
+def test_names_that_modules_have_for_something_else(name):
+    with pytest.raises(ValueError, match=f"A task is named '{name}', which PyTorch takes for itself .* rename it"):
+        MSAMHead({'seg': 5, name: 1}, **SIZES)

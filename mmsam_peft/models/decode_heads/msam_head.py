@@ -40,11 +40,16 @@ class MSAMHead(BaseModule):
         num_tokens: Mask tokens of each decoder, SAM's 4; the first gives the masks.
         stride: Image pixels per feature cell and axis: the encoder's patch size.
         break_symmetry: After loading a SAM checkpoint, add noise of the row's own spread to all rows of a task but its first.
+
+    Raises:
+        ValueError: A task has a name that ``nn.ModuleDict`` has for something else, such as 'type'.
     """
 
     def __init__(self, channels: dict[str, int], in_channels: int = 256, depth: int = 2, num_heads: int = 8,
                  mlp_dim: int = 2048, num_tokens: int = 4, stride: int = 16, break_symmetry: bool = False) -> None:
         super().__init__()
+        if taken := [name for name in channels if hasattr(nn.ModuleDict(), name)]:
+            raise ValueError(f'A task is named {taken[0]!r}, which PyTorch takes for itself in the decoders: rename it.')
         self.channels, self.stride, self.break_symmetry = dict(channels), stride, break_symmetry
         self.decoders = nn.ModuleDict(
             {name: TaskDecoder(in_channels, num_tokens, depth, num_heads, mlp_dim) for name in channels})
