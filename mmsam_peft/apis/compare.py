@@ -20,7 +20,7 @@ from torch import nn
 from ..peft import count_parameters
 from ..registry import PEFT
 from ..version import __version__
-from .adapters import is_adaptable
+from .adapters import completed, is_adaptable
 from .inference import build_to_count
 from .runs import load_config
 from .settings import differences, settings_of, test_of, with_defaults
@@ -72,7 +72,8 @@ def plan(config: str, methods: Sequence[str] | None, seeds: Sequence[int], work_
     """The runs to make, seed by seed. Every model has been built once, without weights.
 
     Args:
-        config: A config of a ``PEFTSegmentor``; each method takes the place of its ``model.backbone.peft``.
+        config: A config of a ``PEFTSegmentor``; each method takes the place of its ``model.backbone.peft``. Of a multi-task
+            model, methods that adapt the encoder for each task are made for its tasks.
         methods: Methods, calls of methods, config files (trained as they are). None: every registered method.
         options: Overrides of every config; those of the model only reach configs of a ``PEFTSegmentor``.
 
@@ -124,16 +125,20 @@ def label(method: str) -> str:
     return method if method.isidentifier() and method.isascii() else f'{readable}-{digest}'
 
 
-def main_metric(config: Config) -> str | None:
-    """The config's (first) ``save_best`` metric. None: it names none."""
-    best = config.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
-    best = best[0] if isinstance(best, list | tuple) else best
-    return None if best == 'auto' else best
+def main_metric(config: Config) -> dict[str, str | None]:
+    """The config's (first) ``save_best`` metric and its rule, 'greater' or 'less'. None: it names none."""
+    hook = config.get('default_hooks', {}).get('checkpoint', {})
+    named = dict(metric=hook.get('save_best'), rule=hook.get('rule'))
+    first = {key: value[0] if isinstance(value, list | tuple) else value for key, value in named.items()}
+    return first | ({'metric': None} if first['metric'] == 'auto' else {})
 
 
 def main_score(result: dict) -> str:
-    """The score of a result.json that its config chooses the best checkpoint by, else the first."""
-    return result['metric'] if result['metric'] in result['scores'] else next(iter(result['scores']))
+    """The score of a result.json that stands for all: Delta_b, else what its config chooses the best checkpoint by, else the
+    first."""
+    scores = result['scores']
+    delta = [name for name in scores if name.startswith('Delta_b/')]
+    return next(name for name in (*delta, result['metric'], *scores) if name in scores)
 
 
 def _load(path: str, options: dict | None) -> Config:
@@ -152,10 +157,13 @@ def _runs_of(method: str, base: Config, seeds: Sequence[int], work_dir: Path, op
                              'Expected the same test data set and evaluator.')
     else:
         config = copy.deepcopy(base)
-        config.model.backbone.peft = parse_method(method)
+        peft = parse_method(method)
+        if 'tasks' in config.model and 'num_tasks' in completed(PEFT, peft):
+            peft.setdefault('num_tasks', len(config.model.tasks))
+        config.model.backbone.peft = peft
     model = build_to_count(copy.deepcopy(config))
     backbone, total = count_parameters(model.backbone)[0], count_parameters(model)[0]
-    facts = dict(trained_parameters=dict(backbone=backbone, head=total - backbone, total=total), metric=main_metric(config),
+    facts = dict(trained_parameters=dict(backbone=backbone, head=total - backbone, total=total), **main_metric(config),
                  versions=_versions(model), config=str(Path(config.filename).resolve()))
     runs = []
     for seed in seeds:

@@ -65,7 +65,8 @@ def table(results: Results) -> str:
 def plot(results: Results, path: Path, title: str) -> None:
     """Score against trained parameters, less those of the smallest run, which mostly are the head that all runs train: a marker
     for each method with its name beside it, error bars over seeds."""
-    metric = main_score(next(row for rows in results.values() for row in rows))
+    first = next(row for rows in results.values() for row in rows)
+    metric = main_score(first)
     found = {method: rows for method, rows in results.items() if rows and metric in rows[0]['scores']}
     totals = [rows[0]['trained_parameters']['total'] for rows in found.values()]
     counts = [total - min(totals) for total in totals]
@@ -83,7 +84,9 @@ def plot(results: Results, path: Path, title: str) -> None:
     axes.set_xticks(decades)
     axes.xaxis.set_major_formatter(EngFormatter(sep=' '))
     axes.set_xlabel(f'trained parameters beyond {min(totals):,} (log scale, 0 at the left)')
-    axes.set_ylabel(f'{metric} on the test set' + (' (%)' if max(means) > 1 else ''))
+    errors = metric == first['metric'] and first.get('rule') == 'less'
+    unit = ' (lower is better)' if errors else ' (%)' if max(map(abs, means)) > 1 else ''
+    axes.set_ylabel(f'{metric} on the test set{unit}')
     seeds = sorted({len(rows) for rows in found.values()})
     axes.set_title(f'{title}: {metric} and trained parameters\n'
                    + (f'mean and standard deviation over {"-".join(map(str, seeds))} seeds' if seeds != [1] else 'one seed'))

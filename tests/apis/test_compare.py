@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmsam_peft.apis.compare import Run, label, parse_method, plan
+from mmsam_peft.apis.compare import Run, label, main_metric, main_score, parse_method, plan
 from mmsam_peft.apis.inference import build_to_count
 from mmsam_peft.apis.settings import differences
 from mmsam_peft.peft import count_parameters
 from mmsam_peft.registry import PEFT
 
 TINY = str(Path(__file__).parents[1] / 'data' / 'tiny.py')
+CONFIGS = Path(__file__).parents[2] / 'configs'
+SHAPES = str(CONFIGS / 'lora_hps/quickstart_multitask.py')
 FULL = '''
 _base_ = BASE
 model = dict(backbone=dict(peft=dict(type='Full')))
@@ -93,6 +95,26 @@ def test_plan_of_all_methods(make_plan):
     assert [run.method for run in make_plan()] == sorted(PEFT.module_dict)
 
 
+def test_all_methods_on_several_tasks(make_plan):
+    """Methods that adapt the encoder for each task are made for the config's tasks; another number is an error."""
+    runs = make_plan(config=SHAPES)
+    assert [run.method for run in runs] == sorted(PEFT.module_dict)
+    counts = {run.method: run.config.model.backbone.peft.get('num_tasks') for run in runs}
+    assert {method: count for method, count in counts.items() if count} == dict(TALoRA=3, TaskLoRA=3)
+    with pytest.raises(ValueError, match=r'TALoRA\(num_tasks=2\): .*num_tasks=2, but there are 3 tasks'):
+        make_plan('Frozen', 'TALoRA(num_tasks=2)', config=SHAPES)
+
+
+def test_one_task_beside_several_is_an_error(make_plan):
+    together, alone = (str(CONFIGS / f'lora_stl/quickstart_multitask{name}.py') for name in ('', '_depth'))
+    assert [run.method for run in make_plan('LoRA', together, config=SHAPES)] == ['LoRA', together]
+    with pytest.raises(ValueError, match='could not stand beside those of .*: test_dataset.tasks: found .*Depth'):
+        make_plan('LoRA', alone, config=SHAPES)
+    run, = make_plan('TaskLoRA', config=alone)
+    assert run.config.model.backbone.peft == dict(type='TaskLoRA', num_tasks=1)
+    assert (run.facts['metric'], run.facts['rule']) == ('depth/RErr', 'less')
+
+
 def test_a_method_replaces_all_of_the_configs(make_plan, config_file):
     base = config_file("_base_ = BASE\nmodel = dict(backbone=dict(peft=dict(type='LoRA', rank=7, alpha=5), unfreeze=['neck']))")
     plain, own = make_plan('LoRA', 'LoRA(alpha=3)', config=base, **{'model.backbone.peft.rank': 9})
@@ -162,6 +184,21 @@ def test_other_bad_input(make_plan, config_file):
         make_plan('LoRA', 'LoRA')
     with pytest.raises(ValueError, match='--seeds got 1 1, expected each one once'):
         make_plan('LoRA', seeds=(1, 1))
+
+
+@pytest.mark.parametrize('hook, metric, rule', [
+    (dict(save_best='Dice', rule='greater'), 'Dice', 'greater'), (dict(save_best='Dice'), 'Dice', None),
+    (dict(save_best=['depth/RErr', 'seg/mIoU'], rule=['less', 'greater']), 'depth/RErr', 'less'),
+    (dict(save_best='auto'), None, None), ({}, None, None)])
+def test_main_metric(hook, metric, rule):
+    assert main_metric(Config(dict(default_hooks=dict(checkpoint=hook)))) == dict(metric=metric, rule=rule)
+    assert main_metric(Config()) == dict(metric=None, rule=None)
+
+
+@pytest.mark.parametrize('names, main', [
+    (['a', 'b'], 'b'), (['a', 'c'], 'a'), (['a', 'b', 'Delta_b/stl'], 'Delta_b/stl')])
+def test_main_score_is_delta_b_then_what_chooses_checkpoints(names, main):
+    assert main_score(dict(metric='b', scores=dict.fromkeys(names, 1.0))) == main
 
 
 def finish(run: Run, **settings) -> None:

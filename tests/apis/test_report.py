@@ -58,6 +58,22 @@ def test_plot_is_a_picture_with_content(tmp_path, seeds, methods):
     assert len(colours) > 50 * methods**0.5
 
 
+@pytest.mark.parametrize('changed, values, label', [
+    ({}, (60, 61), 'Dice on the test set (%)'), ({}, (0.6, 0.7), 'Dice on the test set'),
+    (dict(rule='greater'), (60, 61), 'Dice on the test set (%)'),
+    (dict(rule='less'), (9, 8), 'Dice on the test set (lower is better)'),
+    (dict(metric='IoU', rule='less', delta=True), (-9, -1.5), 'Delta_b/stl on the test set (%)')])
+def test_plot_says_what_is_better(tmp_path, monkeypatch, changed, values, label):
+    made, axes = results(1, 2), []
+    for rows, value in zip(made.values(), values, strict=True):
+        rows[0].update(changed)
+        rows[0]['scores']['Delta_b/stl' if 'delta' in changed else 'Dice'] = value
+    monkeypatch.setattr(Figure, 'savefig', lambda figure, path: axes.append(figure.axes[0]))
+    plot(made, tmp_path / 'plot.png', 'title')
+    assert axes[0].get_ylabel() == label
+    assert [line.get_ydata()[0] for line in axes[0].lines] == list(values)
+
+
 def test_names_do_not_cover_each_other():
     rng = np.random.default_rng(0)
     figure = Figure(figsize=(9, 6), dpi=100)

@@ -29,6 +29,14 @@ def test_best_weights_else_the_last(run, files, best):
     assert find_weights(run) == run.folder / best
 
 
+@pytest.mark.parametrize('name', ['adapter_best_depth_RErr.safetensors', 'best_depth_RErr_epoch_1.pth'])
+def test_best_weights_of_a_tasks_metric(tmp_path, name):
+    run = Run('LoRA', 0, tmp_path, Config(), dict(metric='depth/RErr'))
+    for file in ('adapter_last.safetensors', 'best_seg_mIoU_epoch_1.pth', name):
+        (tmp_path / file).touch()
+    assert find_weights(run) == tmp_path / name
+
+
 def log(run: Run, name: str, *lines: dict) -> None:
     path = run.folder / name / 'vis_data/scalars.json'
     path.parent.mkdir(parents=True)
