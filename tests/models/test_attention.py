@@ -1,14 +1,20 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from mmsam_peft.models.backbones import attention
+from mmsam_peft.models.backbones import attention, chunked
 from mmsam_peft.models.backbones.attention import Attention, rel_pos_rows, resize_rel_pos
 
 
-@pytest.fixture(params=['bias', 'concat'])
+@pytest.fixture(params=['bias', 'concat', 'chunked', 'many chunks'])
 def form(request, monkeypatch):
-    monkeypatch.setattr(attention, 'MASK_TOKENS', {'bias': 10 ** 9, 'concat': 0}[request.param])
+    """The fused form; of chunks also such that divide neither heads nor queries."""
+    name = 'chunked' if request.param == 'many chunks' else request.param
+    monkeypatch.setitem(attention.FORMS, 'cpu', {math.inf: getattr(attention, f'{name}_attention')})
+    if request.param == 'many chunks':
+        monkeypatch.setattr(chunked, 'CHUNK', 100)
 
 
 def twins(randomise, size, dim=24):
@@ -88,13 +94,28 @@ def test_without_extra_tokens_nothing_is_copied_for_them():
     assert attention._extend(bias, 6, 7).equal(torch.cat([bias, torch.zeros(2, 6, 2)], 2))
 
 
-def test_large_maps_take_the_form_without_a_mask(monkeypatch):
-    taken = []
-    for form in ('bias', 'concat'):
-        monkeypatch.setattr(attention, f'{form}_attention', lambda q, *_, form=form: taken.append((form, q.shape[2])))
-    for tokens in (attention.MASK_TOKENS, attention.MASK_TOKENS + 1):
-        attention.fused_attention(torch.zeros(1, 1, tokens, 8), *[None] * 5)
-    assert taken == [('bias', attention.MASK_TOKENS), ('concat', attention.MASK_TOKENS + 1)]
+@pytest.mark.parametrize('device, queries, form', [
+    ('cpu', 196, 'chunked'), ('cpu', 4096, 'chunked'), ('cuda', 256, 'bias'), ('cuda', 257, 'concat'), ('mps', 4096, 'concat')])
+def test_forms_by_device(device, queries, form):
+    assert attention.fused_form(device, queries) is getattr(attention, f'{form}_attention')
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('autocast', [False, True])
+def test_chunks_are_precise_in_half_precision(monkeypatch, dtype, autocast):
+    """The rounded inputs are multiplied in float32: what is left is the rounding of the result, gradients included."""
+    monkeypatch.setattr(chunked, 'CHUNK', 1000)
+    shapes = [(1, 2, 24, 16)] * 3 + [(1, 2, 24, 4), (1, 2, 24, 6)]
+    inputs = [(2 * torch.randn(shape)).to(dtype) for shape in shapes]
+    results = []
+    for precision, form in ((dtype, attention.chunked_attention), (torch.float64, attention.eager_attention)):
+        leaves = [x.detach().to(precision).requires_grad_() for x in inputs]
+        with torch.autocast('cpu', torch.bfloat16, enabled=autocast and precision == dtype):
+            y = form(*leaves, 0.25)
+        results.append([y, *torch.autograd.grad(y, leaves, torch.ones_like(y).cumsum(-1))])
+    for got, exact in zip(*results, strict=True):
+        assert got.dtype == dtype
+        assert (got - exact).norm() < 0.5 * torch.finfo(dtype).eps * exact.norm()
 
 
 @pytest.mark.parametrize('distances', [5, 13, 31])

@@ -11,12 +11,16 @@ position: where the query or the key is one of them, the logit is scale * q.k al
 
 and return what every query gets, in the shape of q.
 """
+import math
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MASK_TOKENS = 256
-"""Up to this many tokens an explicit bias is cheaper than the longer heads of the concatenated form."""
+from .chunked import chunked
+
+is_exporting = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)  # before torch 2.7 the two are one
 
 
 def resize_rel_pos(rel_pos: Tensor, distances: int) -> Tensor:
@@ -69,7 +73,7 @@ def concat_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tens
 
         q' = [scale * q, rel_h, rel_w],  k' = [k, onehot(row), onehot(col)],  softmax(q' k'^T) v
 
-    The extra channels of extra tokens are zero. v is padded to the length of q', as flash kernels want equal head sizes.
+    The extra channels of extra tokens are zero. Flash kernels want heads of equal size, a multiple of 8: v is padded to it.
     """
     H, W = rel_h.shape[-1], rel_w.shape[-1]
     rows = torch.eye(H, dtype=k.dtype, device=k.device).repeat_interleave(W, 0)
@@ -77,10 +81,9 @@ def concat_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tens
     position = _extend(torch.cat([rows, cols], -1), k.shape[2], H + W).expand(*k.shape[:2], -1, -1)
     q = torch.cat([q * scale, _extend(rel_h, q.shape[2], H), _extend(rel_w, q.shape[2], W)], -1)
     k = torch.cat([k, position], -1)
-    padding = -q.shape[-1] % 8
-    q, k = F.pad(q, (0, padding)), F.pad(k, (0, padding))
-    channels = v.shape[-1]
-    return F.scaled_dot_product_attention(q, k, F.pad(v, (0, q.shape[-1] - channels)), scale=1.0)[..., :channels]
+    width = q.shape[-1] + -q.shape[-1] % 8
+    padded = (_extend(x, x.shape[2], width) for x in (q, k, v))
+    return F.scaled_dot_product_attention(*padded, scale=1.0)[..., :v.shape[-1]]
 
 
 def bias_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
@@ -89,9 +92,29 @@ def bias_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
 
 
+def chunked_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
+    """The formula in chunks of the attention matrix that stay in the cache; see ``chunked.py``."""
+    H, W = rel_h.shape[-1], rel_w.shape[-1]
+    rel_h, rel_w = _extend(rel_h, q.shape[2], H), _extend(rel_w, q.shape[2], W)
+    return chunked(*(x.flatten(0, 1) for x in (q, k, v, rel_h, rel_w)), scale).view(q.shape)
+
+
+FORMS = {
+    'cpu': {math.inf: chunked_attention},
+    'other': {256: bias_attention, math.inf: concat_attention},
+}
+"""By device, the fused form for up to so many queries: the fastest on CPUs as measured by benchmarks/attention.py; elsewhere
+the forms that flash and memory-efficient kernels take, with their gradients."""
+
+
+def fused_form(device: str, queries: int) -> Callable[..., Tensor]:
+    """The form for a type of device; to be exported, one of PyTorch's own operators, which run where this package is not."""
+    forms = FORMS['other' if is_exporting() or device not in FORMS else device]
+    return next(form for limit, form in forms.items() if queries <= limit)
+
+
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
-    form = bias_attention if q.shape[2] <= MASK_TOKENS else concat_attention
-    return form(q, k, v, rel_h, rel_w, scale)
+    return fused_form(q.device.type, q.shape[2])(q, k, v, rel_h, rel_w, scale)
 
 
 ATTENTION = {'fused': fused_attention, 'eager': eager_attention}
