@@ -24,6 +24,8 @@ class Weighting(nn.Module):
     """
 
     later = staticmethod(later)
+    ahead = True
+    """Whether the tasks may run one after the other: no weight needs the losses of all."""
 
     def __init__(self, tasks: Mapping[str, float]) -> None:
         super().__init__()
@@ -53,6 +55,12 @@ class Weighting(nn.Module):
         log = {'loss': None}
         return self.step(losses, [parameter for parameter in parameters if parameter.requires_grad], log), log
 
+    def require_ahead(self) -> None:
+        """Raises ValueError if the tasks cannot run one after the other."""
+        if not self.ahead:
+            raise ValueError(f'{type(self).__name__} needs all losses to weight one, so the tasks cannot run one after the '
+                             'other. Run them jointly, or take another weighting.')
+
     def step(self, losses: Mapping, parameters: Sequence[nn.Parameter], log: dict[str, Tensor]) -> Tensor:
         raise NotImplementedError
 
@@ -76,9 +84,6 @@ class Weighting(nn.Module):
 class LossWeighting(Weighting):
     """Minimises the sum of weight_t L_t. With accumulated gradients, each iteration has its own weights."""
 
-    ahead = True
-    """Whether the weights are known before the losses."""
-
     def weights(self, losses: Tensor | None) -> Tensor:
         """(T,), from the losses (T,) of this process, without their graph; None while the tasks run one after the other."""
         raise NotImplementedError
@@ -92,9 +97,7 @@ class LossWeighting(Weighting):
 
     def step(self, losses: Mapping, parameters: Sequence[nn.Parameter], log: dict[str, Tensor]) -> Tensor:
         if any(map(callable, losses.values())):
-            if not self.ahead:
-                raise ValueError(f'{type(self).__name__} needs all losses to weight one, so the tasks cannot run one after the '
-                                 'other. Run them jointly, or take another weighting.')
+            self.require_ahead()
             return with_gradients(lambda scale: self.one_by_one(losses, parameters, log, scale), parameters)
         parts = {name: loss for name, loss, _ in self.parts(losses, log)}
         auxiliary = parts.pop(None, 0)

@@ -22,8 +22,9 @@ class MultiTaskSegmentor(PEFTSegmentor):
     With a method that adapts the encoder for each task (``PerTaskMethod``: TA-LoRA, one LoRA per task) every task decodes a map
     of its own; with any other they share one map.
 
-    Samples carry ``gt_TASK``, with ``data`` (c, H, W) and ``valid`` (1, H, W); a sample may lack tasks. Predictions are
-    ``pred_TASK`` at the size of the original image.
+    Samples carry ``gt_TASK``, with ``data`` (c, H, W) and ``valid`` (1, H, W); a sample may lack tasks. A loss is a mean over
+    the valid pixels of the batch; data-parallel processes have one each, which count alike, also one whose samples lack the
+    task, with a loss of zero. Predictions are ``pred_TASK`` at the size of the original image.
 
     Args:
         tasks: Configs of the tasks, in the order of a per-task method's tasks.
@@ -34,7 +35,8 @@ class MultiTaskSegmentor(PEFTSegmentor):
         kwargs: ``PEFTSegmentor``'s: backbone, checkpoint, data_preprocessor, ...
 
     Raises:
-        ValueError: Two tasks of one name; the method is made for another number of tasks.
+        ValueError: Two tasks of one name; the method is made for another number of tasks; ``one_by_one`` with a weighting that
+            needs all losses at once.
     """
 
     def __init__(self, tasks: Sequence[dict], decode_head: dict, weighting: dict | None = None, one_by_one: bool = False,
@@ -45,6 +47,8 @@ class MultiTaskSegmentor(PEFTSegmentor):
         self.tasks, self.one_by_one = tasks, one_by_one
         weights = {name: task.weight for name, task in tasks.items()}
         self.weighting = WEIGHTINGS.build({**(weighting or dict(type='Fixed')), 'tasks': weights})
+        if one_by_one:
+            self.weighting.require_ahead()
         method = self.backbone.peft
         if isinstance(method, PerTaskMethod) and method.num_tasks != len(tasks):
             raise ValueError(f'backbone.peft.num_tasks={method.num_tasks}, but there are {len(tasks)} tasks: '
@@ -87,7 +91,7 @@ class MultiTaskSegmentor(PEFTSegmentor):
             task = self.tasks[name]
             labels, valid = self._labels(task, data_samples, output)
             resized = [self._resize(one, sample, label.shape[1:], self.decode_head.stride // 4)
-                       for one, sample, label in zip(output, data_samples, labels, strict=True)]
+                       for one, sample, label in zip(at_least_float32(output), data_samples, labels, strict=True)]
             losses[f'{name}.loss'] = task.loss(*(_stack(maps) for maps in (resized, labels, valid)))
         return losses
 
