@@ -242,21 +242,37 @@ def test_own_data_with_three_classes(write_data, train_tiny, tmp_path, name):
     assert Config.fromfile(copy).test_evaluator.type == 'IoUMetric'
 
 
+@pytest.fixture
+def own_tasks(tmp_path):
+    """``own_tasks('talora')``: a config in another folder that inherits custom_multitask.py of this method, with what stands
+    there below "Your data"; other tasks are set in one place."""
+    def write(method: str) -> Path:
+        text = (CONFIGS / method / 'custom_multitask.py').read_text().partition('# Your data.')[2]
+        tasks = "tasks = [dict(type='Saliency', name='object'), dict(type='SemanticSegmentation', name='parts', num_classes=3)]"
+        text = re.sub(r'tasks = \[\n.*?\n\]', tasks, text, flags=re.DOTALL).replace('seg/mIoU', 'object/maxF')
+        path = tmp_path / 'mine.py'
+        path.write_text(f"_base_ = 'mmsam_peft::{method}/custom_multitask.py'\n#{text}")
+        return path
+    return write
+
+
+@pytest.mark.parametrize('method', MULTI_TASK)
+def test_own_tasks_reach_every_part(own_tasks, method):
+    cfg = Config.fromfile(own_tasks(method))
+    assert list(build_to_count(cfg).tasks) == ['object', 'parts']
+    parts = [cfg[f'{part}_dataloader'].dataset for part in PARTS] + [cfg.val_evaluator, cfg.test_evaluator]
+    assert all(part.tasks == cfg.model.tasks for part in parts)
+
+
 @pytest.mark.parametrize('method', ['talora', 'decoder_only'])
-def test_own_tasks_from_another_folder(train_tiny, tmp_path, method):
-    """What stands below "Your data", in a file that inherits the config; other tasks are set in one place."""
-    text = (CONFIGS / method / 'custom_multitask.py').read_text().partition('# Your data.')[2]
-    tasks = "tasks = [dict(type='Saliency', name='object'), dict(type='SemanticSegmentation', name='parts', num_classes=3)]"
-    text = re.sub(r'tasks = \[\n.*?\n\]', tasks, text, flags=re.DOTALL).replace('seg/mIoU', 'object/maxF')
-    path = tmp_path / 'mine.py'
-    path.write_text(f"_base_ = 'mmsam_peft::{method}/custom_multitask.py'\n#{text}")
+def test_own_tasks_train(own_tasks, train_tiny, tmp_path, method):
     rng, parts = np.random.default_rng(0), np.kron(np.arange(16).reshape(4, 4) % 3, np.ones((16, 16))).astype(np.uint8)
     for split in PARTS:
         for folder, pixels in dict(img=rng.integers(0, 255, (64, 64, 3)), object=(parts > 0) * 255, parts=parts).items():
             file = tmp_path / f'data/{folder}_dir/{split}/a.png'
             file.parent.mkdir(parents=True)
             Image.fromarray(pixels.astype(np.uint8)).save(file)
-    logged = train_tiny(path, tmp_path / 'data')
+    logged = train_tiny(own_tasks(method), tmp_path / 'data')
     assert all(np.isfinite(logged[f'train/{name}.loss']) for name in ('object', 'parts'))
     assert {'object/maxF', 'parts/PixAcc'} < {name.removeprefix('val/') for name in logged} and 'val/seg/mIoU' not in logged
     assert (tmp_path / 'run/best_object_maxF_epoch_1.pth').exists()
