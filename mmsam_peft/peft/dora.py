@@ -4,8 +4,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..registry import PEFT
-from .lora import LoRA, LoRALinear
+from .lora import LoRA, LoRALinear, low_rank_linear
 from .placement import place_rows
+
+
+class Gain(torch.autograd.Function):
+    """y = d * p + b as it is; d gets the gradient sum_n g_n * (y_n - b) / d, for which nothing but y is kept, not p. Where d is
+    0, p is unknown and the gradient 0.
+
+    y: (..., out); d: (out,); b: (out,) or a scalar.
+    """
+
+    @staticmethod
+    def forward(y: Tensor, d: Tensor, b: Tensor) -> Tensor:
+        return y.view_as(y)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> tuple[Tensor, Tensor, None]:
+        y, d, b = ctx.saved_tensors
+        pairs = g.flatten(0, -2), y.flatten(0, -2)
+        if g.device.type == 'cpu':  # in the cache: another tensor as wide as y would take longer than all the rest
+            pairs = zip(*(rows.split(256) for rows in pairs), strict=True)
+        else:
+            pairs = [pairs]
+        total = sum((g * (y - b)).sum(0, dtype=d.dtype) for g, y in pairs)
+        return g, torch.where(d == 0, 0, total / d), None
 
 
 class DoRALinear(LoRALinear):
@@ -45,11 +72,12 @@ class DoRALinear(LoRALinear):
             return place_rows(self.lora_magnitude.to(dtype) / self.norms().to(dtype) - 1, self.parts)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = super().forward(x)
         if self.merged:
-            return y
-        product = y if self.bias is None else y - self.bias.to(y.dtype)
-        return torch.addcmul(y, self.excess().to(y.dtype), product)
+            return F.linear(x, self.weight, self.bias)
+        gain = 1 + self.excess()
+        weight, up = ((gain.detach()[:, None] * p).to(self.weight.dtype) for p in (self.weight, self.scale * self.B))
+        y = low_rank_linear(x, weight, self.bias, F.linear(x, self.lora_A), up)
+        return Gain.apply(y, gain, y.new_zeros(()) if self.bias is None else self.bias.detach())
 
     def merged_values(self) -> dict[str, Tensor]:
         V = super().merged_values()['weight']

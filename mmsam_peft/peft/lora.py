@@ -11,6 +11,16 @@ from .base import Mergeable, PEFTMethod
 from .placement import Blocks, place_rows, target_linears
 
 
+def low_rank_linear(x: Tensor, weight: Tensor, bias: Tensor | None, z: Tensor, up: Tensor) -> Tensor:
+    """W x + b + U z for x (..., in), z (..., r) and U (out, r).
+
+    The last product is added in place, so that nothing else as wide as the result is made; U^T is laid out row by row, so that
+    its gradient is z^T g rather than (g^T z)^T, which a CPU takes many times as long for.
+    """
+    y = F.linear(x.flatten(0, -2), weight, bias)
+    return y.addmm_(z.flatten(0, -2).to(y.dtype), up.T.to(y.dtype).contiguous()).view(*x.shape[:-1], -1)
+
+
 class LoRALinear(Mergeable, nn.Linear):
     """A frozen linear layer with a trained low-rank update:
 
@@ -41,10 +51,8 @@ class LoRALinear(Mergeable, nn.Linear):
         return self.updated(x, F.linear(x, self.lora_A))
 
     def updated(self, x: Tensor, z: Tensor) -> Tensor:
-        """W0 x + b + (alpha / r) B z. The last product is added in place, so that nothing else as wide as y is made."""
-        y = F.linear(x.flatten(0, -2), self.weight, self.bias)
-        B = (self.scale * self.B).to(y.dtype)
-        return y.addmm_(z.flatten(0, -2).to(y.dtype), B.T).view(*x.shape[:-1], -1)
+        """W0 x + b + (alpha / r) B z"""
+        return low_rank_linear(x, self.weight, self.bias, z, self.scale * self.B)
 
     def merged_values(self) -> dict[str, Tensor]:
         return dict(weight=self.weight + self.scale * (self.B @ self.lora_A))

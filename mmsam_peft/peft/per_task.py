@@ -40,8 +40,13 @@ class PerTaskLinear(Mergeable, nn.Linear):
         active = len(self.tasks)
         rows = x.reshape(1 if self.branches else active, -1, self.in_features)
         y = F.linear(rows, self.weight, self.bias).expand(active, -1, -1).contiguous()
-        z, up = self.update(F.dropout(rows, self.dropout, self.training), self.tasks)
+        y = torch.ops.aten._unsafe_view(y, y.shape)  # no view for autograd: an update of a view copies gradients as wide as y
+        z, up = self.update(self.drop(rows), self.tasks)
         return y.baddbmm_(z.to(y.dtype), up.mT.to(y.dtype)).view(-1, *x.shape[1:-1], self.out_features)
+
+    def drop(self, x: Tensor) -> Tensor:
+        """Dropout as the update sees it; its mask is kept in a byte for a value, on a CPU too, where F.dropout takes four."""
+        return torch.native_dropout(x, self.dropout, True)[0] if self.training and self.dropout else x
 
     def merge(self, task: int = 0) -> None:
         self.unmerge()
