@@ -89,10 +89,11 @@ class MultiTaskZoomCrop(BaseTransform):
         height, width = (round(side / scale) for side in size)
         top, left = np.random.randint(size[0] - height + 1), np.random.randint(size[1] - width + 1)
         part = np.s_[top:top + height, left:left + width]
+        magnified = np.sqrt(size[0] / height * size[1] / width)  # ``scale``, but for the rounding to whole pixels
 
         def zoom(task: Task, label: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             label, valid = resized(task, label[part], valid[part], size)
-            return task.zoom(label, scale), valid
+            return task.zoom(label, magnified), valid
 
         if scale > 1:
             results['img'] = cv2.resize(results['img'][part], size[::-1], interpolation=cv2.INTER_LINEAR)
