@@ -3,7 +3,8 @@ switching between the adapters of a bank costs.
 
 python benchmarks/inference.py --methods LoRA 'LoRA(merge)' TALoRA 'TALoRA(merge)' --arch base --size 512 --pairs 7
 python benchmarks/inference.py --bank --arch base --size 1024
-    Weights are random. Ratios are medians over the pairs, with the least and the greatest.
+    Weights are random. Ratios are medians over the pairs, with the least and the greatest; on a CPU of processor time, which
+    other programs on the machine disturb less.
 """
 import argparse
 import tempfile
@@ -36,11 +37,14 @@ def encoder(method: str, arch: str, size: int, device: str) -> nn.Module:
 
 @torch.no_grad()
 def seconds(model: nn.Module, image: torch.Tensor) -> float:
-    synchronise = torch.cuda.synchronize if image.is_cuda else lambda: None
-    synchronise()
+    if not image.is_cuda:
+        start = time.process_time()
+        model(image)
+        return time.process_time() - start
+    torch.cuda.synchronize()
     start = time.perf_counter()
     model(image)
-    synchronise()
+    torch.cuda.synchronize()
     return time.perf_counter() - start
 
 

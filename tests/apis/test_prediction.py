@@ -168,17 +168,23 @@ def test_sizes_below_one(ready, tmp_path):
 
 
 def test_few_images_are_in_memory_at_a_time(ready, tmp_path, monkeypatch):
-    """Reading stays two batches ahead of what the model was given, however many images there are."""
+    """Reading stays two batches ahead of the model, and the model one ahead of writing, however many images there are."""
     for i in range(30):
         picture(tmp_path / 'in' / f'{i:02}.png')
     model, read, done = init_model(*ready), [], []
-    load = prediction.load
+    load, step = prediction.load, model.test_step
     monkeypatch.setattr(prediction, 'load', lambda *args: read.append(args[0]) or load(*args))
-    step = model.test_step
-    model.test_step = lambda data: done.append(len(data['inputs'])) or step(data)
-    for _ in predict(model, str(tmp_path / 'in'), tmp_path / 'out', batch_size=2):
-        assert len(read) <= sum(done) + 2 * 2 + 2 + 1
-    assert len(read) == 30 == sum(done)
+
+    def slow_step(data):
+        time.sleep(0.02)  # so that reading could run away
+        done.extend(data['inputs'])
+        assert len(read) <= len(done) + 2 * 2 + 1
+        return step(data)
+
+    model.test_step = slow_step
+    for i, _ in enumerate(predict(model, str(tmp_path / 'in'), tmp_path / 'out', batch_size=2)):
+        assert len(done) <= i + 1 + 2 + 2
+    assert len(read) == len(done) == 30
 
 
 def test_ahead_keeps_order_and_passes_errors_on():
