@@ -27,19 +27,26 @@ class PanelHook(Hook):
             raise ValueError(f'interval={interval} of PanelHook: at least 1, or draw=False for no picture.')
         self.draw, self.interval = draw, interval
 
+    def before_val_epoch(self, runner: Runner) -> None:
+        self.seen = 0
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        self.seen = 0
+
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
                        outputs: Sequence[SegDataSample] | None = None) -> None:
-        self._draw(runner, 'val', batch_idx, outputs, runner.iter)
+        self._draw(runner, 'val', outputs, runner.iter)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
                         outputs: Sequence[SegDataSample] | None = None) -> None:
-        self._draw(runner, 'test', batch_idx, outputs, 0)
+        self._draw(runner, 'test', outputs, 0)
 
-    def _draw(self, runner: Runner, mode: str, batch_idx: int, samples: Sequence[SegDataSample], step: int) -> None:
+    def _draw(self, runner: Runner, mode: str, samples: Sequence[SegDataSample], step: int) -> None:
         if not self.draw or runner.rank:
             return
         tasks = (runner.model.module if is_model_wrapper(runner.model) else runner.model).tasks.values()
-        for i, sample in enumerate(samples, start=batch_idx * len(samples)):
+        for i, sample in enumerate(samples, start=self.seen):
             if i % self.interval == 0:
                 image = LoadImageOrArray().transform(dict(img_path=sample.img_path))['img'][..., ::-1].astype(np.uint8)
                 runner.visualizer.add_image(f'{mode}_{i}', panel(image, panel_items(tasks, sample)), step)
+        self.seen += len(samples)
