@@ -69,7 +69,7 @@ def test_reports_a_failed_run_and_makes_the_others(calls, work_dir):
     assert report[0] == 'LoRA(rank=2) seed 1' and report[2].endswith('    the end\n')
     assert Path(report[1]) == next(work_dir.glob('LoRA*/seed1/train.log'))
     assert first.stdout.count('started') == 4
-    assert len(re.findall(r'\[\d/4\] .* seed \d: Dice \d+\.\d\d, \d+ s; about \d+ (?:s|min) left', first.stdout)) == 3
+    assert len(re.findall(r'\[\d/4\] .* seed \d: Dice \d+\.\d\d, \d+ (?:s|min); about \d+ (?:s|min) left', first.stdout)) == 3
 
 
 def test_goes_on_and_trains_nothing_again(calls, work_dir):
