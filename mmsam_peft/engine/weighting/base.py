@@ -43,8 +43,8 @@ class Weighting(nn.Module):
             parameters: The model's; those that require gradients are trained.
 
         Returns:
-            What the optimizer wrapper is to differentiate, and what to log: the losses, ``<task>.weight`` and the total,
-            ``loss``. What is not known yet is added to it in the backward pass.
+            What the optimizer wrapper is to differentiate, and what to log: the losses, ``<task>.weight``, by which the loss
+            (or its gradient) was multiplied, and the total, ``loss``. What is not known yet is added to it in the backward pass.
 
         Raises:
             ValueError: A task has no loss.
@@ -78,7 +78,8 @@ class Weighting(nn.Module):
 
     def finish(self, log: dict[str, Tensor], total: Tensor, weights: Tensor) -> None:
         log['loss'] = total.detach()
-        log.update({f'{name}.weight': weight for name, weight in zip(self.scales, weights.detach(), strict=True)})
+        log.update({f'{name}.weight': weight * scale
+                    for (name, scale), weight in zip(self.scales.items(), weights.detach(), strict=True)})
 
 
 class LossWeighting(Weighting):

@@ -200,10 +200,10 @@ def test_the_log_has_weights_and_total(name, one_by_one):
     model, batch = Toy(name, one_by_one), make_batches(1)[0]
     log = model.train_step(batch, sgd(model))
     weights = [log['a.weight'].item(), log['b.weight'].item()]
-    total = log['loss_aux'] + (log['a.loss'] * 0.5 * weights[0] + log['b.loss'] * 1.5 * weights[1] if name in OBJECTIVES
+    total = log['loss_aux'] + (log['a.loss'] * weights[0] + log['b.loss'] * weights[1] if name in OBJECTIVES
                                else log['a.loss'] * 0.25 + log['b.loss'] * 0.75)
     assert log['loss'].item() == pytest.approx(total.item())
-    assert (weights == [0.5, 0.5]) == (name in ('Fixed', 'DWA', 'Uncertainty')), 'two of these begin like Fixed'
+    assert (weights == [0.25, 0.75]) == (name in ('Fixed', 'DWA', 'Uncertainty')), 'two of these begin like Fixed'
 
 
 @pytest.mark.parametrize('name', [name for name in NAMES if name != 'Fixed'])
