@@ -44,7 +44,8 @@ class Weighting(nn.Module):
 
         Returns:
             What the optimizer wrapper is to differentiate, and what to log: the losses, ``<task>.weight``, by which the loss
-            (or its gradient) was multiplied, and the total, ``loss``. What is not known yet is added to it in the backward pass.
+            (or its gradient) was multiplied, and the total, ``loss``. What is not known yet is added to it in the backward
+            pass.
 
         Raises:
             ValueError: A task has no loss.
