@@ -1,0 +1,102 @@
+import json
+import os
+
+import pytest
+import torch
+
+from mmsam_peft.apis import benchmark as module
+from mmsam_peft.apis.benchmark import Setting, alone, alternate, benchmark, profile
+
+TINY = Setting('tiny', 64, 1, 'float32', 'cpu')
+COUNTS = ('trained', 'flops', 'kept')
+
+
+def run_out() -> dict:
+    raise torch.OutOfMemoryError('of a GPU')
+
+
+def silent(_: str) -> None:
+    pass
+
+
+def test_counting_is_computing():
+    """Operations and kept bytes without computing anything are those of a real step; kept as the formula has it where only the
+    blocks' inputs are kept."""
+    for candidate in ('ConvLoRA', 'TALoRA(num_tasks=2)', 'checkpointed:LoRA'):
+        real, counted = (alone(profile, candidate, TINY, computed) for computed in (True, False))
+        assert {name: real[name] for name in COUNTS} == counted
+        assert real['peak'] > 0
+    inputs, neck = 12 * 16 * 192 * 4, 16 * (192 + 10 * 256) * 4
+    assert inputs < real['kept'] < inputs + neck
+
+
+def test_operations_of_attention():
+    """Of the eager form PyTorch counts the products, two forward and four backward. Ours does two more there: the logits
+    again, and again their product with v."""
+    eager, fused = (alone(profile, candidate, TINY, False) for candidate in ('eager:LoRA', 'LoRA'))
+    tokens = [196] * 8 + [16] * 4  # of windows of 14 x 14, and of the whole map
+    assert fused['flops'] - eager['flops'] == 2 * sum(2 * n * n * 192 for n in tokens)
+
+
+def test_conv_lora_costs_what_lora_costs():
+    """By counts of ViT-B."""
+    setting = Setting('base', 512, 1, 'float32', 'cpu')
+    lora, conv_lora = (alone(profile, candidate, setting, False) for candidate in ('LoRA', 'ConvLoRA'))
+    assert 1 < conv_lora['flops'] / lora['flops'] < 1.002
+    assert 1 < conv_lora['kept'] / lora['kept'] < 1.02
+
+
+def test_times_of_conv_lora_and_lora():
+    """Generous: these steps are so small that calls count, not values."""
+    ratio = alternate(['LoRA', 'ConvLoRA'], Setting('tiny', 128, 1, 'float32', 'cpu'), 5, silent)['ConvLoRA']['ratio']
+    assert ratio[1] <= ratio[0] < 2.5
+
+
+def test_candidates_take_turns(monkeypatch):
+    seconds = iter([(9, 9, 9), (9, 9, 9), (1, 2, 1), (2, 4, 2), (1, 1, 0), (4, 4, 0), (2, 2, 4), (2, 0, 2)])
+    seen, told = [], []
+
+    def step(encoder, optimizer, image, setting):
+        seen.append(type(encoder.peft).__name__)
+        return next(seconds)
+
+    monkeypatch.setattr(module, 'step', step)
+    times = alternate(['LoRA', 'Frozen'], Setting('tiny', 64, 3, 'float32', 'cpu'), 3, told.append)
+    assert seen == ['LoRA', 'Frozen'] * 4 and told == ['  warm', '  round 1 of 3', '  round 2 of 3', '  round 3 of 3']
+    assert times['LoRA']['ratio'] == [1, 1, 1]
+    frozen = times['Frozen']  # 8, 8, 4 to 4, 2, 8
+    assert frozen['ratio'] == [2, 0.5, 4] and frozen['step'] == 8 and frozen['images_per_second'] == 3 / 8
+    assert (frozen['forward'], frozen['backward'], frozen['optimizer']) == (2, 4, 2)
+    assert frozen['rounds'] == [(2, 4, 2), (4, 4, 0), (2, 0, 2)]
+
+
+def test_a_step_trains_and_its_parts_are_timed():
+    encoder = TINY.encoder('LoRA')
+    optimizer = torch.optim.AdamW([p for p in encoder.parameters() if p.requires_grad], lr=0.1)
+    before = encoder.blocks[3].attn.qkv.lora_B.clone()
+    seconds = module.step(encoder, optimizer, TINY.image(), Setting('tiny', 64, 1, 'bfloat16', 'cpu'))
+    assert len(seconds) == 3 and min(seconds) > 0
+    assert not encoder.blocks[3].attn.qkv.lora_B.equal(before) and encoder.neck[0].weight.grad is None
+
+
+def test_what_runs_out_of_memory_is_no_end(tmp_path, monkeypatch):
+    assert alone(run_out) == dict(error='out of memory')
+    assert alone(os._exit, 9) == dict(error='killed, most likely for its memory')
+    monkeypatch.setattr(module, 'alone', lambda function, candidate, *_: dict(trained=1, flops=2, kept=3, peak=4)
+                        if candidate == 'LoRA' else dict(error='out of memory'))
+    text = benchmark(['Full', 'LoRA'], [TINY], 1, tmp_path / 'deep/b.json', silent)
+    rows = json.loads((tmp_path / 'deep/b.json').read_text())['rows']
+    assert 'ratio' not in rows[0] and rows[1]['ratio'] == [1, 1, 1]
+    assert '| `Full` | out of memory |' in text and '| `LoRA` | 1 |' in text
+    assert len({line.count('|') for line in text.splitlines() if line.startswith('|')}) == 1
+
+
+@pytest.mark.parametrize('candidates, device, message', [
+    (['LoRA', 'LoRA'], 'cpu', 'got LoRA LoRA, expected each candidate once'),
+    (['LoRA', 'nothing:LoRA'], 'cpu', "form 'nothing' is unknown"),
+    (['LoRA'], 'cuda', "device='cuda': no GPU is available to PyTorch here. Take --device cpu")])
+def test_bad_input_before_anything_is_measured(candidates, device, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(module, 'alone', lambda *_: pytest.fail('measured'))
+    with pytest.raises(ValueError, match=message):
+        benchmark(candidates, [Setting('tiny', 64, 1, 'float32', device)], 1, tmp_path / 'b.json', silent)
