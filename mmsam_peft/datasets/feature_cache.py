@@ -54,7 +54,7 @@ class HalfMap:
 
 def pack(x: HalfMap, sample: SegDataSample) -> bytes:
     """An item as a file's content: a checksum, then the label, compressed without loss, then the map."""
-    fields = {name: {key: _narrow(value) for key, value in field.items()} for name, field in sample.items()}
+    fields = {name: {key: _narrow(value) for key, value in sorted(field.items())} for name, field in sorted(sample.items())}
     head = dict(meta=_plain(sample.metainfo), fields=fields, shape=tuple(x.values.shape), exponent=x.exponent, dtype=x.dtype)
     buffer = io.BytesIO()
     torch.save(head, buffer)
@@ -86,7 +86,7 @@ def _narrow(value: Tensor) -> tuple[Tensor, torch.dtype]:
 def _plain(value):
     """Without NumPy's types, which a safe ``torch.load`` refuses."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in sorted(value.items())}
     if isinstance(value, tuple):
         return tuple(map(_plain, value))
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -8,7 +8,8 @@ from .backbones.frozen_prefix import Encoded, FrozenPrefix
 
 class EncodingPreprocessor(nn.Module):
     """A model's preprocessor that, in training, also runs the frozen beginning of the encoder, for images whose map is not
-    stored, and stores it. New and stored maps are both rounded to 16 bit: what is trained does not depend on what was stored.
+    stored, and stores it. Such images are encoded one by one, and new maps rounded as the stored ones are: what is trained
+    depends neither on what was stored nor on the batches it was stored in.
 
     Takes the batches of a ``CachedPipeline``; the others, of validation and test, go to ``base`` alone.
 
@@ -24,11 +25,10 @@ class EncodingPreprocessor(nn.Module):
         if not training:
             return self.base(data, training)
         inputs, samples = list(data['inputs']), self.base.cast_data(data['data_samples'])
-        new = [i for i, x in enumerate(inputs) if isinstance(x, Tensor)]
-        if new:
-            batch = self.base(dict(inputs=[inputs[i] for i in new], data_samples=[samples[i] for i in new]), training)
-            for i, x, sample in zip(new, self.prefix(batch['inputs']), batch['data_samples'], strict=True):
-                inputs[i], samples[i] = HalfMap.of(x), sample
-                self.store.write(data['item'][i], inputs[i], sample)
+        for i, x in enumerate(inputs):
+            if isinstance(x, Tensor):
+                image = self.base(dict(inputs=[x], data_samples=[samples[i]]), training)
+                inputs[i], (samples[i],) = HalfMap.of(self.prefix(image['inputs'])[0]), image['data_samples']
+                self.store.write(data['item'][i], inputs[i], samples[i])
         maps = torch.stack([x.restored(self.base.device) for x in inputs])
         return dict(inputs=Encoded(self.prefix, maps), data_samples=samples)

@@ -57,12 +57,12 @@ class FeatureCacheHook(Hook):
         self.preprocessor, self.parts = self.model.data_preprocessor, list(leaves(runner.train_dataloader.dataset))
         self._check()
         prefix = FrozenPrefix(self.model.backbone)
-        about = json.dumps(self._about(runner, prefix), indent=1, sort_keys=True, default=str)
+        about = json.dumps(self._about(runner, prefix), indent=1, sort_keys=True, default=str).encode()
         held = sum(path.stat().st_size for path in self.folder.rglob('*') if path.is_file())
-        place = self.folder / hashlib.sha256(about.encode()).hexdigest()[:16]
-        store = FeatureStore(place, max(0, self.max_bytes - held) / get_world_size())
+        place = self.folder / hashlib.sha256(about).hexdigest()[:16]
+        store = FeatureStore(place, max(0, self.max_bytes - held - len(about)) / get_world_size())
         if is_main_process():
-            write_at_once(place / 'about.json', about.encode())
+            write_at_once(place / 'about.json', about)
             runner.logger.info(self._announce(prefix, store, held))
 
         self.pipelines = [part.pipeline for part in self.parts]
