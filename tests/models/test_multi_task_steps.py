@@ -25,12 +25,12 @@ EACH = pytest.mark.parametrize('method', METHODS)
 
 
 def build(method: str = 'TALoRA', weighting: str = 'Fixed', one_by_one: bool = False,
-          checkpointing: bool = False) -> MultiTaskSegmentor:
+          checkpointing: bool = False, tasks: list[dict] = TASKS) -> MultiTaskSegmentor:
     """In float64, with nothing that was added at its initial value: behind a zero, gradients begin too small to be seen."""
     arch = dict(embed_dim=16, depth=3, num_heads=2, global_attn_indexes=(1,), window_size=2, out_channels=16)
     torch.manual_seed(0)
     model = MODELS.build(ConfigDict(
-        type='MultiTaskSegmentor', tasks=TASKS, weighting=dict(type=weighting), one_by_one=one_by_one,
+        type='MultiTaskSegmentor', tasks=tasks, weighting=dict(type=weighting), one_by_one=one_by_one,
         backbone=dict(type='SAMViT', arch=arch, img_size=32, peft=METHODS[method], checkpointing=checkpointing),
         decode_head=dict(type='MSAMHead', in_channels=16, depth=1, num_heads=2, mlp_dim=16), test_cfg=dict(mode='whole'),
         data_preprocessor=dict(type='SegDataPreProcessor', mean=[0.] * 3, std=[1.] * 3, size=(32, 32))))
@@ -167,6 +167,15 @@ def test_adapter_file(method, tmp_path):
     load_adapter(fresh, path)
     assert fresh.weighting.draw == before
     assert all(value.equal(expected[key]) for key, value in predictions(fresh).items())
+
+
+@pytest.mark.parametrize('tasks', [[TASKS[1], TASKS[0], TASKS[2]], [TASKS[0], dict(TASKS[1], type='InverseDepth'), TASKS[2]]],
+                         ids=['order', 'kind'])
+def test_an_adapter_of_other_tasks_is_an_error(tasks, tmp_path):
+    """The shapes of all tensors are the same."""
+    save_adapter(build().float(), tmp_path / 'adapter.safetensors')
+    with pytest.raises(ValueError, match="another head: the file has tasks=Sem.* 'seg', Depth 'depth', .*, this model tasks="):
+        load_adapter(build(tasks=tasks).float(), tmp_path / 'adapter.safetensors')
 
 
 @pytest.mark.parametrize('method', ['TALoRA', 'MTLoRA'])

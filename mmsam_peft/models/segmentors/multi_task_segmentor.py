@@ -45,6 +45,7 @@ class MultiTaskSegmentor(PEFTSegmentor):
         channels = {name: task.channels for name, task in tasks.items()}
         super().__init__(decode_head={**decode_head, 'channels': channels}, **kwargs)
         self.tasks, self.one_by_one = tasks, one_by_one
+        self.head_cfg['tasks'] = ', '.join(map(str, tasks.values()))  # in whose order weights are kept
         weights = {name: task.weight for name, task in tasks.items()}
         self.weighting = WEIGHTINGS.build({**(weighting or dict(type='Fixed')), 'tasks': weights})
         if one_by_one:
