@@ -11,7 +11,7 @@ import os
 import random
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +101,15 @@ def write_at_once(path: Path, content: bytes) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def bytes_in(folder: Path) -> int:
+    """The size of all files in it; one that another process takes away meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob('*'):
+        with suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 class FeatureStore:

@@ -1,5 +1,6 @@
 import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch.utils.data import DataLoader
 
-from mmsam_peft.datasets.feature_cache import CachedPipeline, FeatureStore, HalfMap, pack, seeded, unpack
+from mmsam_peft.datasets.feature_cache import CachedPipeline, FeatureStore, HalfMap, bytes_in, pack, seeded, unpack
 
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadMask'), dict(type='RandomFlip', prob=0.5),
             dict(type='PackSegInputs')]
@@ -123,6 +124,16 @@ def test_a_full_disk_ends_no_training(item, tmp_path):
     store.write('ab', *item)
     store.write('cd', *item)
     assert store.room == 0 and not (tmp_path / 'cd').exists()
+
+
+def test_size_of_a_folder_from_which_others_take_files(tmp_path, monkeypatch):
+    for name, size in (('a/b', 3), ('c', 5)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    assert bytes_in(tmp_path) == 8 and bytes_in(tmp_path / 'nothing') == 0
+    is_file = Path.is_file
+    monkeypatch.setattr(Path, 'is_file', lambda path: is_file(path) and (path.name != 'c' or path.unlink() is None))
+    assert bytes_in(tmp_path) == 3
 
 
 def test_seeded_draws():

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmseg.datasets.transforms import PackSegInputs
 
 from ...datasets.checks import leaves
-from ...datasets.feature_cache import CachedPipeline, FeatureStore, write_at_once
+from ...datasets.feature_cache import CachedPipeline, FeatureStore, bytes_in, write_at_once
 from ...models.backbones.frozen_prefix import FrozenPrefix
 from ...models.encoding_preprocessor import EncodingPreprocessor
 from ...models.segmentors import PEFTSegmentor
@@ -58,7 +58,7 @@ class FeatureCacheHook(Hook):
         self._check()
         prefix = FrozenPrefix(self.model.backbone)
         about = json.dumps(self._about(runner, prefix), indent=1, sort_keys=True, default=str).encode()
-        held = sum(path.stat().st_size for path in self.folder.rglob('*') if path.is_file())
+        held = bytes_in(self.folder)
         place = self.folder / hashlib.sha256(about).hexdigest()[:16]
         store = FeatureStore(place, max(0, self.max_bytes - held - len(about)) / get_world_size())
         if is_main_process():
