@@ -61,10 +61,6 @@ def other_size(data: Path) -> None:
     save(data / 'depth_dir/train/2.png', np.ones((12, 16), np.uint16))
 
 
-def three_channels(data: Path) -> None:
-    save(data / 'depth_dir/train/2.png', np.ones((24, 32, 3), np.uint8))
-
-
 def without_depth(data: Path) -> None:
     shutil.rmtree(data / 'depth_dir/train')
 
@@ -79,21 +75,14 @@ def nothing(data: Path) -> None:
 
 
 FAULTS = [
-    (without_depth, [], r"no labels of Depth 'depth'.*\n.*data/depth_dir/train: no such folder"),
     (zero_depth, [], r"tasks without one valid pixel in all their labels: 1\n +got +depth"),
-    (three_channels, [], 'depth_dir/train/2.png: got an array of 24 x 32 x 3, expected height x width x 1'),
-    (other_size, [], 'depth_dir/train/2.png: 16 x 12, its image 32 x 24'),
     (four_classes, [], r"seg_dir/val/1.png: .*'seg': the label has values \[3\], expected 0 to 1, and 255 .*num_classes"),
     (nothing, ['model.tasks.0.num_classes=3', 'val_evaluator.tasks.0.num_classes=3'],
      r"'seg' of 2 channels in the data set, .*'seg' of 3 in the model"),
-    (nothing, ['model.backbone.peft.num_tasks=2'], 'num_tasks=2, but there are 3 tasks: seg, depth, normals'),
     (nothing, ["val_evaluator.tasks.1.name='disparity'"], "metric is asked for Depth 'disparity', which the model does not"),
     (nothing, ['val_evaluator.tasks.0.num_classes=4'], "'seg' of 4 channels, the model predicts .*'seg' of 2"),
     (nothing, ['default_hooks.checkpoint.save_best=saliency/maxF'], "save_best='saliency/maxF', but validation gives only"),
     (nothing, ['default_hooks.checkpoint.save_best=depth/AErr'], "rule='greater' for save_best='depth/AErr', of which lower"),
-    (nothing, ["model.tasks.0.name='depth'"], r"names \['depth', 'depth', 'normals'\], expected at least one, and"),
-    (nothing, ["model.tasks.0.name='type'"], "A task is named 'type', which PyTorch takes for itself"),
-    (nothing, ["train_dataloader.dataset.tasks.2.name='img'"], "got SurfaceNormals 'img', whose labels would be the images"),
 ]
 
 
