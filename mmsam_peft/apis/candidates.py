@@ -36,7 +36,7 @@ class PlainConvLoRALinear(PlainLoRALinear, ConvLoRALinear):
             up = F.interpolate(one, scale_factor=e + 1, mode='bicubic')
             up = F.gelu(F.conv2d(up, self.lora_conv_weight[e], self.lora_conv_bias[e], padding=1))
             y = y.index_add(0, chosen, F.interpolate(up, size=one.shape[2:], mode='bicubic').permute(0, 2, 3, 1).to(y.dtype))
-        return y * factor[:, None, None, None]
+        return y if factor is None else y * factor[:, None, None, None]
 
 
 PLAIN = {LoRALinear: PlainLoRALinear, ConvLoRALinear: PlainConvLoRALinear}

@@ -12,11 +12,6 @@ from .lora import LoRA, LoRALinear
 from .placement import Blocks
 
 
-def squared_cv(x: Tensor) -> Tensor:
-    """Squared coefficient of variation of (M,) values: 0 when all are equal."""
-    return x.var() / (x.mean() ** 2 + 1e-10)
-
-
 def top1_gate(p: Tensor, w_gate: Tensor, w_noise: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Noisy top-1 gating (Shazeer et al., "Outrageously Large Neural Networks", 2017, eq. 3-10).
 
@@ -26,22 +21,29 @@ def top1_gate(p: Tensor, w_gate: Tensor, w_noise: Tensor, noise: Tensor | None) 
         noise: (B, M) standard normal draw in training, None in evaluation.
 
     Returns:
-        The chosen expert one-hot (B, M); the clean logits' softmax (B, M); the balance loss
-        0.01 * (CV^2(importance) + CV^2(load)), with load the smooth estimate in training and the counts in evaluation.
+        The chosen expert's number (B,); the clean logits (B, M); the experts' use (2, M): importance, how many samples chose
+        them, and load, its smooth estimate in training and the same counts in evaluation.
     """
     clean = p @ w_gate
+    numbers = torch.arange(clean.shape[-1], device=p.device)
     if noise is None:
-        chosen = F.one_hot(clean.argmax(-1), clean.shape[-1]).to(clean.dtype)
-        load = chosen.sum(0)
-    else:
-        std = F.softplus(p @ w_noise) + 0.01
-        noisy = clean + noise * std
-        (first, second), index = noisy.topk(2, dim=-1).values.split(1, dim=-1), noisy.argmax(-1)
-        chosen = F.one_hot(index, clean.shape[-1]).to(clean.dtype)
-        # an expert stays chosen while above the second, or becomes chosen when above the first
-        threshold = torch.where(chosen.bool(), second, first)
-        load = torch.special.ndtr((clean - threshold) / std).sum(0)
-    return chosen, clean.softmax(-1), 0.01 * (squared_cv(chosen.sum(0)) + squared_cv(load))
+        expert = clean.argmax(-1)
+        importance = (expert[:, None] == numbers).sum(0, dtype=clean.dtype)
+        return expert, clean, torch.stack([importance, importance])
+    std = F.softplus(p @ w_noise) + 0.01
+    values, index = torch.addcmul(clean, noise, std).topk(2)
+    expert, chosen = index[:, 0], index[:, :1] == numbers
+    # an expert stays chosen while above the second, or becomes chosen when above the first
+    threshold = torch.where(chosen, values[:, 1:], values[:, :1])
+    load = torch.special.ndtr((clean - threshold) / std).sum(0)
+    return expert, clean, torch.stack([chosen.sum(0, dtype=clean.dtype), load])
+
+
+def balance(use: Tensor) -> Tensor:
+    """0.01 * (CV^2(importance) + CV^2(load)) of (L, 2, M), summed over L layers. CV^2, the squared coefficient of variation of
+    the M values, is 0 when all are equal."""
+    variance, mean = torch.var_mean(use, -1)
+    return 0.01 * (variance / (mean ** 2 + 1e-10)).sum()
 
 
 class ConvLoRALinear(LoRALinear):
@@ -71,7 +73,7 @@ class ConvLoRALinear(LoRALinear):
             nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
         self.lora_w_gate = nn.Parameter(torch.zeros(rank, num_experts, **like))
         self.lora_w_noise = nn.Parameter(torch.zeros(rank, num_experts, **like))
-        self.balance_loss: Tensor | None = None
+        self.use: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         shape = x.shape
@@ -85,26 +87,26 @@ class ConvLoRALinear(LoRALinear):
         return self.updated(x, mixed if self.merged else z + mixed).view(*shape[:-1], -1)
 
     def experts(self, z: Tensor) -> Tensor:
-        """E_e(z) of each sample, (B, H, W, r), in float32 at least; in training, ``balance_loss`` is left behind."""
+        """E_e(z) of each sample, (B, H, W, r), in float32 at least; in training, the experts' ``use`` is left behind."""
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(torch.promote_types(z.dtype, torch.float32))
             expert, factor = self.gate(z.mean((1, 2)))
             y = chosen_experts(z, self.lora_conv_weight.to(z.dtype), self.lora_conv_bias.to(z.dtype), expert)
-            return y * factor[:, None, None, None]
+            return y if factor is None else y * factor[:, None, None, None]
 
-    def gate(self, p: Tensor) -> tuple[Tensor, Tensor]:
-        """The expert's number and its output's factor, each (B,), for pooled bottlenecks (B, r)."""
+    def gate(self, p: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The expert's number and, where its output has one, its factor, each (B,), for pooled bottlenecks (B, r)."""
         w_gate, w_noise = self.lora_w_gate.to(p.dtype), self.lora_w_noise.to(p.dtype)
         if self.num_experts == 1:  # nothing to choose; the gate's parameters take part with zero
             return p.new_zeros(len(p), dtype=torch.long), p.new_ones(len(p)) + 0 * (w_gate.sum() + w_noise.sum())
         noise = torch.randn(len(p), self.num_experts, device=p.device, dtype=p.dtype) if self.training else None
-        chosen, probability, balance = top1_gate(p, w_gate, w_noise, noise)
+        expert, clean, use = top1_gate(p, w_gate, w_noise, noise)
         if self.training:
-            self.balance_loss = balance
-        return chosen.argmax(-1), (chosen * probability).sum(-1) if self.gate_weighting else p.new_ones(len(p))
+            self.use = use
+        return expert, clean.softmax(-1).gather(1, expert[:, None])[:, 0] if self.gate_weighting else None
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, 'balance_loss': None}  # part of a graph, which neither copies nor pickles
+        return {**self.__dict__, 'use': None}  # part of a graph, which neither copies nor pickles
 
 
 @PEFT.register_module()
@@ -135,9 +137,8 @@ class ConvLoRA(LoRA):
         return ConvLoRALinear(base, self.rank, self.alpha, self.num_experts, self.gate_weighting, parts)
 
     def aux_losses(self, host: nn.Module) -> dict[str, Tensor]:
-        losses = []
-        for layer in host.modules():
-            if isinstance(layer, ConvLoRALinear) and layer.balance_loss is not None:
-                losses.append(layer.balance_loss)
-                layer.balance_loss = None
-        return {'loss_balance': self.balance_weight * torch.stack(losses).sum()} if losses else {}
+        layers = [layer for layer in host.modules() if isinstance(layer, ConvLoRALinear) and layer.use is not None]
+        uses = [layer.use for layer in layers]
+        for layer in layers:
+            layer.use = None
+        return {'loss_balance': self.balance_weight * balance(torch.stack(uses))} if uses else {}

@@ -42,9 +42,11 @@ def make_tables(size: int, num_experts: int, like: Like) -> Tensor:
 
 
 @cache
-def tables(size: int, num_experts: int, like: Like) -> Tensor:
+def tables(size: int, num_experts: int, like: Like) -> tuple[Tensor, Tensor]:
+    """The table of an axis, to multiply from the left, and as (M, size * 3, 4 * size) from the right, columns (i, t)."""
     with torch.inference_mode(False):  # training may follow and takes the same
-        return make_tables(size, num_experts, like)
+        table = make_tables(size, num_experts, like)
+        return table, table.view(num_experts, 4, size, -1).permute(0, 3, 2, 1).flatten(2)
 
 
 @cache
@@ -66,18 +68,19 @@ def chosen_experts(z: Tensor, weight: Tensor, bias: Tensor, expert: Tensor) -> T
         (B, H, W, r)
     """
     (B, H, W, r), M, like = z.shape, len(weight), (z.device, z.dtype)
-    tracing = torch.compiler.is_compiling()  # tracers must not reach the caches
-    make, weigh = (make_tables, tap_weights.__wrapped__) if tracing else (tables, tap_weights)
-    rows = make(H, M, like)[expert]  # (B, 4 * H, H * 3)
-    cols = rows if H == W else make(W, M, like)[expert]
-    d = weigh(M, like)[expert]  # (B, 4)
+    make, weigh = tables, tap_weights
+    if torch.compiler.is_compiling():  # tracers must not reach the caches
+        make, weigh = make.__wrapped__, weigh.__wrapped__
+    rows, cols, d = make(H, M, like)[0][expert], make(W, M, like)[1][expert], weigh(M, like)[expert]
     kernel = weight[expert].permute(0, 2, 3, 1, 4).reshape(B, r, -1)  # (B, o, c, u, v) -> (B, c, u * o * v)
 
     x = (z.flatten(1, 2) @ kernel).view(B, H, W, 3, r, 3)  # (B, H, W, u, o, v)
     x = rows @ x.permute(0, 1, 3, 4, 2, 5).reshape(B, H * 3, -1)  # (B, H * u, o * W * v) -> (B, 4 * H, o * W * v)
-    x = x.view(B, 4 * H * r, W * 3) @ cols.transpose(1, 2)  # (B, 4 * H * o, 4 * W)
-    x = F.gelu(x.view(B, 4, H, r, 4, W) + bias[expert][:, None, None, :, None, None])
-    return torch.einsum('bthosw,bt,bs->bhwo', x, d, d)
+    x = x.view(B, 4 * H * r, W * 3) @ cols  # (B, 4 * H * o, W * 4)
+    x = F.gelu(x.view(B, 4, H, r, -1) + bias[expert][:, None, None, :, None])
+    x = x.view(B, -1, 4) @ d[:, :, None]  # (B, 4 * H * o * W, 1)
+    x = d[:, None] @ x.view(B, 4, -1)  # (B, 1, H * o * W)
+    return x.view(B, H, r, W).transpose(2, 3)
 
 
 def plain_experts(z: Tensor, weight: Tensor, bias: Tensor, expert: Tensor) -> Tensor:

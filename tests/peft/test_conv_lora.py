@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import experts
-from mmsam_peft.peft.conv_lora import ConvLoRALinear, top1_gate
+from mmsam_peft.peft.conv_lora import ConvLoRALinear, balance, top1_gate
 
 ARCH = dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
 PARAMETERS = ('lora_A', 'lora_B', 'lora_conv_weight', 'lora_conv_bias', 'lora_w_gate', 'lora_w_noise')
@@ -91,7 +91,7 @@ def test_one_expert_has_nothing_to_choose():
     layer, x = make(experts=1, train=True), torch.randn(3, 4, 4, 16)
     y = layer(x)
     close(y, by_definition(layer, x)[0])
-    assert layer.balance_loss is None
+    assert layer.use is None
     y.sum().backward()
     assert layer.lora_w_gate.grad.abs().max() == layer.lora_w_noise.grad.abs().max() == 0
 
@@ -123,13 +123,17 @@ def test_balance_loss_by_definition():
         importance[noisy[i].argmax()] += 1
         load += [norm.cdf((clean[i, j] - (second if noisy[i, j] == first else first)) / std[i, j]) for j in range(5)]
     expected = 0.01 * sum(values.var(ddof=1) / values.mean() ** 2 for values in (importance, load))
-    chosen, _, loss = top1_gate(*map(torch.from_numpy, (p, w_gate, w_noise, noise)))
-    assert (chosen.sum(0).numpy() == importance).all() and (chosen.argmax(1).numpy() == noisy.argmax(1)).all()
-    assert loss.item() == pytest.approx(expected, rel=1e-9)
-    chosen, probability, loss = top1_gate(*map(torch.from_numpy, (p, w_gate, w_noise)), None)
+    expert, logits, use = top1_gate(*map(torch.from_numpy, (p, w_gate, w_noise, noise)))
+    assert (expert.numpy() == noisy.argmax(1)).all()
+    np.testing.assert_allclose(use, [importance, load])
+    assert balance(use).item() == pytest.approx(expected, rel=1e-9)
+    assert balance(torch.stack([use, use])).item() == pytest.approx(2 * expected, rel=1e-9)
+    np.testing.assert_allclose(logits, clean)
+    expert, logits, use = top1_gate(*map(torch.from_numpy, (p, w_gate, w_noise)), None)
     counts = np.bincount(clean.argmax(1), minlength=5)
-    assert loss.item() == pytest.approx(0.02 * counts.var(ddof=1) / counts.mean() ** 2, rel=1e-9)
-    np.testing.assert_allclose(probability, np.exp(clean) / np.exp(clean).sum(1, keepdims=True))
+    assert (expert.numpy() == clean.argmax(1)).all() and (use.numpy() == counts).all()
+    assert balance(use).item() == pytest.approx(0.02 * counts.var(ddof=1) / counts.mean() ** 2, rel=1e-9)
+    np.testing.assert_allclose(logits, clean)
 
 
 def test_noise_only_in_training():
@@ -137,7 +141,7 @@ def test_noise_only_in_training():
     layer.lora_w_gate.data.zero_()
     state = torch.get_rng_state()
     evaluated = [layer.eval()(x) for _ in range(3)]
-    assert torch.get_rng_state().equal(state) and layer.balance_loss is None
+    assert torch.get_rng_state().equal(state) and layer.use is None
     trained = [layer.train()(x) for _ in range(3)]
     assert all(y.equal(evaluated[0]) for y in evaluated)
     assert not trained[0].equal(trained[1]) and not trained[1].equal(trained[2])
@@ -159,10 +163,11 @@ def test_large_expert_outputs_stay_finite(dtype):
 def test_auxiliary_loss_is_the_weighted_sum_and_handed_out_once():
     model = SAMViT(ARCH, img_size=64, peft=dict(type='ConvLoRA', balance_weight=2.0)).train()
     model(torch.randn(1, 3, 64, 64))
-    losses = [block.attn.qkv.balance_loss for block in model.blocks]
+    losses = [balance(block.attn.qkv.use) for block in model.blocks]
     assert all(loss > 0 for loss in losses)
     handed_out = model.peft.aux_losses(model)
-    assert handed_out == {'loss_balance': 2 * sum(losses)} and handed_out['loss_balance'].requires_grad
+    torch.testing.assert_close(handed_out, {'loss_balance': 2 * sum(losses)})
+    assert handed_out['loss_balance'].requires_grad
     assert model.peft.aux_losses(model) == {}
     model.eval()(torch.randn(1, 3, 64, 64))
     assert model.peft.aux_losses(model) == {}
@@ -183,7 +188,7 @@ def test_no_host_synchronisation():
     with FakeTensorMode(allow_non_fake_inputs=True):
         layer = make(train=True)
         y = layer(torch.randn(2, 4, 4, 16))
-        (y.mean() + layer.balance_loss).backward()
+        (y.mean() + balance(layer.use)).backward()
         assert y.shape == (2, 4, 4, 24) and layer.lora_A.grad.shape == (3, 16)
     clear_caches()
 
@@ -209,7 +214,7 @@ def test_gradient_checkpointing():
     gradients = []
     for run in (lambda layer, x: layer(x), lambda layer, x: checkpoint(layer, x, use_reentrant=False)):
         layer = make(train=True)
-        (run(layer, torch.randn(6, 4, 4, 16)).square().mean() + layer.balance_loss).backward()
+        (run(layer, torch.randn(6, 4, 4, 16)).square().mean() + balance(layer.use)).backward()
         gradients.append([getattr(layer, name).grad for name in PARAMETERS])
     for plain, checkpointed in zip(*gradients, strict=True):
         assert plain.abs().max() > 0 and checkpointed.equal(plain)
