@@ -1,10 +1,12 @@
 """What is wrong with a set of several tasks, for :func:`check_dataset`."""
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING
 
 from mmcv.transforms import LoadImageFromFile
+from mmengine.logging import print_log
 from rich.progress import track
 
 from mmsam_peft.tasks import Task
@@ -15,7 +17,7 @@ from .problems import (
     BAD_IMAGE,
     BAD_LABEL,
     CLASSES,
-    EMPTY_LABEL,
+    FILES_LISTED,
     LABEL_SIZES,
     LABEL_VALUES,
     NOTHING_VALID,
@@ -30,10 +32,13 @@ if TYPE_CHECKING:
 
 
 def multi_task_problems(dataset: 'MultiTaskDataset', in_model: Mapping[str, Task]) -> dict[str, list[str]]:
-    """Reads every image and label: kind of problem -> one line for each file that has it."""
+    """Reads every image and label: kind of problem -> one line for each file that has it.
+
+    A label without one valid pixel is as good as none: a warning, unless its task has no other.
+    """
     load_image = loader(dataset, LoadImageOrArray, LoadImageFromFile)
     dataset.full_init()
-    problems, valid = {kind: list(lines) for kind, lines in dataset.problems.items()}, Counter()
+    problems, valid, void = {kind: list(lines) for kind, lines in dataset.problems.items()}, Counter(), []
     classes = dataset.metainfo.get('classes')
     for task in dataset.tasks:
         if classes and type(task) is SemanticSegmentation and task.channels != len(classes):
@@ -46,16 +51,20 @@ def multi_task_problems(dataset: 'MultiTaskDataset', in_model: Mapping[str, Task
     with ThreadPool(THREADS) as pool:
         results = pool.imap(lambda index: _inspect(dataset, index, load_image), range(len(dataset)))
         for found, counts in track(results, f'Checking {type(dataset).__name__}', total=len(dataset)):
-            valid.update(counts)
+            valid.update({name: count for name, (_, count) in counts.items()})
+            void += [path for path, count in counts.values() if not count]
             for kind, line in found:
                 problems.setdefault(kind, []).append(line)
+    if void:
+        print_log(f'{type(dataset).__name__}: {len(void)} labels have no valid pixel and count as none: '
+                  f'{", ".join(void[:FILES_LISTED])}{", ..." if len(void) > FILES_LISTED else ""}', 'current', logging.WARNING)
     empty = [task.name for task in dataset.tasks if not valid[task.name]]
     return problems | ({NOTHING_VALID: empty} if empty else {})
 
 
 def _inspect(dataset: 'MultiTaskDataset', index: int,
-             load_image: Callable[[dict], dict]) -> tuple[list[tuple[str, str]], dict[str, int]]:
-    """(kind of problem, line) of one sample, and how many valid pixels each task's label has."""
+             load_image: Callable[[dict], dict]) -> tuple[list[tuple[str, str]], dict[str, tuple[str, int]]]:
+    """(kind of problem, line) of one sample, and each task's label: its path and how many valid pixels it has."""
     info = dataset.get_data_info(index)
     found, counts, size = [], {}, None
     try:
@@ -79,7 +88,5 @@ def _inspect(dataset: 'MultiTaskDataset', index: int,
             found.append((LABEL_VALUES, f'{path}: {reason(error)}'))
         if size is not None and label.shape[:2] != size:
             found.append((LABEL_SIZES, f'{path}: {size_text(label.shape[:2])}, its image {size_text(size)}'))
-        counts[task.name] = int(task.valid(label).sum())
-        if not counts[task.name] and task.interpolation == 'bilinear':
-            found.append((EMPTY_LABEL, path))
+        counts[task.name] = path, int(task.valid(label).sum())
     return found, counts

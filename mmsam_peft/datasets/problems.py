@@ -20,7 +20,6 @@ ORPHAN_LABEL = 'labels without an image'
 BAD_LABEL = 'unreadable labels'
 LABEL_SIZES = 'labels of another size than their image'
 LABEL_VALUES = 'labels with values that their task does not have'
-EMPTY_LABEL = 'labels without one valid pixel'
 NOTHING_VALID = 'tasks without one valid pixel in all their labels'
 TASKS = 'tasks that are others in the model'
 
@@ -42,7 +41,6 @@ EXPECTED_AND_DO = {
     BAD_LABEL: ('complete files that hold such labels', 'replace or remove them'),
     LABEL_SIZES: ('width x height of the image', 'export the labels again at that size'),
     LABEL_VALUES: ('values of the task', 'correct the labels, or the task in tasks'),
-    EMPTY_LABEL: ('depth above zero, normals other than the zero vector', 'remove the files: an image may lack labels'),
     TASKS: ('tasks of one kind and number of channels in data set, model and metric', 'correct tasks'),
     NOTHING_VALID: ('valid labels of every task', 'correct the labels, or leave the tasks out of tasks'),
 }

@@ -1,10 +1,11 @@
+import logging
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mmsam_peft.datasets import DatasetError, MultiTaskDataset, check_dataset
+from mmsam_peft.datasets import DatasetError, MultiTaskDataset, check_dataset, multi_task_checks
 from mmsam_peft.registry import DATASETS
 from mmsam_peft.registry import TASKS as TASK_KINDS
 
@@ -120,9 +121,6 @@ def test_every_kind_of_problem_in_one_report(write_sample, write, build, tmp_pat
     (tmp_path / 'img_dir/train/gone.png').unlink()
     write_sample('values', seg=CLASSES + 2)
     write_sample('size', depth=DEPTH.T.copy())
-    write_sample('zero', depth=np.zeros((6, 8), np.uint16))
-    write_sample('nan', depth=np.full((6, 8), np.nan))
-    write_sample('flat', normals=np.zeros((6, 8, 3)))
     write_sample('two')
     np.save(tmp_path / 'depth_dir/train/two.npy', DEPTH / 1000)
     write_sample('colours', seg=IMAGE)
@@ -141,10 +139,29 @@ def test_every_kind_of_problem_in_one_report(write_sample, write, build, tmp_pat
         'unreadable images: 1': ['cut_img'],
         'unreadable labels: 3': ['colours', 'cut_normals', 'fractions'],
         'labels of another size than their image: 1': ['size'],
-        'labels with values that their task does not have: 1': ['values'],
-        'labels without one valid pixel: 3': ['flat', 'nan', 'zero']}
+        'labels with values that their task does not have: 1': ['values']}
     assert found['labels of another size than their image: 1'][0].endswith('size.png: 6 x 8, its image 8 x 6')
     assert 'got an array of 6 x 8 x 3, expected height x width x 1' in ' '.join(found['unreadable labels: 3'])
+
+
+def test_labels_without_a_valid_pixel_count_as_none(write_sample, build, scope, monkeypatch):
+    """They are named in a warning; the images are trained on with their other labels."""
+    write_sample('good')
+    write_sample('zero', depth=np.zeros((6, 8), np.uint16))
+    write_sample('nan', depth=np.full((6, 8), np.nan))
+    write_sample('flat', normals=np.zeros((6, 8, 3)))
+    write_sample('void', seg=np.full((6, 8), 255, np.uint8))
+    logged = []
+    monkeypatch.setattr(multi_task_checks, 'print_log', lambda text, logger, level: logged.append((text, level)))
+    dataset = build(pipeline=PIPELINE)
+    check_dataset(dataset)
+    (text, level), = logged
+    assert level == logging.WARNING and text.startswith('MultiTaskDataset: 4 labels have no valid pixel and count as none: ')
+    assert sorted(Path(path).stem for path in text.split(': ')[2].split(', ')) == ['flat', 'nan', 'void', 'zero']
+    for sample in dataset:
+        sample = sample['data_samples']
+        assert sample.gt_depth.data.isfinite().all()
+        assert sample.gt_depth.valid.any() == (Path(sample.img_path).stem not in ('zero', 'nan'))
 
 
 def test_no_valid_pixel_in_the_whole_set(write_sample, build):
