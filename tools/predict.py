@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument('--opacity', type=float, default=0.5, help='of the classes over the image (default: %(default)s)')
     parser.add_argument('--batch-size', type=int, help='images at a time (default: 1 on a CPU, 4 on a GPU)')
     parser.add_argument('--amp', action='store_true', help='compute in bfloat16')
+    parser.add_argument('--compile', action='store_true', help='compile the encoder: seconds to minutes at first, then faster')
     parser.add_argument('--merge', action='store_true', help='fold the adapter into the weights, where the method merges: the '
                         'speed of plain SAM, results that differ by rounding')
     parser.add_argument('--task', help='with --merge: whose model, where the method adapts the encoder for each task')
@@ -28,7 +29,10 @@ def main() -> None:
     if args.task and not args.merge:
         parser.error('--task goes with --merge; without it every task is predicted')
 
-    model = init_model(load_config(args.config, args.cfg_options), args.weights, args.device, merge=args.merge, task=args.task)
+    cfg = load_config(args.config, args.cfg_options)
+    if args.compile:
+        cfg.model.backbone.compile = True
+    model = init_model(cfg, args.weights, args.device, merge=args.merge, task=args.task)
     results = list(predict(model, args.images, args.out_dir, args.opacity, args.batch_size, args.amp))
     failed = [(image, error) for image, error in results if error]
     print(f'{len(results) - len(failed)} of {len(results)} images: see {args.out_dir}')

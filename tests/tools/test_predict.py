@@ -2,6 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 
@@ -37,6 +38,15 @@ def test_options(call, lora, data, tmp_path, capsys):
     assert 0 < masks['plain'].mean() < 1
     for name, least in dict(batches=0.999, amp=0.95, merged=0.999).items():
         assert (masks[name] == masks['plain']).mean() > least, name
+
+
+def test_compile(call, lora, data, tmp_path, monkeypatch):
+    """Asks for it; what torch.compile does takes too long for here."""
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda module: compiled.append(type(module).__name__))
+    with pytest.raises(SystemExit):
+        call('predict.py', *lora, data / 'img_dir/test/0.png', '--out-dir', tmp_path / 'out', '--compile')
+    assert compiled == ['Block', 'Block']
 
 
 def test_what_does_not_merge(call, trained, config, tmp_path, capsys):
