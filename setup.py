@@ -33,6 +33,6 @@ setup(
         'nyuv2': ['h5py'],
         'peft': ['peft>=0.21.2'],
         'tensorboard': ['tensorboard'],
-        'tests': ['pytest>=8', 'ruff', 'peft>=0.21.2', 'tensorboard'],
+        'tests': ['pytest>=8', 'pytest-xdist', 'ruff', 'peft>=0.21.2', 'tensorboard'],
     },
 )
