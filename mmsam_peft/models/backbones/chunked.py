@@ -2,10 +2,10 @@
 
 With S = scale * q k^T + rel_h[row of the key] + rel_w[column of the key], P = softmax(S), O = P v, and g the gradient of O,
 
-    dv = P^T g,   dS = P * (g v^T - sum(g * O)),   dq = scale * dS k,   dk = scale * dS^T q,
+    dv = P^T g,   dP = g v^T,   dS = P * (dP - sum(dP * P)),   dq = scale * dS k,   dk = scale * dS^T q,
     drel_h = sum of dS over the key's column,   drel_w = sum of dS over the key's row
 
-(Dao et al., "FlashAttention", 2022, appendix B, with the position terms added). Two chunks of logits are all that is held, and
+(Dao et al., "FlashAttention", 2022, appendix B, with the position terms added). A few chunks are all that is held, and
 q, k, v, rel_h and rel_w all that is kept for the backward pass. PyTorch's flash kernel for CPUs knows no gradient of a bias,
 and the extra channels of the concatenated form triple its products.
 
@@ -21,21 +21,22 @@ CHUNK = 2 ** 20
 """Logits of a chunk: few enough to stay in the cache, enough for large products."""
 
 
-def chunks(q: Tensor, k: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """Heads and queries of a chunk, its probabilities P (heads, queries, K), and room for as much. Both are overwritten by the
-    next chunk."""
+def chunks(q: Tensor, k: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float,
+           rooms: int = 0) -> Iterator[tuple[slice, slice, Tensor, ...]]:
+    """Heads and queries of a chunk, its probabilities P (heads, queries, K), and ``rooms`` more tensors of this shape with
+    anything in them. The next chunk overwrites them all."""
     (M, N, _), K, grid = q.shape, k.shape[1], (rel_h.shape[2], rel_w.shape[2])
     tokens = grid[0] * grid[1]
     heads, queries = max(1, CHUNK // (N * K)), min(N, max(1, CHUNK // K))
-    logits, room = q.new_zeros(2, min(M, heads), queries, K)
+    buffers = q.new_empty(1 + rooms, min(M, heads), queries, K)
     for m in range(0, M, heads):
         for n in range(0, N, queries):
             chunk = slice(m, min(M, m + heads)), slice(n, min(N, n + queries))
-            P, spare = (x[:chunk[0].stop - m, :chunk[1].stop - n] for x in (logits, room))
+            P, *others = buffers[:, :chunk[0].stop - m, :chunk[1].stop - n]
             torch.add(rel_h[chunk][..., None], rel_w[chunk][..., None, :], out=P[..., :tokens].unflatten(-1, grid))
             P[..., tokens:] = 0
             torch.softmax(P.baddbmm_(q[chunk], k[chunk[0]].mT, alpha=scale), -1, out=P)
-            yield *chunk, P, spare
+            yield *chunk, P, *others
 
 
 def precise(*tensors: Tensor) -> list[Tensor]:
@@ -50,7 +51,7 @@ def chunked(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale
     dtype = q.dtype
     q, k, v, rel_h, rel_w = precise(q, k, v, rel_h, rel_w)
     out = torch.empty_like(q)
-    for m, n, P, _ in chunks(q, k, rel_h, rel_w, scale):
+    for m, n, P in chunks(q, k, rel_h, rel_w, scale):
         out[m, n] = P @ v[m]
     return out.to(dtype)
 
@@ -63,9 +64,9 @@ def chunked_backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, 
     dtype, grid = q.dtype, (rel_h.shape[2], rel_w.shape[2])
     g, q, k, v, rel_h, rel_w = precise(g, q, k, v, rel_h, rel_w)
     sums = dq, dk, dv, drel_h, drel_w = [torch.zeros_like(x) for x in (q, k, v, rel_h, rel_w)]
-    for m, n, P, room in chunks(q, k, rel_h, rel_w, scale):
-        total = (g[m, n] * (P @ v[m])).sum(-1, keepdim=True)
-        dS = torch.bmm(g[m, n], v[m].mT, out=room).sub_(total).mul_(P)
+    for m, n, P, dP, room in chunks(q, k, rel_h, rel_w, scale, rooms=2):
+        torch.bmm(g[m, n], v[m].mT, out=dP)
+        dS = dP.sub_(torch.mul(dP, P, out=room).sum(-1, keepdim=True)).mul_(P)
         dv[m].baddbmm_(P.mT, g[m, n])
         dk[m].baddbmm_(dS.mT, q[m, n], alpha=scale)
         dq[m, n] = (dS @ k[m]).mul_(scale)
