@@ -38,6 +38,11 @@ class TALoRALinear(PerTaskLinear):
         self.lora_U2 = nn.Parameter(torch.randn(rows, q, **like))
         self.lora_U3 = nn.Parameter(torch.randn(num_tasks, v, **like))
 
+    def orthonormalise(self) -> None:
+        """U1 and U2 with orthonormal columns, in random directions."""
+        for U in (self.lora_U1, self.lora_U2):
+            U.data.copy_(nn.init.orthogonal_(torch.empty(U.shape, device=U.device)))
+
     def update(self, x: Tensor, tasks: Sequence[int]) -> tuple[Tensor, Tensor]:
         U3 = torch.stack([self.lora_U3[task] for task in tasks])
         cores = self.scale * torch.einsum('tv,pqv->tpq', U3, self.lora_G)
@@ -62,6 +67,9 @@ class TALoRA(PerTaskMethod):
         dropout: Of what the update sees.
         ortho_weight: Weight of ``loss_ortho``; 0 computes none.
         train_norms: Train norm1 and norm2 of the chosen blocks too.
+        orthonormal: Begin with U1 and U2 where ``loss_ortho`` wants them, instead of standard normal as the authors' program.
+            There they are at first 10 to 20 times too long and every step on G is magnified accordingly, until the
+            regulariser has shrunk them: thousands of steps. Short trainings need this.
         targets: Linear layers of a block, of 'qkv', 'q', 'k', 'v', 'proj', 'mlp'.
         blocks: 'all', 'first:N', 'last:N' or block numbers.
 
@@ -70,18 +78,21 @@ class TALoRA(PerTaskMethod):
     """
 
     def __init__(self, num_tasks: int = 1, ranks: Sequence[int] = (32, 32, 4), scale: float = 0.5, dropout: float = 0.1,
-                 ortho_weight: float = 1.0, train_norms: bool = True, targets: Sequence[str] = ('qkv',),
-                 blocks: Blocks = 'all') -> None:
+                 ortho_weight: float = 1.0, train_norms: bool = True, orthonormal: bool = False,
+                 targets: Sequence[str] = ('qkv',), blocks: Blocks = 'all') -> None:
         super().__init__(num_tasks, targets, blocks)
         if len(ranks) != 3 or min(ranks) < 1:
             raise ValueError(f'ranks={tuple(ranks)}: take three, (p, q, v) of inputs, outputs and tasks, each at least 1.')
         if not 0 <= dropout < 1:
             raise ValueError(f'dropout={dropout}: take a probability from 0 to below 1.')
         self.ranks, self.scale, self.dropout = tuple(ranks), scale, dropout
-        self.ortho_weight, self.train_norms = ortho_weight, train_norms
+        self.ortho_weight, self.train_norms, self.orthonormal = ortho_weight, train_norms, orthonormal
 
     def make(self, base: nn.Linear, parts: tuple[int, ...] | None) -> TALoRALinear:
-        return TALoRALinear(base, self.num_tasks, self.ranks, self.scale, self.dropout, parts)
+        layer = TALoRALinear(base, self.num_tasks, self.ranks, self.scale, self.dropout, parts)
+        if self.orthonormal:
+            layer.orthonormalise()
+        return layer
 
     def inject(self, host: nn.Module) -> None:
         super().inject(host)

@@ -9,7 +9,7 @@ from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import count_parameters
 from mmsam_peft.peft.lora import LoRALinear
 from mmsam_peft.peft.per_task import per_task_layers
-from mmsam_peft.peft.ta_lora import TALoRALinear, departure
+from mmsam_peft.peft.ta_lora import TALoRA, TALoRALinear, departure
 from mmsam_peft.peft.task_lora import TaskLoRALinear
 from mmsam_peft.safe_load import load_safetensors
 
@@ -81,6 +81,17 @@ def test_initial_values():
     layer(torch.randn(50, 400)).square().sum().backward()
     grown = {factor for factor in FACTORS if layer.get_parameter(f'lora_{factor}').grad.abs().max() > 0}
     assert grown == {'G'}
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_orthonormal_beginning(dtype):
+    method, base = TALoRA(num_tasks=2, ranks=(6, 5, 3), orthonormal=True), nn.Linear(8, 24, dtype=dtype)
+    layer, other = method.make(base, (0, 2)), method.make(base, (0, 2))
+    unit = torch.tensor([0, 0, *[5 ** 0.5] * 3])  # of G, zero, each slice departs by |I|
+    assert layer.lora_U2.shape == (16, 5) and layer.lora_G.abs().max() == 0
+    torch.testing.assert_close(layer.departures().detach(), unit, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.02)
+    assert not layer.lora_U1.equal(other.lora_U1)
+    assert layer.lora_U1.dtype == dtype and layer.lora_U1.requires_grad
 
 
 def test_base_parameters_and_their_type():
