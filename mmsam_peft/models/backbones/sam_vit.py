@@ -58,6 +58,8 @@ class SAMViT(BaseModule):
         out_indices: Blocks whose maps are returned instead of the neck's output, for heads that want several levels.
         attention: 'fused' or 'eager', the twin that keeps the attention matrix.
         checkpointing: Keep only the blocks' inputs for the backward pass and compute the rest again: less memory, more time.
+        compile: True, or options of ``torch.compile``: every block is compiled, in place, so that names and files stay the
+            same; copies and pickles of the encoder are not compiled. For images of one size: each other one compiles anew.
         checkpoint: Path or URL of SAM weights (or any of the layouts of ``checkpoints.py``), loaded by ``init_weights``.
 
     Raises:
@@ -66,7 +68,7 @@ class SAMViT(BaseModule):
 
     def __init__(self, arch: str | dict = 'base', img_size: int | Sequence[int] = 1024, peft: dict | None = None,
                  unfreeze: Sequence[str] = (), out_indices: Sequence[int] | None = None, attention: str = 'fused',
-                 checkpointing: bool = False, checkpoint: str | None = None) -> None:
+                 checkpointing: bool = False, compile: bool | dict = False, checkpoint: str | None = None) -> None:
         super().__init__()
         if isinstance(arch, str) and arch not in ARCHS:
             raise ValueError(f'arch={arch!r} is unknown: take one of {", ".join(ARCHS)}, or a dict of its sizes.')
@@ -100,6 +102,9 @@ class SAMViT(BaseModule):
         self.peft = build_method(peft) if peft else None
         if self.peft:
             apply_peft(self, self.peft, unfreeze)
+        if compile:
+            for block in [module for module in self.modules() if isinstance(module, Block)]:
+                block.compile(**({} if compile is True else compile))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W), normalised, to the neck's map (B, 256, H / 16, W / 16), or to one map (B, C, ..) per out_index.
