@@ -129,4 +129,25 @@ def test_relative_positions_resize_linearly(distances):
 def test_rows_are_distances():
     table = torch.randn(9, 4)
     rows = rel_pos_rows(table, 5)
-    assert all(torch.equal(rows[i, m], table[i - m + 4]) for i in range(5) for m in range(5))
+    assert all(torch.equal(rows[i, :, m], table[i - m + 4]) for i in range(5) for m in range(5))
+
+
+@pytest.mark.parametrize('name, channels', [('chunked', 3 * 8 + 12), ('concat', 4 * 24 + 1)])
+def test_what_is_kept_for_the_backward_pass(monkeypatch, name, channels):
+    """Of a frozen layer, for each head of each token: q, k, v and the position terms; or q', k', v', what comes out and a sum
+    of exponentials. No matrix, no queries a second time for the position terms, and nothing where nothing is trained."""
+    monkeypatch.setitem(attention.FORMS, 'cpu', {math.inf: getattr(attention, f'{name}_attention')})
+    layer, kept = Attention(16, 2, (6, 6)).requires_grad_(False), {}
+    own = {parameter.untyped_storage().data_ptr() for parameter in layer.parameters()}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        layer(torch.randn(3, 6, 6, 16))
+        assert not kept
+        layer(torch.randn(3, 6, 6, 16, requires_grad=True))
+    tables = 2 * 6 * 6 * 8 * 4
+    assert sum(x.untyped_storage().nbytes() for pointer, x in kept.items() if pointer not in own) <= \
+        3 * 2 * 36 * channels * 4 + tables

@@ -31,24 +31,20 @@ def resize_rel_pos(rel_pos: Tensor, distances: int) -> Tensor:
 
 
 def rel_pos_rows(rel_pos: Tensor, size: int) -> Tensor:
-    """Looks up R[i - i'] for all query rows i and key rows i'.
+    """R[i - i'] for all query rows i and key rows i', as (size, C, size): a copy of overlapping slices, without an index.
 
     Args:
         rel_pos: (L, C), learnt for L = 2 * n - 1 distances; linearly resized when n is not ``size``.
-
-    Returns:
-        (size, size, C)
     """
-    index = torch.arange(size, device=rel_pos.device)
-    return resize_rel_pos(rel_pos, 2 * size - 1)[index[:, None] - index[None, :] + size - 1]
+    return resize_rel_pos(rel_pos, 2 * size - 1).unfold(0, size, 1).flip(-1)
 
 
 def decomposed_bias(q: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The two position terms of every query: one value per key row, (B, heads, H * W, H), and per key column, (.., W)."""
     H, W = size
     q = q.unflatten(2, size)  # (B, heads, H, W, C)
-    rel_h = torch.einsum('bnhwc,hkc->bnhwk', q, rel_pos_rows(rel_pos_h, H).to(q.dtype))
-    rel_w = torch.einsum('bnhwc,wkc->bnhwk', q, rel_pos_rows(rel_pos_w, W).to(q.dtype))
+    rel_h = torch.einsum('bnhwc,hck->bnhwk', q, rel_pos_rows(rel_pos_h, H).to(q.dtype))
+    rel_w = torch.einsum('bnhwc,wck->bnhwk', q, rel_pos_rows(rel_pos_w, W).to(q.dtype))
     return rel_h.flatten(2, 3), rel_w.flatten(2, 3)
 
 
