@@ -65,7 +65,7 @@ def trained(tmp_path_factory) -> dict[str, tuple[dict[str, Tensor], ...]]:
     folder = tmp_path_factory.mktemp('parallel')
     processes = [subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], stderr=subprocess.PIPE, text=True,
                                   env={**os.environ, 'OMP_NUM_THREADS': '1'}) for rank in (0, 1)]
-    errors = [process.communicate(timeout=120)[1] for process in processes]
+    errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], '\n'.join(errors)
     return {method: tuple(torch.load(folder / f'{method}_{rank}.pth') for rank in (0, 1)) for method in METHODS}
 

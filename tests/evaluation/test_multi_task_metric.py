@@ -165,7 +165,7 @@ def worker(rank: int, folder: Path) -> None:
 def test_two_processes(samples, tmp_path):
     processes = [subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)], stderr=subprocess.PIPE, text=True,
                                   env={**os.environ, 'OMP_NUM_THREADS': '1'}) for rank in (0, 1)]
-    errors = [process.communicate(timeout=120)[1] for process in processes]
+    errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], '\n'.join(errors)
     first, second = (pickle.loads((tmp_path / f'{rank}.pkl').read_bytes()) for rank in (0, 1))
     assert first == second == pytest.approx(score(samples), rel=1e-12)

@@ -421,7 +421,7 @@ def trained(tmp_path_factory) -> dict[tuple[str, bool], list[dict[str, Tensor]]]
     folder = tmp_path_factory.mktemp('parallel')
     processes = [subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], stderr=subprocess.PIPE, text=True,
                                   env={**os.environ, 'OMP_NUM_THREADS': '1'}) for rank in (0, 1)]
-    errors = [process.communicate(timeout=120)[1] for process in processes]
+    errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], '\n'.join(errors)
     return {case: [torch.load(folder / f'{case[0]}_{case[1]}_{rank}.pth') for rank in (0, 1)] for case in CASES}
 
