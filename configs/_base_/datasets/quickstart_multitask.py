@@ -1,4 +1,4 @@
-# Shapes on a floor, generated: 400 + 50 + 50 images of 128 x 128 with classes, depth and normals, drawn into data_root on
+# Shapes on a floor, generated: 200 + 50 + 50 images of 128 x 128 with classes, depth and normals, drawn into data_root on
 # first use (some seconds)
 dataset_type = 'MultiTaskQuickstartDataset'
 data_root = 'data/quickstart_multitask/'
@@ -33,6 +33,7 @@ train_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         split='train',
+        num_images=200,
         tasks=tasks,
         pipeline=train_pipeline))
 
