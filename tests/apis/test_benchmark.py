@@ -11,10 +11,6 @@ TINY = Setting('tiny', 64, 1, 'float32', 'cpu')
 COUNTS = ('trained', 'flops', 'kept')
 
 
-def run_out() -> dict:
-    raise torch.OutOfMemoryError('of a GPU')
-
-
 def silent(_: str) -> None:
     pass
 
@@ -80,7 +76,7 @@ def test_a_step_trains_and_its_parts_are_timed():
 
 
 def test_what_runs_out_of_memory_is_no_end(tmp_path, monkeypatch):
-    assert alone(run_out) == dict(error='out of memory')
+    assert alone(exec, "import torch; raise torch.OutOfMemoryError('of a GPU')") == dict(error='out of memory')
     assert alone(os._exit, 9) == dict(error='killed, most likely for its memory')
     monkeypatch.setattr(module, 'alone', lambda function, candidate, *_: dict(trained=1, flops=2, kept=3, peak=4)
                         if candidate == 'LoRA' else dict(error='out of memory'))
