@@ -1,8 +1,11 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.optim import OptimWrapper
+from mmengine.runner.checkpoint import get_state_dict, load_checkpoint, save_checkpoint
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
@@ -173,3 +176,13 @@ def test_sliding_windows_average_the_outputs(build, peft):
                 torch.testing.assert_close(one.get(f'pred_{name}').data, value, rtol=1e-4, atol=1e-5)
             else:
                 assert (one.get(f'pred_{name}').data == value).float().mean() > 0.999
+
+
+def test_a_checkpoint_of_another_order_is_refused(build, tmp_path):
+    """Where the order counts; as MMEngine saves and loads."""
+    for peft, refused in ((PER_TASK, True), (SHARED, False)):
+        save_checkpoint(dict(state_dict=get_state_dict(build(peft))), str(tmp_path / 'a.pth'))
+        load_checkpoint(build(peft), str(tmp_path / 'a.pth'), map_location='cpu')
+        expected = pytest.raises(ValueError, match='seg, depth, normals, in this order; the model has normals, depth, seg')
+        with expected if refused else nullcontext():
+            load_checkpoint(build(peft, tasks=TASKS[::-1]), str(tmp_path / 'a.pth'), map_location='cpu')

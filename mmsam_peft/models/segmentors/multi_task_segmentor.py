@@ -59,6 +59,18 @@ class MultiTaskSegmentor(PEFTSegmentor):
         self.decode_head = MODELS.build(decode_head)
         self.align_corners, self.num_classes, self.out_channels = False, None, sum(self.decode_head.channels.values())
 
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination._metadata[prefix[:-1]]['tasks'] = list(self.tasks)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *args) -> None:
+        """Raises ValueError, beside ``PEFTSegmentor``'s, when the encoder was adapted to other tasks, or in another order."""
+        found, own = local_metadata.get('tasks', list(self.tasks)), list(self.tasks)
+        if found != own and isinstance(self.backbone.peft, PerTaskMethod):
+            raise ValueError(f'The checkpoint\'s encoder was adapted to the tasks {", ".join(found)}, in this order; the model '
+                             f'has {", ".join(own)}. Use the config it was trained with.')
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
     def outputs(self, inputs: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         """Images (B, 3, H, W) to the outputs (B, K, 4h, 4w) of the tasks ``names``."""
         method, order = self.backbone.peft, list(self.tasks)
