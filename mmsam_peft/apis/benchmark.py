@@ -75,7 +75,9 @@ def benchmark(candidates: Sequence[str], settings: Sequence[Setting], rounds: in
         report(f'{number + 1} of {len(settings)}: {setting}')
         costs = {}
         for candidate in candidates:
-            costs[candidate] = alone(profile, candidate, setting, rounds > 0)
+            counted = alone(count, candidate, setting, True)
+            memory = alone(peak_of, candidate, setting) if rounds and 'error' not in counted else {}
+            costs[candidate] = {**counted, **memory}
             report(f'  {candidate}: {costs[candidate].get("error", "counted")}')
         able = [candidate for candidate in candidates if 'error' not in costs[candidate]]
         times = alternate(able, setting, rounds, report) if rounds and able else {}
@@ -87,17 +89,17 @@ def benchmark(candidates: Sequence[str], settings: Sequence[Setting], rounds: in
     return table(rows)
 
 
-def profile(candidate: str, setting: Setting, real: bool) -> dict:
-    """Operations and bytes of one step. To be called in a fresh process, whose largest size is the candidate's own.
+def count(candidate: str, setting: Setting, fake: bool) -> dict[str, int]:
+    """Operations and bytes of one step, of tensors with or, where ``fake``, without content.
 
     Returns:
         trained: parameters; flops: of a step, multiplications and additions; kept: bytes that autograd keeps for the backward
-        pass, weights not counted; peak: bytes above what was held before the step, where ``real``.
+        pass, weights not counted.
     """
-    with nullcontext() if real else torch.device('meta'):
+    with torch.device('meta') if fake else nullcontext():
         encoder = setting.encoder(candidate)
-    with nullcontext() if real else FakeTensorMode(allow_non_fake_inputs=True):
-        (encoder.to if real else encoder.to_empty)(device=setting.device)
+    with FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext():
+        (encoder.to_empty if fake else encoder.to)(device=setting.device)
         image, kept = setting.image(), {}
         weights = {parameter.untyped_storage()._cdata for parameter in encoder.parameters()}
 
@@ -108,14 +110,21 @@ def profile(candidate: str, setting: Setting, real: bool) -> dict:
             return tensor
 
         optimizer = _optimizer(encoder)
-        before = peak(setting.device, fresh=True)
         with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), setting.autocast():
                 loss = run(encoder, image)
             loss.backward()
             optimizer.step()
-    cost = dict(trained=count_parameters(encoder)[0], flops=counter.get_total_flops(), kept=sum(kept.values()))
-    return {**cost, 'peak': peak(setting.device) - before} if real else cost
+    return dict(trained=count_parameters(encoder)[0], flops=counter.get_total_flops(), kept=sum(kept.values()))
+
+
+def peak_of(candidate: str, setting: Setting) -> dict[str, int]:
+    """peak: the most bytes of a step above what was held before it. To be called in a fresh process, whose peak is then its
+    own."""
+    encoder, image = setting.encoder(candidate).to(setting.device), setting.image()
+    optimizer, before = _optimizer(encoder), peak(setting.device, fresh=True)
+    step(encoder, optimizer, image, setting)
+    return dict(peak=peak(setting.device) - before)
 
 
 def alternate(candidates: Sequence[str], setting: Setting, rounds: int, report: Callable[[str], None]) -> dict[str, dict]:
