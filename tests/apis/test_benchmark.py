@@ -1,6 +1,7 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,6 +39,22 @@ def test_conv_lora_costs_what_lora_costs():
     lora, conv_lora = (alone(count, candidate, setting, True) for candidate in ('LoRA', 'ConvLoRA'))
     assert 1 < conv_lora['flops'] / lora['flops'] < 1.002
     assert 1 < conv_lora['kept'] / lora['kept'] < 1.02
+
+
+def test_what_more_of_everything_costs():
+    """Memory of images is linear, attention within the whole map alone more than linear; experts are free."""
+    def cost(candidate, size=224, batch=1):
+        found = count(candidate, Setting('tiny', size, batch, 'float32', 'cpu'), True)
+        return np.array([found['flops'], found['kept']])
+
+    one = cost('LoRA')
+    assert (cost('LoRA', batch=4) <= 4 * one).all()
+    flops, kept = cost('LoRA', size=448) - 4 * one
+    assert flops == pytest.approx(4 * 8 * 2 * 192 * (784 ** 2 - 4 * 196 ** 2), rel=0.02)  # four blocks, eight products each
+    assert kept < 0
+    assert (cost('LoRA(rank=24)') <= 1.05 * cost('LoRA(rank=3)')).all()
+    assert (cost('ConvLoRA(num_experts=16)') <= 1.001 * cost('ConvLoRA(num_experts=2)')).all()
+    assert (cost('TALoRA(num_tasks=6)') <= 3 * cost('TALoRA(num_tasks=2)')).all()
 
 
 def test_times_of_conv_lora_and_lora():
