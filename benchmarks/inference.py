@@ -1,8 +1,8 @@
 """What an adapter costs at prediction: the encoder's forward pass against plain SAM's, alternating in one process; and what
-switching between the adapters of a bank costs.
+switching between the adapters of a bank costs; and what bfloat16, compiled blocks and batches save.
 
 python benchmarks/inference.py --methods LoRA 'LoRA(merge)' TALoRA 'TALoRA(merge)' --arch base --size 512 --pairs 7
-python benchmarks/inference.py --bank --arch base --size 1024
+python benchmarks/inference.py --bank --ways --arch base --size 1024
     Weights are random. Ratios are medians over the pairs, with the least and the greatest; on a CPU of processor time, which
     other programs on the machine disturb less.
 """
@@ -61,6 +61,24 @@ def compare(methods: list[str], arch: str, size: int, pairs: int, device: str) -
         print(f'| `{method}` | {median(ratios):.3f} | {min(ratios):.3f} | {max(ratios):.3f} |', flush=True)
 
 
+def ways(arch: str, size: int, pairs: int, device: str) -> None:
+    """Of a merged encoder, time per image against float32, blocks as they are, one image at a time."""
+    image, plain = torch.randn(1, 3, size, size, device=device), encoder('LoRA(merge)', arch, size, device)
+    compiled, batch = encoder('LoRA(merge)', arch, size, device), image.repeat(4, 1, 1, 1)
+    for block in compiled.blocks:
+        block.compile()
+    print('| way | time per image | least | greatest |\n|---|---|---|---|')
+    for name, model, images, dtype in (('bfloat16', plain, image, torch.bfloat16), ('compiled', compiled, image, None),
+                                       ('compiled, bfloat16', compiled, image, torch.bfloat16),
+                                       ('batches of 4', plain, batch, None)):
+        ratios = []
+        for _ in range(pairs + 1):
+            with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
+                way = seconds(model, images) / len(images)
+            ratios.append(way / seconds(plain, image))
+        print(f'| {name} | {median(ratios[1:]):.3f} | {min(ratios[1:]):.3f} | {max(ratios[1:]):.3f} |', flush=True)
+
+
 def switch(arch: str, size: int, device: str) -> None:
     """An adapter of LoRA with rank 4 and a mask decoder, under two names."""
     with tempfile.TemporaryDirectory() as folder:
@@ -95,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--methods', nargs='+', default=[], help='methods, or calls of methods; METHOD(merge): merged')
     parser.add_argument('--bank', action='store_true', help='measure switching between adapters')
+    parser.add_argument('--ways', action='store_true', help='measure bfloat16, compiled blocks and batches')
     parser.add_argument('--arch', default='base')
     parser.add_argument('--size', type=int, default=1024)
     parser.add_argument('--pairs', type=int, default=7)
@@ -102,6 +121,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.methods:
         compare(args.methods, args.arch, args.size, args.pairs, args.device)
+    if args.ways:
+        ways(args.arch, args.size, args.pairs, args.device)
     if args.bank:
         switch(args.arch, args.size, args.device)
 
