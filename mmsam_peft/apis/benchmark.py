@@ -15,7 +15,7 @@ from statistics import median
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..peft import count_parameters
@@ -75,7 +75,7 @@ def benchmark(candidates: Sequence[str], settings: Sequence[Setting], rounds: in
         report(f'{number + 1} of {len(settings)}: {setting}')
         costs = {}
         for candidate in candidates:
-            counted = alone(count, candidate, setting, True)
+            counted = alone(count, candidate, setting, rounds == 0)
             memory = alone(peak_of, candidate, setting) if rounds and 'error' not in counted else {}
             costs[candidate] = {**counted, **memory}
             report(f'  {candidate}: {costs[candidate].get("error", "counted")}')
@@ -95,6 +95,9 @@ def count(candidate: str, setting: Setting, fake: bool) -> dict[str, int]:
     Returns:
         trained: parameters; flops: of a step, multiplications and additions; kept: bytes that autograd keeps for the backward
         pass, weights not counted.
+
+    Raises:
+        ValueError: The candidate looks at values to choose what to do, and there are none.
     """
     with torch.device('meta') if fake else nullcontext():
         encoder = setting.encoder(candidate)
@@ -110,11 +113,15 @@ def count(candidate: str, setting: Setting, fake: bool) -> dict[str, int]:
             return tensor
 
         optimizer = _optimizer(encoder)
-        with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), setting.autocast():
-                loss = run(encoder, image)
-            loss.backward()
-            optimizer.step()
+        try:
+            with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+                with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), setting.autocast():
+                    loss = run(encoder, image)
+                loss.backward()
+                optimizer.step()
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            raise ValueError(f'{candidate} looks at values to choose what to do, so it must be computed to be counted: take '
+                             '--rounds 1 or more, or leave it out.') from None
     return dict(trained=count_parameters(encoder)[0], flops=counter.get_total_flops(), kept=sum(kept.values()))
 
 

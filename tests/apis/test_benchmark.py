@@ -25,6 +25,12 @@ def test_counting_is_computing():
     assert inputs < real['kept'] < inputs + neck
 
 
+def test_what_depends_on_values_is_not_counted_without():
+    with pytest.raises(ValueError, match=r'plain:ConvLoRA looks at values to choose what to do'):
+        alone(count, 'plain:ConvLoRA', TINY, True)
+    assert alone(count, 'plain:ConvLoRA', TINY, False)['flops'] > 0
+
+
 def test_operations_of_attention():
     """Of the eager form PyTorch counts the products, two forward and four backward. Ours does two more there: the logits
     again, and again their product with v."""
