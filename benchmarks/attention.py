@@ -5,12 +5,12 @@ OMP_NUM_THREADS=1 python benchmarks/attention.py --dtype float32 --rounds 5
     terms included.
 """
 import argparse
-import statistics
-import time
 from collections.abc import Callable
+from statistics import median
 
 import torch
 
+from mmsam_peft.apis.benchmark import clock, keeping, spread
 from mmsam_peft.models.backbones import attention
 
 SIZES = {'window': (25, 14), 'global': (1, 64)}
@@ -20,24 +20,18 @@ Seconds = tuple[float, float]
 
 def measure(form: Callable, qkv: torch.Tensor, table: torch.Tensor, side: int) -> tuple[Seconds, float]:
     """Seconds without and with gradients, and MB kept."""
-    kept = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
     def forward() -> torch.Tensor:
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         return form(q, k, v, *attention.decomposed_bias(q, table, table, (side, side)), q.shape[-1] ** -0.5)
 
-    times = [time.process_time()]
+    times = [clock('cpu')]
     with torch.no_grad():
         forward()
-    times.append(time.process_time())
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    times.append(clock('cpu'))
+    with keeping() as kept:
         y = forward()
     y.sum().backward()
-    times.append(time.process_time())
+    times.append(clock('cpu'))
     return (times[1] - times[0], times[2] - times[1]), sum(kept.values()) / 1e6
 
 
@@ -56,10 +50,10 @@ def main() -> None:
         rounds = [[measure(getattr(attention, f'{form}_attention'), qkv, table, side) for form in FORMS]
                   for _ in range(args.rounds)]
         for column, form in zip(zip(*rounds, strict=True), FORMS, strict=True):
-            forward, both = (statistics.median(values) for values in zip(*(seconds for seconds, _ in column), strict=True))
-            ratios = sorted(seconds[1] / others[-1][0][1] for (seconds, _), others in zip(column, rounds, strict=True))
-            print(f'| {name} | {form} | {forward:.2f} | {both:.2f} | {statistics.median(ratios):.2f} '
-                  f'({ratios[0]:.2f} to {ratios[-1]:.2f}) | {column[0][1]:.0f} |', flush=True)
+            forward, both = (median(values) for values in zip(*(seconds for seconds, _ in column), strict=True))
+            ratios = spread([seconds[1] / others[-1][0][1] for (seconds, _), others in zip(column, rounds, strict=True)])
+            print(f'| {name} | {form} | {forward:.2f} | {both:.2f} | {"{:.2f} ({:.2f} to {:.2f})".format(*ratios)} | '
+                  f'{column[0][1]:.0f} |', flush=True)
 
 
 if __name__ == '__main__':

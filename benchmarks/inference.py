@@ -17,6 +17,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmsam_peft.apis import AdapterBank, init_model, save_adapter
+from mmsam_peft.apis.benchmark import clock, spread
 from mmsam_peft.apis.compare import parse_method
 
 CONFIG = Path(__file__).parents[1] / 'configs/lora/custom.py'
@@ -37,15 +38,13 @@ def encoder(method: str, arch: str, size: int, device: str) -> nn.Module:
 
 @torch.no_grad()
 def seconds(model: nn.Module, image: torch.Tensor) -> float:
-    if not image.is_cuda:
-        start = time.process_time()
-        model(image)
-        return time.process_time() - start
-    torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = clock(image.device.type)
     model(image)
-    torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock(image.device.type) - start
+
+
+def cells(ratios: list[float]) -> str:
+    return ' | '.join(f'{ratio:.3f}' for ratio in spread(ratios))
 
 
 def compare(methods: list[str], arch: str, size: int, pairs: int, device: str) -> None:
@@ -58,7 +57,7 @@ def compare(methods: list[str], arch: str, size: int, pairs: int, device: str) -
             order = (plain, model) if pair % 2 else (model, plain)
             times = {one: seconds(one, image) for one in order}
             ratios.append(times[model] / times[plain])
-        print(f'| `{method}` | {median(ratios):.3f} | {min(ratios):.3f} | {max(ratios):.3f} |', flush=True)
+        print(f'| `{method}` | {cells(ratios)} |', flush=True)
 
 
 def ways(arch: str, size: int, pairs: int, device: str) -> None:
@@ -76,7 +75,7 @@ def ways(arch: str, size: int, pairs: int, device: str) -> None:
             with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
                 way = seconds(model, images) / len(images)
             ratios.append(way / seconds(plain, image))
-        print(f'| {name} | {median(ratios[1:]):.3f} | {min(ratios[1:]):.3f} | {max(ratios[1:]):.3f} |', flush=True)
+        print(f'| {name} | {cells(ratios[1:])} |', flush=True)
 
 
 def switch(arch: str, size: int, device: str) -> None:

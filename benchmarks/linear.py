@@ -5,12 +5,11 @@ OMP_NUM_THREADS=1 python benchmarks/linear.py --rounds 9
     on a CPU: median, least and greatest. 'plain' is the usual form, with the update as a product of its own, scaled and added.
 """
 import argparse
-from statistics import median
 
 import torch
 from torch import nn
 
-from mmsam_peft.apis.benchmark import clock
+from mmsam_peft.apis.benchmark import clock, spread
 from mmsam_peft.apis.candidates import PlainLoRALinear
 from mmsam_peft.peft import extend
 from mmsam_peft.peft.conv_lora import ConvLoRALinear
@@ -54,8 +53,8 @@ def main() -> None:
         layers = [layer.to(args.device) for layer in (BASE, *layers.values())]
         rounds = [[seconds(layer, x, gradient) for layer in layers] for _ in range(args.rounds + 1)][1:]
         for number, layer in enumerate(shapes[name][0], 1):
-            ratios = [one[number] / one[0] for one in rounds]
-            print(f'| {name} | {layer} | {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |', flush=True)
+            ratios = spread([one[number] / one[0] for one in rounds])
+            print(f'| {name} | {layer} |', '{:.2f} ({:.2f} to {:.2f}) |'.format(*ratios), flush=True)
 
 
 if __name__ == '__main__':

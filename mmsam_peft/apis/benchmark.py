@@ -1,13 +1,12 @@
 """What a training step of the encoder costs: time, memory, operations, of candidates measured in turn in one process."""
 import json
-import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..peft import count_parameters
 from .candidates import build_candidate, run
 from .operations import ATTENTION
+from .trials import RSS_UNIT, processor_name
 
 DTYPES = ('float32', 'bfloat16', 'float16')
 
@@ -103,19 +103,10 @@ def count(candidate: str, setting: Setting, fake: bool) -> dict[str, int]:
         encoder = setting.encoder(candidate)
     with FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext():
         (encoder.to_empty if fake else encoder.to)(device=setting.device)
-        image, kept = setting.image(), {}
-        weights = {parameter.untyped_storage()._cdata for parameter in encoder.parameters()}
-
-        def keep(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage._cdata not in weights:
-                kept[storage._cdata] = storage.nbytes()
-            return tensor
-
-        optimizer = _optimizer(encoder)
+        image, optimizer = setting.image(), _optimizer(encoder)
         try:
             with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
-                with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), setting.autocast():
+                with keeping(*encoder.parameters()) as kept, setting.autocast():
                     loss = run(encoder, image)
                 loss.backward()
                 optimizer.step()
@@ -123,6 +114,21 @@ def count(candidate: str, setting: Setting, fake: bool) -> dict[str, int]:
             raise ValueError(f'{candidate} looks at values to choose what to do, so it must be computed to be counted: take '
                              '--rounds 1 or more, or leave it out.') from None
     return dict(trained=count_parameters(encoder)[0], flops=counter.get_total_flops(), kept=sum(kept.values()))
+
+
+@contextmanager
+def keeping(*known: Tensor) -> Iterator[dict[int, int]]:
+    """Bytes that autograd keeps for the backward pass of what is computed here, by storage; those of ``known`` do not count."""
+    kept, own = {}, {tensor.untyped_storage()._cdata for tensor in known}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield kept
 
 
 def peak_of(candidate: str, setting: Setting) -> dict[str, int]:
@@ -182,7 +188,7 @@ def clock(device: str) -> float:
 def peak(device: str, fresh: bool = False) -> int:
     """The most bytes there have been at a time: in this process, or, since the last ``fresh``, on the GPU."""
     if device == 'cpu':
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
     if fresh:
         torch.cuda.reset_peak_memory_stats(device)
     return torch.cuda.max_memory_allocated(device)
@@ -203,11 +209,8 @@ def alone(function: Callable[..., dict], *arguments) -> dict:
 
 def machine(device: str) -> dict[str, str | int]:
     """Of what the numbers are."""
-    info = Path('/proc/cpuinfo')
-    models = [line.partition(': ')[2] for line in info.read_text().splitlines() if line.startswith('model name')] \
-        if info.exists() else []
     gpu = {} if device == 'cpu' else dict(gpu=torch.cuda.get_device_name(device))
-    return dict(cpu=models[0] if models else platform.processor(), **gpu, threads=torch.get_num_threads(),
+    return dict(cpu=processor_name(), **gpu, threads=torch.get_num_threads(),
                 torch=torch.__version__, command=' '.join(sys.argv))
 
 
@@ -241,7 +244,12 @@ def _summary(seconds: Sequence[tuple], first: Sequence[float], batch: int) -> di
     ratios = [one / other for one, other in zip(steps, first, strict=True)]
     parts = dict(zip(('forward', 'backward', 'optimizer'), map(median, zip(*seconds, strict=True)), strict=True))
     return dict(**parts, step=median(steps), images_per_second=batch / median(steps),
-                ratio=[median(ratios), min(ratios), max(ratios)], rounds=seconds)
+                ratio=spread(ratios), rounds=seconds)
+
+
+def spread(ratios: Sequence[float]) -> list[float]:
+    """Median, least and greatest."""
+    return [median(ratios), min(ratios), max(ratios)]
 
 
 def _optimizer(encoder: nn.Module) -> torch.optim.Optimizer:

@@ -150,8 +150,10 @@ def measured(run: Run, attempts: list[dict]) -> dict:
 
 def device_name() -> str:
     """The GPU's name, or the processor's."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else processor_name()
+
+
+def processor_name() -> str:
     listed = Path('/proc/cpuinfo')
     lines = listed.read_text().splitlines() if listed.exists() else []
     names = [line.split(':')[1].strip() for line in lines if line.startswith('model name')]
