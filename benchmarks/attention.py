@@ -10,8 +10,9 @@ from statistics import median
 
 import torch
 
-from mmsam_peft.apis.benchmark import clock, keeping, spread
-from mmsam_peft.models.backbones import attention
+from mmsam_peft.analysis.machine import clock, spread
+from mmsam_peft.analysis.step_cost import keeping
+from mmsam_peft.layers import attention
 
 SIZES = {'window': (25, 14), 'global': (1, 64)}
 FORMS = ('chunked', 'concat', 'bias', 'eager')

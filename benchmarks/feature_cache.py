@@ -19,8 +19,8 @@ from mmengine.runner import Runner
 from PIL import Image
 
 import mmsam_peft  # noqa: F401
-from mmsam_peft.apis.compare import parse_method
 from mmsam_peft.engine.hooks import FeatureCacheHook
+from mmsam_peft.peft.notation import parse_method
 
 CONFIG = Path(__file__).parents[1] / 'configs/decoder_only/custom.py'
 

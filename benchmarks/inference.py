@@ -16,9 +16,9 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mmsam_peft.analysis.machine import clock, spread
 from mmsam_peft.apis import AdapterBank, init_model, save_adapter
-from mmsam_peft.apis.benchmark import clock, spread
-from mmsam_peft.apis.compare import parse_method
+from mmsam_peft.peft.notation import parse_method
 
 CONFIG = Path(__file__).parents[1] / 'configs/lora/custom.py'
 

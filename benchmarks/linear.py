@@ -9,8 +9,8 @@ import argparse
 import torch
 from torch import nn
 
-from mmsam_peft.apis.benchmark import clock, spread
-from mmsam_peft.apis.candidates import PlainLoRALinear
+from mmsam_peft.analysis.candidates import PlainLoRALinear
+from mmsam_peft.analysis.machine import clock, spread
 from mmsam_peft.peft import extend
 from mmsam_peft.peft.conv_lora import ConvLoRALinear
 from mmsam_peft.peft.dora import DoRALinear

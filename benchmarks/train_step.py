@@ -14,8 +14,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from mmsam_peft.apis.benchmark import clock, spread
-from mmsam_peft.apis.compare import plan
+from mmsam_peft.analysis.machine import clock, spread
+from mmsam_peft.analysis.plan import plan
 from mmsam_peft.apis.inference import default_device
 from mmsam_peft.peft import count_parameters
 from mmsam_peft.registry import MODELS, SCOPE

@@ -60,7 +60,7 @@ def load_from_local(filename: str, map_location=None) -> dict:
     if not path.is_file():
         raise FileNotFoundError(f'There is no checkpoint {filename}.{_where_to_get(path.name)}')
     if path.suffix == '.safetensors':
-        from .apis.adapters import as_checkpoint
+        from .adapters.file import as_checkpoint
         return as_checkpoint(*load_safetensors(path), path)
     return load_weights(path, map_location)
 

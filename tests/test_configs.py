@@ -9,7 +9,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmsam_peft.apis.inference import build_to_count
-from mmsam_peft.apis.runs import build_runner, load_config
+from mmsam_peft.apis.launch import build_runner, load_config
 from mmsam_peft.registry import DATASETS, METRICS, MODELS, PEFT
 
 CONFIGS = Path(__file__).parents[1] / 'configs'

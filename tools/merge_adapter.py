@@ -12,8 +12,8 @@ from mmengine.config import DictAction
 from safetensors.torch import save_file
 
 from mmsam_peft.apis.inference import init_model
+from mmsam_peft.apis.launch import load_config
 from mmsam_peft.apis.merging import difference, is_sams, merged_state
-from mmsam_peft.apis.runs import load_config
 
 
 def main() -> None:

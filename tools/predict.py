@@ -5,7 +5,7 @@ import sys
 from mmengine.config import DictAction
 
 from mmsam_peft.apis import init_model, predict
-from mmsam_peft.apis.runs import load_config
+from mmsam_peft.apis.launch import load_config
 
 
 def main() -> None:

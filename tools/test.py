@@ -8,8 +8,8 @@ from mmengine.config import DictAction
 from mmengine.runner.amp import autocast
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from mmsam_peft.apis.adapters import require_adaptable
-from mmsam_peft.apis.runs import build_runner, launch_arguments, load_config
+from mmsam_peft.apis.inference import require_adaptable
+from mmsam_peft.apis.launch import build_runner, launch_arguments, load_config
 
 
 @record  # torchrun ends its report with the error

@@ -4,7 +4,7 @@ import argparse
 from mmengine.config import DictAction
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from mmsam_peft.apis.runs import build_runner, launch_arguments, load_config, use_mixed_precision
+from mmsam_peft.apis.launch import build_runner, launch_arguments, load_config, use_mixed_precision
 
 
 @record  # torchrun ends its report with the error

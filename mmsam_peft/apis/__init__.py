@@ -1,5 +1,6 @@
 """What programs call: models ready to predict, adapter files."""
-from .adapters import load_adapter, read_header, save_adapter
+from ..adapters.file import read_header
+from ..adapters.match import load_adapter, save_adapter
 from .bank import AdapterBank
 from .inference import inferencer, init_model
 from .prediction import predict

@@ -1,4 +1,5 @@
 """From a config and an adapter to a model ready to predict."""
+import os
 from pathlib import Path
 
 import torch
@@ -8,9 +9,10 @@ from mmseg.apis import MMSegInferencer
 from mmseg.apis import init_model as mmseg_init_model
 from torch import nn
 
+from ..adapters.file import ADAPTER
 from ..models.segmentors import PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
-from .adapters import is_adaptable, require_adaptable
+from ..safe_load import load_safetensors
 from .merging import fold
 
 
@@ -46,6 +48,19 @@ def inferencer(config: str, weights: str, device: str | None = None, **kwargs) -
     """MMSegmentation's inferencer in our scope; its own default scope knows none of our modules."""
     require_adaptable(Config.fromfile(config), weights)
     return MMSegInferencer(config, weights, device=default_device(device), scope=SCOPE, **kwargs)
+
+
+def is_adaptable(config: Config) -> bool:
+    """Whether the config's model takes adapter files."""
+    kind = MODELS.get(config.model.type)
+    return isinstance(kind, type) and issubclass(kind, PEFTSegmentor)
+
+
+def require_adaptable(config: Config, weights: str | os.PathLike | None) -> None:
+    """Raises ValueError when ``weights`` is an adapter file but the config's model takes none."""
+    if not is_adaptable(config) and str(weights).endswith('.safetensors') and ADAPTER in load_safetensors(weights)[1]:
+        raise ValueError(f'{weights} is an adapter file, but the model of this config is a {config.model.type}: adapters '
+                         f'belong to {PEFTSegmentor.__name__}. Give the config the adapter was trained with.')
 
 
 def build_to_count(config: Config) -> nn.Module:

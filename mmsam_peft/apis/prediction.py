@@ -14,16 +14,15 @@ import numpy as np
 import torch
 from mmengine.dataset import Compose
 from mmseg.structures import SegDataSample
-from PIL import Image
 from rich.progress import track
-from torch import Tensor, nn
+from torch import nn
 
 from ..datasets.folder import IMAGE_SUFFIXES
 from ..models.segmentors import MultiTaskSegmentor
 from ..tasks import Task
-from ..tasks.panel import panel_items, write_panel
+from ..visualization.masks import write_mask, write_overlay
+from ..visualization.panel import panel_items, write_panel
 
-Palette = list[list[int]] | None
 Given, Made = TypeVar('Given'), TypeVar('Made')
 THREADS = min(4, os.cpu_count() or 1)
 """That read and write while the model computes."""
@@ -195,22 +194,3 @@ def write_tasks(image: np.ndarray, result: SegDataSample, tasks: dict[str, Task]
         else:
             write_mask(prediction, task.palette.tolist(), path)
     write_panel(image, panel_items(tasks.values(), result), folder / 'panels' / name)
-
-
-def write_mask(mask: Tensor, palette: Palette, path: Path) -> None:
-    """Writes class numbers (1, H, W) as a PNG, shown in the colours of ``palette``, by default greys."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(mask.squeeze(0).to('cpu', torch.uint8).numpy())
-    picture.putpalette(_colours(palette).ravel().tolist())
-    picture.save(path)
-
-
-def write_overlay(image: np.ndarray, mask: Tensor, palette: Palette, path: Path, opacity: float = 0.5) -> None:
-    """Writes an image (H, W, 3), RGB, with the colours of its classes (1, H, W) laid over it; black classes are left clear."""
-    colours = _colours(palette)[mask.squeeze(0).long().cpu().numpy()]
-    blended = np.where(colours.any(-1, keepdims=True), cv2.addWeighted(image, 1 - opacity, colours, opacity, 0), image)
-    mmcv.imwrite(mmcv.rgb2bgr(blended), str(path))
-
-
-def _colours(palette: Palette) -> np.ndarray:
-    return np.array(palette or [[i] * 3 for i in range(256)], dtype=np.uint8)

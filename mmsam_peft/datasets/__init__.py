@@ -1,12 +1,12 @@
 from .camvid import CamVidDataset
-from .checks import check_dataset
+from .checks.dataset import check_dataset
+from .checks.problems import DatasetError
 from .cityscapes_mtan import CityScapesMTANDataset
 from .folder import FolderDataset
 from .kvasir import KvasirDataset
 from .multi_task import Layout, MultiTaskDataset
 from .nyuv2 import NYUv2Dataset
 from .pascal_mt import PASCALMTDataset
-from .problems import DatasetError
 from .quickstart import ObjectsDataset, QuickstartDataset
 from .quickstart_multi_task import MultiTaskQuickstartDataset
 from .trans10k import Trans10KV2Dataset

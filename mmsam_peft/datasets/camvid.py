@@ -1,5 +1,4 @@
-from mmsam_peft.registry import DATASETS
-
+from ..registry import DATASETS
 from .folder import FolderDataset
 
 

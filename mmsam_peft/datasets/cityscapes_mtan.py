@@ -1,7 +1,6 @@
-from mmsam_peft.registry import DATASETS
-from mmsam_peft.tasks.inverse_depth import InverseDepth
-from mmsam_peft.tasks.semantic import SemanticSegmentation
-
+from ..registry import DATASETS
+from ..tasks.inverse_depth import InverseDepth
+from ..tasks.semantic import SemanticSegmentation
 from .multi_task import Layout, MultiTaskDataset
 
 

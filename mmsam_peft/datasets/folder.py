@@ -6,9 +6,8 @@ import mmengine
 import mmengine.fileio as fileio
 from mmseg.datasets import BaseSegDataset
 
-from mmsam_peft.registry import DATASETS
-
-from .problems import AMBIGUOUS, NO_IMAGE, ORPHAN_MASK, DatasetError
+from ..registry import DATASETS
+from .checks.problems import AMBIGUOUS, NO_IMAGE, ORPHAN_MASK, DatasetError
 from .transforms.masks import MASK_VALUES, MaskValues
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')

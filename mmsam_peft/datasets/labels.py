@@ -6,12 +6,12 @@ import numpy as np
 from PIL import Image
 from scipy.io import loadmat
 
-from mmsam_peft.tasks import Task
-from mmsam_peft.tasks.base import IGNORE
-from mmsam_peft.tasks.binary import BinaryTask
-from mmsam_peft.tasks.depth import Depth
-from mmsam_peft.tasks.normals import SurfaceNormals
-from mmsam_peft.tasks.semantic import SemanticSegmentation
+from ..tasks import Task
+from ..tasks.base import IGNORE
+from ..tasks.binary import BinaryTask
+from ..tasks.depth import Depth
+from ..tasks.normals import SurfaceNormals
+from ..tasks.semantic import SemanticSegmentation
 
 DEPTH_UNIT = 0.001
 """Metres per step of a depth image, where nothing else is said."""

@@ -1,19 +1,17 @@
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from mmsam_peft.registry import DATASETS
-from mmsam_peft.tasks import Task, build_tasks
-
+from ..registry import DATASETS
+from ..tasks import Task, build_tasks
+from .checks.problems import AMBIGUOUS, NO_IMAGE, NO_LABEL, ORPHAN_LABEL, DatasetError
 from .folder import IMAGE_SUFFIXES
 from .labels import DEPTH_UNIT, decode, read_array
-from .multi_task_checks import multi_task_problems
-from .problems import AMBIGUOUS, NO_IMAGE, NO_LABEL, ORPHAN_LABEL, DatasetError
 
 LABEL_SUFFIXES = ('.png', '.npy', '.mat', '.jpg', '.tif', '.tiff')
 PADDED_BY_MMSEG = ('sem_seg', 'edge_map', 'depth_map')
@@ -90,10 +88,6 @@ class MultiTaskDataset(BaseDataset):
     def read_label(self, task: Task, path: str) -> np.ndarray | None:
         """The label (H, W, c) in a file, None when it says that there is none."""
         return decode(task, read_array(path), self.depth_unit)
-
-    def find_problems(self, tasks: Mapping[str, Task]) -> dict[str, list[str]]:
-        """For :func:`check_dataset`: kind of problem -> one line for each file that has it. ``tasks``: the model's, by name."""
-        return multi_task_problems(self, tasks)
 
     def _folders(self, task: Task) -> Sequence[str]:
         folders = self.layout.labels.get(type(task), self.layout.labels.get(Task))

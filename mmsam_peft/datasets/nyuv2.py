@@ -2,14 +2,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmsam_peft.registry import DATASETS
-from mmsam_peft.tasks import Task
-from mmsam_peft.tasks.base import IGNORE
-from mmsam_peft.tasks.depth import Depth
-from mmsam_peft.tasks.edges import Edges
-from mmsam_peft.tasks.normals import SurfaceNormals
-from mmsam_peft.tasks.semantic import SemanticSegmentation
-
+from ..registry import DATASETS
+from ..tasks import Task
+from ..tasks.base import IGNORE
+from ..tasks.depth import Depth
+from ..tasks.edges import Edges
+from ..tasks.normals import SurfaceNormals
+from ..tasks.semantic import SemanticSegmentation
 from .multi_task import Layout, MultiTaskDataset
 
 LAYOUTS = dict(

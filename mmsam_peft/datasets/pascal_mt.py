@@ -2,13 +2,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsam_peft.registry import DATASETS
-from mmsam_peft.tasks import Task
-from mmsam_peft.tasks.edges import Edges
-from mmsam_peft.tasks.normals import SurfaceNormals
-from mmsam_peft.tasks.saliency import Saliency
-from mmsam_peft.tasks.semantic import HumanParts, SemanticSegmentation
-
+from ..registry import DATASETS
+from ..tasks import Task
+from ..tasks.edges import Edges
+from ..tasks.normals import SurfaceNormals
+from ..tasks.saliency import Saliency
+from ..tasks.semantic import HumanParts, SemanticSegmentation
 from .labels import channels_last, read_array
 from .multi_task import Layout, MultiTaskDataset
 

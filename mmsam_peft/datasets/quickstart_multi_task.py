@@ -1,10 +1,9 @@
 from collections.abc import Sequence
 
-from mmsam_peft.registry import DATASETS
-from mmsam_peft.tasks.depth import Depth
-from mmsam_peft.tasks.normals import SurfaceNormals
-from mmsam_peft.tasks.semantic import SemanticSegmentation
-
+from ..registry import DATASETS
+from ..tasks.depth import Depth
+from ..tasks.normals import SurfaceNormals
+from ..tasks.semantic import SemanticSegmentation
 from .multi_task import Layout, MultiTaskDataset
 from .scenes import SPLITS, generate_scenes
 from .scenes.shapes import CLASSES

@@ -3,8 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from mmsam_peft.registry import METRICS
-
+from ..registry import METRICS
 from .sample import ground_truth, labelled, prediction
 
 

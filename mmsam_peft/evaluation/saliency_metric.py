@@ -3,11 +3,10 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from mmsam_peft.registry import METRICS
-
+from ..measures.structure import s_measure, weighted_f
+from ..measures.threshold import counts_at_thresholds, e_measure, f_measure
+from ..registry import METRICS
 from .sample import ground_truth, labelled, probability, to_8bit
-from .structure_measures import s_measure, weighted_f
-from .threshold_measures import counts_at_thresholds, e_measure, f_measure
 
 
 @METRICS.register_module()

@@ -3,7 +3,7 @@ from collections.abc import Collection, Iterator
 
 from torch import Tensor, nn, zeros
 
-from ..models.backbones.block import Block
+from ..layers.block import Block
 from ..registry import PEFT
 from .base import PEFTMethod
 from .placement import Blocks, chosen_blocks

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..models.backbones.block import Block
+from ..layers.block import Block
 from .base import Mergeable, PEFTMethod
 from .placement import Blocks, chosen_blocks, extend, target_linears
 

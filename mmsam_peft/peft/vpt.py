@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ..models.backbones.block import Block, window_partition, window_unpartition
+from ..layers.block import Block, window_partition, window_unpartition
 from ..registry import PEFT
 from .base import PEFTMethod
 from .placement import Blocks, chosen_blocks, extend

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from matplotlib import colormaps
 from torch import Tensor
 
-from ..evaluation.threshold_measures import counts_at_thresholds, f_measure
+from ..measures.threshold import counts_at_thresholds, f_measure
 from .base import IGNORE, Task
 
 

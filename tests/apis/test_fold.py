@@ -4,7 +4,7 @@ import torch
 from mmengine.config import ConfigDict
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmsam_peft.apis.adapters import save_adapter
+from mmsam_peft.adapters.match import save_adapter
 from mmsam_peft.apis.inference import init_model
 from mmsam_peft.apis.merging import fold, folded
 from mmsam_peft.models.backbones import SAMViT

@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from mmsam_peft.adapters.match import load_adapter
 from mmsam_peft.apis import prediction
-from mmsam_peft.apis.adapters import load_adapter
 from mmsam_peft.apis.inference import inferencer, init_model
-from mmsam_peft.apis.prediction import ahead, find_images, predict, read_image, write_mask, write_overlay
+from mmsam_peft.apis.prediction import ahead, find_images, predict, read_image
+from mmsam_peft.visualization.masks import write_mask, write_overlay
 
 SIZES = {'grey.png': ('L', 40, 30), 'rgba.png': ('RGBA', 40, 30), 'dot.bmp': ('RGB', 1, 1), 'large.jpg': ('RGB', 4000, 3000)}
 

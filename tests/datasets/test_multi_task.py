@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmsam_peft.datasets import DatasetError, MultiTaskDataset, check_dataset, multi_task_checks
+from mmsam_peft.datasets import DatasetError, MultiTaskDataset, check_dataset
+from mmsam_peft.datasets.checks import multi_task
 from mmsam_peft.registry import DATASETS
 from mmsam_peft.registry import TASKS as TASK_KINDS
 
@@ -152,7 +153,7 @@ def test_labels_without_a_valid_pixel_count_as_none(write_sample, build, scope, 
     write_sample('flat', normals=np.zeros((6, 8, 3)))
     write_sample('void', seg=np.full((6, 8), 255, np.uint8))
     logged = []
-    monkeypatch.setattr(multi_task_checks, 'print_log', lambda text, logger, level: logged.append((text, level)))
+    monkeypatch.setattr(multi_task, 'print_log', lambda text, logger, level: logged.append((text, level)))
     dataset = build(pipeline=PIPELINE)
     check_dataset(dataset)
     (text, level), = logged

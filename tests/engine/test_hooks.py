@@ -8,8 +8,9 @@ from mmengine.logging import HistoryBuffer
 from PIL import Image
 from safetensors.torch import load_file
 
-from mmsam_peft.apis.adapters import load_adapter, read_header
-from mmsam_peft.datasets.checks import DatasetError
+from mmsam_peft.adapters.file import read_header
+from mmsam_peft.adapters.match import load_adapter
+from mmsam_peft.datasets.checks.dataset import DatasetError
 from mmsam_peft.engine.hooks.plain_checkpoint_hook import PlainCheckpointHook, plain
 
 

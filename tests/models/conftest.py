@@ -30,12 +30,6 @@ def arch():
     return dict(ARCH)
 
 
-@pytest.fixture
-def relative():
-    """|a - b| / |b|."""
-    return lambda a, b: ((a - b).norm() / b.norm()).item()
-
-
 @pytest.fixture(params=['global', 'window3'])
 def golden(request):
     """Weights and numbers of a small SAM; its encoder's arch, image size and decoder sizes."""
@@ -50,17 +44,6 @@ def golden(request):
 def encoder():
     """``encoder(**changes)`` builds a small SAMViT."""
     return lambda **changes: MODELS.build({**dict(type='SAMViT', arch=dict(ARCH), img_size=80), **changes})
-
-
-@pytest.fixture
-def randomise():
-    """Gives every parameter a random value: none of a fresh model's zeros hides a mistake."""
-    @torch.no_grad()
-    def randomise(module):
-        for parameter in module.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
-        return module
-    return randomise
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from mmsam_peft.apis.adapters import load_adapter, save_adapter
+from mmsam_peft.adapters.match import load_adapter, save_adapter
 from mmsam_peft.engine import AutocastOptimWrapper
 from mmsam_peft.models.segmentors import MultiTaskSegmentor
 from mmsam_peft.registry import MODELS, WEIGHTINGS

@@ -5,9 +5,9 @@ import segment_anything.build_sam as official
 import torch
 import torch.nn.functional as F
 
+from mmsam_peft.layers import attention
+from mmsam_peft.layers.block import window_partition, window_unpartition
 from mmsam_peft.models import SAMMaskHead, SAMViT
-from mmsam_peft.models.backbones import attention
-from mmsam_peft.models.backbones.block import window_partition, window_unpartition
 from mmsam_peft.models.backbones.checkpoints import resize_pos_embed
 from mmsam_peft.peft import count_parameters
 

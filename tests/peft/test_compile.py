@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from mmsam_peft.models.backbones.block import Block
+from mmsam_peft.layers.block import Block
 from mmsam_peft.registry import PEFT
 
 from .conftest import HOSTS

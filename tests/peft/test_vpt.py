@@ -5,8 +5,9 @@ import pickle
 import pytest
 import torch
 
-from mmsam_peft.models.backbones import SAMViT, attention
-from mmsam_peft.models.backbones.attention import resize_rel_pos
+from mmsam_peft.layers import attention
+from mmsam_peft.layers.attention import resize_rel_pos
+from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import count_parameters
 
 HEAD = 3_505_536

@@ -15,7 +15,7 @@ from PIL import Image
 from mmsam_peft.datasets import check_dataset
 from mmsam_peft.registry import DATASETS, MODELS, TASKS
 from mmsam_peft.tasks.base import GREY
-from mmsam_peft.tasks.panel import panel, panel_items
+from mmsam_peft.visualization.panel import panel, panel_items
 
 GUIDE = Path(__file__).parents[2] / 'docs/multi_task.md'
 CONFIGS = [dict(type='Albedo', name='albedo', weight=2.), dict(type='Depth', name='depth')]

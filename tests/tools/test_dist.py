@@ -11,7 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from safetensors.torch import load_file
 
-from mmsam_peft.apis.runs import build_runner, load_config
+from mmsam_peft.apis.launch import build_runner, load_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from mmsam_peft.apis.benchmark import DTYPES, Setting, benchmark
+from mmsam_peft.analysis.step_cost import DTYPES, Setting, benchmark
 from mmsam_peft.models.backbones.sam_vit import ARCHS
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmsam_peft.apis.compare import plan
-from mmsam_peft.apis.report import write_report
-from mmsam_peft.apis.trials import Trials
+from mmsam_peft.analysis.plan import plan
+from mmsam_peft.analysis.report import write_report
+from mmsam_peft.analysis.trials import Trials
 
 
 def main() -> None:

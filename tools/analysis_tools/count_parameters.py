@@ -4,7 +4,7 @@ import argparse
 from mmengine.config import DictAction
 
 from mmsam_peft.apis.inference import build_to_count
-from mmsam_peft.apis.runs import load_config
+from mmsam_peft.apis.launch import load_config
 from mmsam_peft.peft import count_parameters
 
 

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mmsam_peft.apis.runs import load_config
+from mmsam_peft.apis.launch import load_config
 from mmsam_peft.evaluation.delta import collect_baseline, read_scores
 from mmsam_peft.tasks import build_tasks
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from mmsam_peft.apis.inference import init_model
-from mmsam_peft.apis.runs import load_config
+from mmsam_peft.apis.launch import load_config
 from mmsam_peft.models.backbones.checkpoints import to_sam_keys
 
 

@@ -2,8 +2,8 @@
 import numpy as np
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 
-from mmsam_peft.registry import TRANSFORMS
-from mmsam_peft.tasks import Task
+from ...registry import TRANSFORMS
+from ...tasks import Task
 
 
 @TRANSFORMS.register_module()

@@ -7,7 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image
 
-from mmsam_peft.registry import TRANSFORMS
+from ...registry import TRANSFORMS
 
 MASK_VALUES = ('index', 'binary01', 'binary255')
 MaskValues = str | Sequence[Sequence[int]]

@@ -12,9 +12,9 @@ from mmcv.transforms import BaseTransform, to_tensor
 from mmengine.structures import PixelData
 from mmseg.datasets.transforms import PackSegInputs
 
-from mmsam_peft.registry import TRANSFORMS
-from mmsam_peft.tasks import Task
-from mmsam_peft.tasks.normals import SurfaceNormals
+from ...registry import TRANSFORMS
+from ...tasks import Task
+from ...tasks.normals import SurfaceNormals
 
 
 def resized(task: Task, label: np.ndarray, valid: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

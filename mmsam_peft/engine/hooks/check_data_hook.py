@@ -4,7 +4,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from ...datasets.checks import check_dataset
+from ...datasets.checks.dataset import check_dataset
 from ...evaluation.training_checks import check_metrics
 from ...registry import HOOKS
 
@@ -16,7 +16,7 @@ class CheckDataHook(Hook):
     Of a multi-task model, the training set needs all tasks, the validation set those that its metric measures.
 
     Raises:
-        DatasetError: See ``datasets/checks.py``; also when classes or tasks of the model are not the data's.
+        DatasetError: See ``datasets/checks/``; also when classes or tasks of the model are not the data's.
         ValueError: See ``evaluation/training_checks.py``: tasks of the metric are not the model's, or the best checkpoint is
             chosen by a metric that is not there.
     """

@@ -11,7 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.datasets.transforms import PackSegInputs
 
-from ...datasets.checks import leaves
+from ...datasets.checks.dataset import inner_datasets
 from ...datasets.feature_cache import CachedPipeline, FeatureStore, bytes_in, write_at_once
 from ...models.backbones.frozen_prefix import FrozenPrefix
 from ...models.encoding_preprocessor import EncodingPreprocessor
@@ -54,7 +54,7 @@ class FeatureCacheHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self.model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self.preprocessor, self.parts = self.model.data_preprocessor, list(leaves(runner.train_dataloader.dataset))
+        self.preprocessor, self.parts = self.model.data_preprocessor, list(inner_datasets(runner.train_dataloader.dataset))
         self._check()
         prefix = FrozenPrefix(self.model.backbone)
         about = json.dumps(self._about(runner, prefix), indent=1, sort_keys=True, default=str).encode()

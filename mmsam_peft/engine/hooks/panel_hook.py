@@ -9,7 +9,7 @@ from mmseg.structures import SegDataSample
 
 from ...datasets.transforms.loading import LoadImageOrArray
 from ...registry import HOOKS
-from ...tasks.panel import panel, panel_items
+from ...visualization.panel import panel, panel_items
 
 
 @HOOKS.register_module()

@@ -5,8 +5,8 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ...apis.prediction import write_mask
 from ...registry import HOOKS
+from ...visualization.masks import write_mask
 
 
 @HOOKS.register_module()

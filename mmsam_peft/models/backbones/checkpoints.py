@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-from .attention import resize_rel_pos
+from ...layers.attention import resize_rel_pos
 
 HUGGING_FACE = [  # SamModel's names -> segment-anything's, applied in this order
     (r'^vision_encoder\.', 'image_encoder.'),

@@ -9,10 +9,10 @@ from mmengine.model import BaseModule
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
+from ...layers.attention import ATTENTION
+from ...layers.block import Block
 from ...peft import apply_peft, build_method
 from ...registry import MODELS
-from .attention import ATTENTION
-from .block import Block
 from .checkpoints import guess_arch, load_part, read_sam_checkpoint, resize_pos_embed
 
 ARCHS = {

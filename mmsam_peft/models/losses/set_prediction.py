@@ -4,8 +4,7 @@ import torch.nn.functional as F
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from mmsam_peft.registry import MODELS
-
+from ...registry import MODELS
 from .binary import divide
 from .matching import assign, matching_costs
 from .points import sample_labels, sample_logits, uncertain_points

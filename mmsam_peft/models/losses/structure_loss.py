@@ -2,8 +2,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmsam_peft.registry import MODELS
-
+from ...registry import MODELS
 from .binary import BinaryLoss, divide
 
 

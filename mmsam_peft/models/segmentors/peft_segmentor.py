@@ -3,13 +3,12 @@ import torch
 from mmseg.models import EncoderDecoder
 from torch import Tensor, nn
 
+from ...adapters.file import ADAPTER
+from ...adapters.match import check_adapter
 from ...peft import PEFTMethod
 from ...registry import MODELS
 from ..backbones.checkpoints import read_sam_checkpoint
 from ..backbones.frozen_prefix import Encoded
-
-ADAPTER = 'mmsam_peft_adapter'
-"""Where a state dict's metadata carries an adapter file's header; see ``apis/adapters.py``."""
 
 
 @MODELS.register_module()
@@ -78,7 +77,6 @@ class PEFTSegmentor(EncoderDecoder):
         """
         own = {prefix + key: value for key, value in self.state_dict().items()}
         if ADAPTER in local_metadata:
-            from ...apis.adapters import check_adapter
             self.load_base()
             check_adapter(self, local_metadata[ADAPTER], state_dict)
             for key, value in own.items():

@@ -1,0 +1,1 @@
+"""Adapter files: the format, and whether a file belongs to a model."""

@@ -1,0 +1,95 @@
+"""Encoders to benchmark: those of this package, and the usual forms of the same mathematics that they are measured against."""
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models.backbones import SAMViT
+from ..models.backbones.sam_vit import ARCHS, COMMON
+from ..peft import apply_peft, build_method, extend
+from ..peft.conv_lora import ConvLoRALinear
+from ..peft.frozen import Frozen
+from ..peft.full import Full
+from ..peft.lora import LoRA, LoRALinear
+from ..peft.notation import parse_method
+
+FORMS = ('sam', 'eager', 'plain', 'checkpointed')
+
+
+class PlainLoRALinear(LoRALinear):
+    """The update as a product of its own, scaled and added."""
+
+    def updated(self, x: Tensor, z: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias) + self.scale * F.linear(z, self.B)
+
+
+class PlainConvLoRALinear(PlainLoRALinear, ConvLoRALinear):
+    """Each expert in turn for the samples that chose it: up-sampled, convolved, down-sampled."""
+
+    def experts(self, z: Tensor) -> Tensor:
+        expert, factor = self.gate(z.mean((1, 2)))
+        y = torch.zeros_like(z)
+        for e in expert.unique().tolist():
+            chosen = (expert == e).nonzero()[:, 0]
+            one = z[chosen].permute(0, 3, 1, 2)
+            up = F.interpolate(one, scale_factor=e + 1, mode='bicubic')
+            up = F.gelu(F.conv2d(up, self.lora_conv_weight[e], self.lora_conv_bias[e], padding=1))
+            y = y.index_add(0, chosen, F.interpolate(up, size=one.shape[2:], mode='bicubic').permute(0, 2, 3, 1).to(y.dtype))
+        return y if factor is None else y * factor[:, None, None, None]
+
+
+PLAIN = {LoRALinear: PlainLoRALinear, ConvLoRALinear: PlainConvLoRALinear}
+
+
+def build_candidate(text: str, arch: str, size: int) -> nn.Module:
+    """``LoRA(rank=8)``, or ``FORM:LoRA(rank=8)``, or several ``FORM+FORM:METHOD``; the neck is trained throughout.
+
+    Forms:
+        sam: segment-anything's own encoder, with LoRA, DoRA or Conv-LoRA in it, or as ``sam:Frozen``, ``sam:Full``.
+        eager: the attention matrix in memory.
+        plain: LoRA's product apart and added; Conv-LoRA so, and its experts one after the other, up-sampling and all.
+        checkpointed: activation checkpointing of every block.
+
+    Raises:
+        ValueError: No such arch, form or method; forms that do not go together.
+    """
+    forms, _, method = text.rpartition(':') if ':' in text.partition('(')[0] else ('', '', text)
+    forms = forms.split('+') if forms else []
+    if unknown := set(forms) - set(FORMS):
+        raise ValueError(f'{text}: form {sorted(unknown)[0]!r} is unknown: take of {", ".join(FORMS)}.')
+    if arch not in ARCHS:
+        raise ValueError(f'arch={arch!r} is unknown: take one of {", ".join(ARCHS)}.')
+    if 'sam' in forms and set(forms) & {'eager', 'checkpointed'}:
+        raise ValueError(f'{text}: segment-anything\'s encoder is eager and has no checkpointing; with it goes plain.')
+    if 'sam' in forms:
+        encoder = _segment_anything(text, parse_method(method), arch, size)
+    else:
+        encoder = SAMViT(arch, size, parse_method(method), ['neck'], attention='eager' if 'eager' in forms else 'fused',
+                         checkpointing='checkpointed' in forms)
+    if 'plain' in forms:
+        layers = [module for module in encoder.modules() if type(module) in PLAIN]
+        if not layers:
+            raise ValueError(f'{text}: a plain form is there of LoRA and ConvLoRA.')
+        for layer in layers:
+            extend(layer, PLAIN[type(layer)])
+    return encoder.train()
+
+
+def _segment_anything(text: str, cfg: dict, arch: str, size: int) -> nn.Module:
+    from segment_anything.modeling import ImageEncoderViT  # importable once mmsam_peft is
+    sizes = {**COMMON, **ARCHS[arch]}
+    encoder = ImageEncoderViT(size, out_chans=sizes.pop('out_channels'), norm_layer=partial(nn.LayerNorm, eps=1e-6),
+                              use_rel_pos=True, **sizes)
+    encoder.peft = build_method(cfg)
+    if not isinstance(encoder.peft, LoRA | Frozen | Full):
+        raise ValueError(f'{text}: into segment-anything\'s encoder go LoRA, DoRA, ConvLoRA, Frozen and Full.')
+    apply_peft(encoder, encoder.peft, ['neck'])
+    return encoder
+
+
+def run(encoder: nn.Module, image: Tensor) -> Tensor:
+    """A loss of the encoder's output, auxiliary losses included."""
+    y = encoder(image)
+    y = y[0] if isinstance(y, tuple) else y
+    return y.square().mean(dtype=torch.float32) + sum(encoder.peft.aux_losses(encoder).values())

@@ -1,0 +1,1 @@
+"""Attention, the ViT block, windows: no method, no encoder."""

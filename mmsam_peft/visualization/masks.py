@@ -1,0 +1,30 @@
+"""Predicted classes as picture files."""
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+Palette = list[list[int]] | None
+
+
+def write_mask(mask: Tensor, palette: Palette, path: Path) -> None:
+    """Writes class numbers (1, H, W) as a PNG, shown in the colours of ``palette``, by default greys."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(mask.squeeze(0).to('cpu', torch.uint8).numpy())
+    picture.putpalette(_colours(palette).ravel().tolist())
+    picture.save(path)
+
+
+def write_overlay(image: np.ndarray, mask: Tensor, palette: Palette, path: Path, opacity: float = 0.5) -> None:
+    """Writes an image (H, W, 3), RGB, with the colours of its classes (1, H, W) laid over it; black classes are left clear."""
+    colours = _colours(palette)[mask.squeeze(0).long().cpu().numpy()]
+    blended = np.where(colours.any(-1, keepdims=True), cv2.addWeighted(image, 1 - opacity, colours, opacity, 0), image)
+    mmcv.imwrite(mmcv.rgb2bgr(blended), str(path))
+
+
+def _colours(palette: Palette) -> np.ndarray:
+    return np.array(palette or [[i] * 3 for i in range(256)], dtype=np.uint8)
