@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-import mmsam_peft  # noqa: F401  (names our packages before configs are read)
+from ..engine.hooks import RELIED_ON
 
 
 def launch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +43,20 @@ def use_mixed_precision(cfg: Config, dtype: str) -> None:
 
 def build_runner(cfg: Config) -> Runner:
     """The runner of a config; with a launcher on a machine without GPUs, processes talk through gloo."""
+    add_hooks_relied_on(cfg)
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'  # no torch.load in this process, whoever calls it, unpickles objects
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         torch.distributed.init_process_group('gloo')
         cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
         replace_sync_bn(cfg.model)
     return Runner.from_cfg(cfg)
+
+
+def add_hooks_relied_on(cfg: Config) -> None:
+    """Adds to ``custom_hooks`` those of ``RELIED_ON`` that are not there: a config's own list replaces its base's."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    there = {hook['type'] for hook in hooks}
+    cfg.custom_hooks = hooks + [dict(type=name) for name in RELIED_ON if name not in there]
 
 
 def replace_sync_bn(model: dict) -> None:

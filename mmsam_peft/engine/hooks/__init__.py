@@ -5,4 +5,9 @@ from .panel_hook import PanelHook
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .save_masks_hook import SaveMasksHook
 
-__all__ = ['AdapterHook', 'CheckDataHook', 'FeatureCacheHook', 'PanelHook', 'PlainCheckpointHook', 'SaveMasksHook']
+RELIED_ON = ('CheckDataHook', 'AdapterHook', 'PlainCheckpointHook')
+"""What our files and tools rely on, as in ``custom_hooks`` of configs/_base_/default_runtime.py. A config that sets its own
+``custom_hooks`` replaces that list, so the tools add what is missing; see ``apis/launch.py``."""
+
+__all__ = [
+    'RELIED_ON', 'AdapterHook', 'CheckDataHook', 'FeatureCacheHook', 'PanelHook', 'PlainCheckpointHook', 'SaveMasksHook']
