@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / 'docs/add_a_method.md').read_text()
 
@@ -16,7 +18,7 @@ GUIDE = (ROOT / 'docs/add_a_method.md').read_text()
 def project(tmp_path_factory) -> Path:
     """The project and the files that the guide names, each with the text it gives."""
     place = tmp_path_factory.mktemp('project')
-    for part in ('mmsam_peft', 'configs', 'tools', 'tests', 'pytest.ini'):
+    for part in ('mmsam_peft', 'configs', 'tools', 'tests', 'pyproject.toml'):
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, place / part)
     files = re.findall(r'<!-- file: (\S+) -->\n```python\n(.*?)```', GUIDE, re.DOTALL)

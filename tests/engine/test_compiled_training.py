@@ -1,5 +1,8 @@
+import pytest
 import torch
 from safetensors.torch import load_file
+
+pytestmark = pytest.mark.slow
 
 COMPILED = {'model.backbone.compile': dict(backend='aot_eager', fullgraph=True)}
 

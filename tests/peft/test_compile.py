@@ -10,6 +10,8 @@ from mmsam_peft.registry import PEFT
 
 from .conftest import HOSTS
 
+pytestmark = pytest.mark.slow
+
 HOST = HOSTS['encoder']
 LIBRARY = "the peft library's layers look at values to choose what to do"
 BROKEN = {
@@ -103,7 +105,6 @@ def test_names_and_copies_are_as_without():
         assert validate(twin)[0].equal(validate(plain)[0])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', ['LoRA', 'ConvLoRA'])
 def test_compiled_code_is_equal(name):
     """By the default backend, which needs a C++ compiler on a CPU; noise is drawn by PyTorch's own generator."""

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+pytestmark = pytest.mark.slow
+
 TOOL = 'analysis_tools/compare_peft.py'
 METHODS = ('Frozen', 'LoRA(rank=2)')
 KILLED = ('LoRA(rank=2)', 1)

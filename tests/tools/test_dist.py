@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 
 from mmsam_peft.apis.launch import build_runner, load_config
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
 # srun: starts the task on each of the nodes asked for, which here are processes of one machine

@@ -3,8 +3,11 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from mmsam_peft.apis import read_header
+
+pytestmark = pytest.mark.slow
 
 CONFIG = Path(__file__).parents[2] / 'configs/talora/quickstart_multitask.py'
 METRICS = ('seg/mIoU', 'depth/AErr', 'normals/mean')

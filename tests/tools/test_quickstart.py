@@ -7,6 +7,8 @@ from PIL import Image
 from mmsam_peft.apis import read_header
 from mmsam_peft.safe_load import ASSETS
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[2] / 'configs'
 COUNTS = dict(train=16, val=4, test=4)
 
