@@ -10,8 +10,8 @@ from statistics import median
 
 import torch
 
-from mmsam_peft.analysis.machine import clock, spread
-from mmsam_peft.analysis.step_cost import keeping
+from mmsam_peft.analysis.machine import clock, median_and_range
+from mmsam_peft.analysis.step_cost import bytes_kept
 from mmsam_peft.layers import attention
 
 SIZES = {'window': (25, 14), 'global': (1, 64)}
@@ -29,7 +29,7 @@ def measure(form: Callable, qkv: torch.Tensor, table: torch.Tensor, side: int) -
     with torch.no_grad():
         forward()
     times.append(clock('cpu'))
-    with keeping() as kept:
+    with bytes_kept() as kept:
         y = forward()
     y.sum().backward()
     times.append(clock('cpu'))
@@ -52,7 +52,7 @@ def main() -> None:
                   for _ in range(args.rounds)]
         for column, form in zip(zip(*rounds, strict=True), FORMS, strict=True):
             forward, both = (median(values) for values in zip(*(seconds for seconds, _ in column), strict=True))
-            ratios = spread([seconds[1] / others[-1][0][1] for (seconds, _), others in zip(column, rounds, strict=True)])
+            ratios = median_and_range([seconds[1] / others[-1][0][1] for (seconds, _), others in zip(column, rounds, strict=True)])
             print(f'| {name} | {form} | {forward:.2f} | {both:.2f} | {"{:.2f} ({:.2f} to {:.2f})".format(*ratios)} | '
                   f'{column[0][1]:.0f} |', flush=True)
 

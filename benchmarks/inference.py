@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmsam_peft.analysis.machine import clock, spread
+from mmsam_peft.analysis.machine import clock, median_and_range
 from mmsam_peft.apis import AdapterBank, init_model, save_adapter
 from mmsam_peft.peft.notation import parse_method
 
@@ -44,7 +44,7 @@ def seconds(model: nn.Module, image: torch.Tensor) -> float:
 
 
 def cells(ratios: list[float]) -> str:
-    return ' | '.join(f'{ratio:.3f}' for ratio in spread(ratios))
+    return ' | '.join(f'{ratio:.3f}' for ratio in median_and_range(ratios))
 
 
 def compare(methods: list[str], arch: str, size: int, pairs: int, device: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mmsam_peft.analysis.candidates import PlainLoRALinear
-from mmsam_peft.analysis.machine import clock, spread
+from mmsam_peft.analysis.machine import clock, median_and_range
 from mmsam_peft.peft import extend
 from mmsam_peft.peft.conv_lora import ConvLoRALinear
 from mmsam_peft.peft.dora import DoRALinear
@@ -53,7 +53,7 @@ def main() -> None:
         layers = [layer.to(args.device) for layer in (BASE, *layers.values())]
         rounds = [[seconds(layer, x, gradient) for layer in layers] for _ in range(args.rounds + 1)][1:]
         for number, layer in enumerate(shapes[name][0], 1):
-            ratios = spread([one[number] / one[0] for one in rounds])
+            ratios = median_and_range([one[number] / one[0] for one in rounds])
             print(f'| {name} | {layer} |', '{:.2f} ({:.2f} to {:.2f}) |'.format(*ratios), flush=True)
 
 

@@ -14,7 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from mmsam_peft.analysis.machine import clock, spread
+from mmsam_peft.analysis.machine import clock, median_and_range
 from mmsam_peft.analysis.plan import plan
 from mmsam_peft.apis.inference import default_device
 from mmsam_peft.peft import count_parameters
@@ -45,7 +45,7 @@ def main() -> None:
     print('| method | trained parameters | seconds of a step | ratio |\n|---|---:|---:|---:|')
     for number, (method, model) in enumerate(zip(args.methods, models, strict=True)):
         seconds = [one[number] for one in rounds[1:]]
-        ratios = spread([one[number] / one[0] for one in rounds[1:]])
+        ratios = median_and_range([one[number] / one[0] for one in rounds[1:]])
         print(f'| `{method}` | {count_parameters(model)[0]:,} | {median(seconds):.3f} |',
               '{:.2f} ({:.2f} to {:.2f}) |'.format(*ratios))
 

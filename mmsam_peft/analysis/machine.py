@@ -48,6 +48,6 @@ def machine(device: str) -> dict[str, str | int]:
                 torch=torch.__version__, command=' '.join(sys.argv))
 
 
-def spread(ratios: Sequence[float]) -> list[float]:
+def median_and_range(ratios: Sequence[float]) -> list[float]:
     """Median, least and greatest."""
     return [median(ratios), min(ratios), max(ratios)]

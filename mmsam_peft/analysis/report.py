@@ -47,7 +47,7 @@ def table(results: Results) -> str:
     lines = [f'| {" | ".join(head)} |', '|---|' + '---:|' * (len(head) - 1)]
     for method, rows in results.items():
         cells = [f'`{method}`', str(len(rows))]
-        cells += [_cell([row['scores'].get(name) for row in rows], 4 if name in fine else 2, spread=True) for name in scores]
+        cells += [_cell([row['scores'].get(name) for row in rows], 4 if name in fine else 2, with_deviation=True) for name in scores]
         cells += [f'{rows[0]["trained_parameters"]["total"]:,}' if rows else '-',
                   _cell([row['adapter_bytes'] for row in rows], 2, scale=1e-6),
                   _cell([row['iterations_per_second'] for row in rows], 2),
@@ -128,11 +128,11 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def _cell(values: Sequence[float | None], digits: int, scale: float = 1, spread: bool = False) -> str:
+def _cell(values: Sequence[float | None], digits: int, scale: float = 1, with_deviation: bool = False) -> str:
     if not values or None in values:
         return '-'
     mean, deviation = mean_and_deviation([scale * value for value in values])
-    return f'{mean:.{digits}f}' + (f' ± {deviation:.{digits}f}' if spread and deviation is not None else '')
+    return f'{mean:.{digits}f}' + (f' ± {deviation:.{digits}f}' if with_deviation and deviation is not None else '')
 
 
 def _overlap(one: Bbox, other: Bbox) -> float:

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..peft import count_parameters
 from .candidates import build_candidate, run
-from .machine import clock, machine, peak, spread
+from .machine import clock, machine, peak, median_and_range
 from .operations import ATTENTION
 
 DTYPES = ('float32', 'bfloat16', 'float16')
@@ -72,12 +72,12 @@ def benchmark(candidates: Sequence[str], settings: Sequence[Setting], rounds: in
         report(f'{number + 1} of {len(settings)}: {setting}')
         costs = {}
         for candidate in candidates:
-            counted = alone(count, candidate, setting, rounds == 0)
-            memory = alone(peak_of, candidate, setting) if rounds and 'error' not in counted else {}
+            counted = in_fresh_process(count, candidate, setting, rounds == 0)
+            memory = in_fresh_process(peak_of, candidate, setting) if rounds and 'error' not in counted else {}
             costs[candidate] = {**counted, **memory}
             report(f'  {candidate}: {costs[candidate].get("error", "counted")}')
         able = [candidate for candidate in candidates if 'error' not in costs[candidate]]
-        times = alternate(able, setting, rounds, report) if rounds and able else {}
+        times = time_in_turn(able, setting, rounds, report) if rounds and able else {}
         rows += [dict(candidate=candidate, **asdict(setting), **costs[candidate], **times.get(candidate, {}))
                  for candidate in candidates]
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def count(candidate: str, setting: Setting, fake: bool) -> dict[str, int]:
         image, optimizer = setting.image(), _optimizer(encoder)
         try:
             with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
-                with keeping(*encoder.parameters()) as kept, setting.autocast():
+                with bytes_kept(*encoder.parameters()) as kept, setting.autocast():
                     loss = run(encoder, image)
                 loss.backward()
                 optimizer.step()
@@ -114,7 +114,7 @@ def count(candidate: str, setting: Setting, fake: bool) -> dict[str, int]:
 
 
 @contextmanager
-def keeping(*known: Tensor) -> Iterator[dict[int, int]]:
+def bytes_kept(*known: Tensor) -> Iterator[dict[int, int]]:
     """Bytes that autograd keeps for the backward pass of what is computed here, by storage; those of ``known`` do not count."""
     kept, own = {}, {tensor.untyped_storage()._cdata for tensor in known}
 
@@ -137,7 +137,7 @@ def peak_of(candidate: str, setting: Setting) -> dict[str, int]:
     return dict(peak=peak(setting.device) - before)
 
 
-def alternate(candidates: Sequence[str], setting: Setting, rounds: int, report: Callable[[str], None]) -> dict[str, dict]:
+def time_in_turn(candidates: Sequence[str], setting: Setting, rounds: int, report: Callable[[str], None]) -> dict[str, dict]:
     """Times of one step of every candidate after the other, ``rounds`` times after one that does not count.
 
     Returns:
@@ -174,7 +174,7 @@ def step(encoder: nn.Module, optimizer: torch.optim.Optimizer, image: Tensor, se
     return tuple(end - start for start, end in zip(marks, marks[1:], strict=False))
 
 
-def alone(function: Callable[..., dict], *arguments) -> dict:
+def in_fresh_process(function: Callable[..., dict], *arguments) -> dict:
     """What ``function`` returns in a fresh process; ``dict(error=...)`` where memory did not suffice."""
     context = get_context('forkserver')
     context.set_forkserver_preload([__name__])
@@ -217,7 +217,7 @@ def _summary(seconds: Sequence[tuple], first: Sequence[float], batch: int) -> di
     ratios = [one / other for one, other in zip(steps, first, strict=True)]
     parts = dict(zip(('forward', 'backward', 'optimizer'), map(median, zip(*seconds, strict=True)), strict=True))
     return dict(**parts, step=median(steps), images_per_second=batch / median(steps),
-                ratio=spread(ratios), rounds=seconds)
+                ratio=median_and_range(ratios), rounds=seconds)
 
 
 def _optimizer(encoder: nn.Module) -> torch.optim.Optimizer:

@@ -37,7 +37,7 @@ class Trials:
         self.tools, self.jobs = tools, jobs
         self.children: set[int] = set()
 
-    def make(self, runs: Sequence[Run]) -> list[Run]:
+    def run_missing(self, runs: Sequence[Run]) -> list[Run]:
         """Makes the runs that have no result yet, with a line when each starts and ends; returns those that failed."""
         missing = [run for run in runs if not run.result.exists()]
         print(f'{len(runs)} runs, {len(runs) - len(missing)} of them finished before', flush=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmsam_peft.analysis import step_cost as module
-from mmsam_peft.analysis.step_cost import Setting, alone, alternate, benchmark, count
+from mmsam_peft.analysis.step_cost import Setting, in_fresh_process, time_in_turn, benchmark, count
 
 TINY = Setting('tiny', 64, 1, 'float32', 'cpu')
 
@@ -19,7 +19,7 @@ def test_counting_is_computing():
     """Operations and kept bytes without computing anything are those of a real step; kept as the formula has it where only the
     blocks' inputs are kept."""
     for candidate in ('ConvLoRA', 'TALoRA(num_tasks=2)', 'checkpointed:LoRA'):
-        real, counted = (alone(count, candidate, TINY, fake) for fake in (False, True))
+        real, counted = (in_fresh_process(count, candidate, TINY, fake) for fake in (False, True))
         assert real == counted
     inputs, neck = 12 * 16 * 192 * 4, 16 * (192 + 10 * 256) * 4
     assert inputs < real['kept'] < inputs + neck
@@ -27,14 +27,14 @@ def test_counting_is_computing():
 
 def test_what_depends_on_values_is_not_counted_without():
     with pytest.raises(ValueError, match=r'plain:ConvLoRA looks at values to choose what to do'):
-        alone(count, 'plain:ConvLoRA', TINY, True)
-    assert alone(count, 'plain:ConvLoRA', TINY, False)['flops'] > 0
+        in_fresh_process(count, 'plain:ConvLoRA', TINY, True)
+    assert in_fresh_process(count, 'plain:ConvLoRA', TINY, False)['flops'] > 0
 
 
 def test_operations_of_attention():
     """Of the eager form PyTorch counts the products, two forward and four backward. Ours does two more there: the logits
     again, and again their product with v."""
-    eager, fused = (alone(count, candidate, TINY, True) for candidate in ('eager:LoRA', 'LoRA'))
+    eager, fused = (in_fresh_process(count, candidate, TINY, True) for candidate in ('eager:LoRA', 'LoRA'))
     tokens = [196] * 8 + [16] * 4  # of windows of 14 x 14, and of the whole map
     assert fused['flops'] - eager['flops'] == 2 * sum(2 * n * n * 192 for n in tokens)
 
@@ -42,7 +42,7 @@ def test_operations_of_attention():
 def test_conv_lora_costs_what_lora_costs():
     """By counts of ViT-B."""
     setting = Setting('base', 512, 1, 'float32', 'cpu')
-    lora, conv_lora = (alone(count, candidate, setting, True) for candidate in ('LoRA', 'ConvLoRA'))
+    lora, conv_lora = (in_fresh_process(count, candidate, setting, True) for candidate in ('LoRA', 'ConvLoRA'))
     assert 1 < conv_lora['flops'] / lora['flops'] < 1.002
     assert 1 < conv_lora['kept'] / lora['kept'] < 1.02
 
@@ -65,7 +65,7 @@ def test_what_more_of_everything_costs():
 
 def test_times_of_conv_lora_and_lora():
     """Generous: these steps are so small that calls count, not values."""
-    ratio = alternate(['LoRA', 'ConvLoRA'], Setting('tiny', 128, 1, 'float32', 'cpu'), 5, silent)['ConvLoRA']['ratio']
+    ratio = time_in_turn(['LoRA', 'ConvLoRA'], Setting('tiny', 128, 1, 'float32', 'cpu'), 5, silent)['ConvLoRA']['ratio']
     assert ratio[1] <= ratio[0] < 2.5
 
 
@@ -78,7 +78,7 @@ def test_candidates_take_turns(monkeypatch):
         return next(seconds)
 
     monkeypatch.setattr(module, 'step', step)
-    times = alternate(['LoRA', 'Frozen'], Setting('tiny', 64, 3, 'float32', 'cpu'), 3, told.append)
+    times = time_in_turn(['LoRA', 'Frozen'], Setting('tiny', 64, 3, 'float32', 'cpu'), 3, told.append)
     assert seen == ['LoRA', 'Frozen'] * 4 and told == ['  warm', '  round 1 of 3', '  round 2 of 3', '  round 3 of 3']
     assert times['LoRA']['ratio'] == [1, 1, 1]
     frozen = times['Frozen']  # 8, 8, 4 to 4, 2, 8
@@ -97,9 +97,9 @@ def test_a_step_trains_and_its_parts_are_timed():
 
 
 def test_what_runs_out_of_memory_is_no_end(tmp_path, monkeypatch):
-    assert alone(exec, "import torch; raise torch.OutOfMemoryError('of a GPU')") == dict(error='out of memory')
-    assert alone(os._exit, 9) == dict(error='killed, most likely for its memory')
-    monkeypatch.setattr(module, 'alone', lambda function, candidate, *_: dict(trained=1, flops=2, kept=3, peak=4)
+    assert in_fresh_process(exec, "import torch; raise torch.OutOfMemoryError('of a GPU')") == dict(error='out of memory')
+    assert in_fresh_process(os._exit, 9) == dict(error='killed, most likely for its memory')
+    monkeypatch.setattr(module, 'in_fresh_process', lambda function, candidate, *_: dict(trained=1, flops=2, kept=3, peak=4)
                         if candidate == 'LoRA' else dict(error='out of memory'))
     text = benchmark(['Full', 'LoRA'], [TINY], 1, tmp_path / 'deep/b.json', silent)
     rows = json.loads((tmp_path / 'deep/b.json').read_text())['rows']
@@ -114,6 +114,6 @@ def test_what_runs_out_of_memory_is_no_end(tmp_path, monkeypatch):
     (['LoRA'], 'cuda', "device='cuda': no GPU is available to PyTorch here. Take --device cpu")])
 def test_bad_input_before_anything_is_measured(candidates, device, message, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    monkeypatch.setattr(module, 'alone', lambda *_: pytest.fail('measured'))
+    monkeypatch.setattr(module, 'in_fresh_process', lambda *_: pytest.fail('measured'))
     with pytest.raises(ValueError, match=message):
         benchmark(candidates, [Setting('tiny', 64, 1, 'float32', device)], 1, tmp_path / 'b.json', silent)

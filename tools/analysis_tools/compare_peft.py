@@ -33,7 +33,7 @@ def main() -> None:
     work_dir = args.work_dir or Path('work_dirs/compare_peft', place.parent.name, place.stem)
     runs = plan(args.config, args.methods, args.seeds, work_dir, args.cfg_options)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the trainings too
-    failed = [] if args.table_only else Trials(Path(__file__).parents[1], args.jobs).make(runs)
+    failed = [] if args.table_only else Trials(Path(__file__).parents[1], args.jobs).run_missing(runs)
     print(write_report(runs, work_dir, f'{place.parent.name}/{place.stem}'))
     if failed:
         sys.exit(f'{len(failed)} of {len(runs)} runs failed: {", ".join(str(run.folder) for run in failed)}')

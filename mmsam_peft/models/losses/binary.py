@@ -36,7 +36,8 @@ class BinaryLoss(nn.Module):
         Raises:
             ValueError: The shapes do not fit.
         """
-        if seg_logits.dim() != 4 or seg_logits.shape[1] != 1 or seg_logits.shape[::2] + seg_logits.shape[3:] != seg_label.shape:
+        one_channel = seg_logits.dim() == 4 and seg_logits.shape[1] == 1
+        if not one_channel or seg_logits.squeeze(1).shape != seg_label.shape:
             raise ValueError(
                 f'{type(self).__name__} got logits {tuple(seg_logits.shape)} and labels {tuple(seg_label.shape)}, expected '
                 '(B, 1, H, W) and (B, H, W): use a head with one output channel and resize its logits to the labels'

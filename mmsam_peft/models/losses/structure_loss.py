@@ -36,8 +36,9 @@ class StructureLoss(BinaryLoss):
 
 
 def sums_of_31(x: Tensor, axis: int) -> Tensor:
-    """Of (B, H, W), sums of 31 neighbours along an axis, zeros beyond the ends, as differences of running sums: a tenth of the
-    time of pooling. Exact for small whole numbers."""
-    size, padding = x.shape[axis], (0, 0) * (2 - axis) + (16, 15)
+    """Sums of 31 neighbours along an axis of (B, H, W), zeros beyond the ends, as differences of
+    running sums: a tenth of the time of pooling. Exact for small whole numbers."""
+    size = x.shape[axis]
+    padding = (0, 0, 16, 15) if axis == 1 else (16, 15)  # F.pad begins with the last axis
     running = F.pad(x, padding).cumsum(axis)
     return running.narrow(axis, 31, size) - running.narrow(axis, 0, size)
