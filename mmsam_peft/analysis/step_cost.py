@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..peft import count_parameters
 from .candidates import build_candidate, run
-from .machine import clock, machine, peak, median_and_range
+from .machine import clock, machine, median_and_range, peak
 from .operations import ATTENTION
 
 DTYPES = ('float32', 'bfloat16', 'float16')

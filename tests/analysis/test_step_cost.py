@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmsam_peft.analysis import step_cost as module
-from mmsam_peft.analysis.step_cost import Setting, in_fresh_process, time_in_turn, benchmark, count
+from mmsam_peft.analysis.step_cost import Setting, benchmark, count, in_fresh_process, time_in_turn
 
 TINY = Setting('tiny', 64, 1, 'float32', 'cpu')
 
