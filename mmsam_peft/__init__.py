@@ -7,7 +7,8 @@ compat.name_packages()
 compat.import_segment_anything()
 
 from . import safe_load  # noqa: E402  (needs the checked stack)
+from .adapters.file import as_checkpoint  # noqa: E402
 
-safe_load.register()
+safe_load.register(as_checkpoint)
 
 __all__ = ['__version__']

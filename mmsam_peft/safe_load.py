@@ -2,11 +2,13 @@
 
 MMEngine tries a weights-only load and silently falls back to unpickling anything. Importing ``mmsam_peft`` puts the functions
 of this file in its place, for local paths, http(s) and MMEngine's other schemes: weights only, no fallback; ``.safetensors``
-too.
+too, and models in several files.
 """
 import hashlib
+import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlparse
@@ -17,6 +19,13 @@ from mmengine.runner import checkpoint
 from safetensors import SafetensorError, safe_open
 
 ASSETS = Path(__file__).parent / 'assets'
+FOLDER = ('model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json')
+"""What a folder's model may be called, as Hugging Face's libraries write it."""
+PATCHED = ('CheckpointLoader', 'load_from_http', '_safe_torch_load')
+"""What of MMEngine's checkpoint module :func:`register` replaces or changes."""
+
+_as_checkpoint: Callable[[dict, dict[str, str], str | os.PathLike], dict] = lambda content, metadata, path: content
+"""What MMEngine gets of a file's content, metadata and path; set by :func:`register`."""
 
 
 def load_safetensors(path: str | os.PathLike, device: str = 'cpu') -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -31,7 +40,7 @@ def load_safetensors(path: str | os.PathLike, device: str = 'cpu') -> tuple[dict
 def load_weights(file: str | os.PathLike | BinaryIO, map_location=None) -> dict:
     """``torch.load`` of tensors and plain values. ValueError when the file is damaged, or wants to run code.
 
-    ``meta['config']`` is dropped: MMEngine would execute it as a Python config when it resumes.
+    A config inside the file is text; what MMEngine would execute of it is dropped, see :func:`_drop_configs`.
     """
     try:
         content = torch.load(file, map_location=map_location or 'cpu', weights_only=True)
@@ -44,31 +53,82 @@ def load_weights(file: str | os.PathLike | BinaryIO, map_location=None) -> dict:
             message = (f'{file} is not a readable checkpoint of tensors and plain values ({type(error).__name__}). It may be '
                        'truncated: delete it and fetch it again.')
         raise ValueError(message) from None  # PyTorch's own advice is to load with weights_only=False
-    if isinstance(content, dict) and isinstance(content.get('meta'), dict):
-        content['meta'].pop('config', None)
-    return content
+    if not isinstance(content, dict):
+        return content
+    _drop_configs(content)
+    return _as_checkpoint(content, {}, file)
+
+
+def _drop_configs(checkpoint: dict) -> None:
+    """Drops the texts that MMEngine executes as Python configs: ``meta['config']`` when it resumes, the others when an
+    inferencer gets weights without a config."""
+    meta, hub = checkpoint.get('meta'), checkpoint.get('message_hub')
+    info = hub.get('runtime_info') if isinstance(hub, dict) else None
+    for place, key in ((meta, 'config'), (meta, 'cfg'), (info, 'cfg')):
+        if isinstance(place, dict):
+            place.pop(key, None)
 
 
 def load_from_local(filename: str, map_location=None) -> dict:
-    """Opens a ``.pth``/``.pt`` or ``.safetensors`` file; an adapter file comes back as an MMEngine checkpoint.
+    """Opens a ``.pth``/``.pt`` or ``.safetensors`` file, the ``.index.json`` of a model in several files, or the folder of
+    either; an adapter file comes back as an MMEngine checkpoint.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged, or wants to run code.
     """
     path = Path(filename).expanduser()
+    if path.is_dir():
+        path = _model_of(path)
     if not path.is_file():
         raise FileNotFoundError(f'There is no checkpoint {filename}.{_where_to_get(path.name)}')
+    if path.name.endswith('.index.json'):
+        return _load_parts(path, map_location)
     if path.suffix == '.safetensors':
-        from .adapters.file import as_checkpoint
-        return as_checkpoint(*load_safetensors(path), path)
+        return _as_checkpoint(*load_safetensors(path), path)
     return load_weights(path, map_location)
+
+
+def _model_of(folder: Path) -> Path:
+    """The file that holds a folder's model, or says where its parts are."""
+    for name in FOLDER:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f'{folder} is a folder without {", ".join(FOLDER[:-1])} or {FOLDER[-1]}: name the file with the '
+                            'weights itself.')
+
+
+def _load_parts(index: Path, map_location=None) -> dict[str, torch.Tensor]:
+    """The tensors of a model in several files beside ``index``, which says what lies where.
+
+    Raises:
+        FileNotFoundError: A part is absent.
+        ValueError: The index is malformed, names files elsewhere, or tensors that its parts do not hold.
+    """
+    try:
+        parts = json.loads(index.read_text())['weight_map']
+        names = sorted(set(parts.values()))
+        if not names or any(name != Path(name).name or not name.endswith(('.safetensors', '.bin')) for name in names):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f'{index} is not the index of a model in several files: it needs a weight_map from the tensors\' '
+                         'names to .safetensors or .bin files beside it.') from error
+    if absent := [name for name in names if not (index.parent / name).is_file()]:
+        raise FileNotFoundError(f'{index} names {len(names)} files, of which {len(absent)} are not there: {absent[0]}. Fetch all '
+                                'of them into its folder.')
+    state = {}
+    for name in names:
+        path = index.parent / name
+        state.update(load_safetensors(path)[0] if path.suffix == '.safetensors' else load_weights(path, map_location))
+    if lacking := sorted(parts.keys() - state.keys()):
+        raise ValueError(f'{index} names {len(lacking)} tensors that its files do not hold: {lacking[0]}. Fetch all files of '
+                         'one version again.')
+    return state
 
 
 def load_from_http(filename: str, map_location=None) -> dict:
     """Downloads once, with a progress bar, into PyTorch's cache, then opens the file as a local one."""
-    address = hashlib.sha256(filename.encode()).hexdigest()[:8]  # Hugging Face names every file model.safetensors
-    path = Path(torch.hub.get_dir(), 'checkpoints', f'{address}-{Path(urlparse(filename).path).name}')
+    path = _download_place(filename)
     if get_local_rank() == 0 and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -78,6 +138,19 @@ def load_from_http(filename: str, map_location=None) -> dict:
                                     'name its path in the config (--cfg-options model.checkpoint=PATH).') from error
     barrier()
     return load_from_local(str(path), map_location)
+
+
+def _download_place(url: str) -> Path:
+    address = hashlib.sha256(url.encode()).hexdigest()[:8]  # Hugging Face names every file model.safetensors
+    return Path(torch.hub.get_dir(), 'checkpoints', f'{address}-{Path(urlparse(url).path).name}')
+
+
+def is_at_hand(filename: str) -> bool:
+    """Whether a checkpoint can be opened here and now, without a download."""
+    if filename.startswith('mmsam_peft://'):
+        return True
+    path = _download_place(filename) if '://' in filename else Path(filename).expanduser()
+    return path.exists()
 
 
 def load_asset(filename: str, map_location=None) -> dict:
@@ -91,8 +164,21 @@ def _where_to_get(name: str) -> str:
     return ''
 
 
-def register() -> None:
-    """Makes MMEngine open every checkpoint through this file."""
+def register(as_checkpoint: Callable[[dict, dict[str, str], str | os.PathLike], dict]) -> None:
+    """Makes MMEngine open every checkpoint through this file.
+
+    Args:
+        as_checkpoint: What is made of every opened file, from its content, its metadata and its path.
+
+    Raises:
+        ImportError: MMEngine no longer has a name that would be replaced: a new one, unguarded, would be in its place.
+    """
+    global _as_checkpoint
+    if gone := [name for name in PATCHED if not hasattr(checkpoint, name)]:
+        raise ImportError(f'mmsam_peft: this version of MMEngine has no {", ".join(gone)} in mmengine.runner.checkpoint, so '
+                          'that it may open files in a way that runs code from them. Install onedl-mmengine '
+                          '0.10.12.')
+    _as_checkpoint = as_checkpoint
     checkpoint.CheckpointLoader.register_scheme('', load_from_local, force=True)
     checkpoint.CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
     checkpoint.CheckpointLoader.register_scheme('mmsam_peft://', load_asset, force=True)

@@ -1,62 +1,107 @@
-"""The format of an adapter file: what was trained, and nothing else, in one small ``.safetensors`` with a header that says
-where it belongs. Nothing here knows a model."""
+"""The format of an adapter file: what was trained, and nothing else, in one small ``.safetensors``
+with a header that says where it belongs. ``.pth`` checkpoints carry the same header. Nothing here
+knows a model."""
+import hashlib
 import json
 import os
 from collections import OrderedDict
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ..safe_load import load_safetensors
+from .header import ADAPTER, parse_header
 
-ADAPTER = 'mmsam_peft_adapter'
-"""Where a file's metadata, and a state dict's, carries the header."""
-FORMAT = 1
+
+def sealed(header: dict, tensors: dict[str, Tensor]) -> dict:
+    """The header with the tensors' names and a hash of everything, by which a changed byte shows."""
+    header = {**json.loads(json.dumps(header)), 'tensors': sorted(tensors)}
+    return {**header, 'sha256': digest(header, tensors)}
+
+
+def digest(header: dict, tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of a header without its ``sha256``, and of the tensors: names, dtypes, shapes, bytes."""
+    rest = {key: value for key, value in header.items() if key != 'sha256'}
+    content = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        content.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
+        content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return content.hexdigest()
+
+
+def check_digest(header: dict, content: dict, path: str | os.PathLike) -> None:
+    """Raises ValueError when the tensors that the header names are not those that were written.
+    Format 1 has no hash."""
+    if header['format'] > 1:
+        tensors = {name: content.get(name) for name in header['tensors']}
+        if (not all(isinstance(tensor, Tensor) for tensor in tensors.values())
+                or digest(header, tensors) != header['sha256']):
+            raise ValueError(f'{path} is damaged: its content does not have the hash that its header '
+                             'names. Copy it again from where it was written.')
 
 
 def write_adapter(tensors: dict[str, Tensor], header: dict, path: str | os.PathLike) -> None:
-    """Writes the adapter file, complete or not at all."""
+    """Writes the adapter file, complete or not at all. ValueError for a header that no reader takes."""
     path = Path(path)
+    text = json.dumps(sealed(header, tensors))
+    parse_header(text, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
-        save_file(tensors, unfinished, {ADAPTER: json.dumps(header)})
+        save_file(tensors, unfinished, {ADAPTER: text})
         unfinished.chmod(0o644)  # safetensors keeps its files to their owner
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def readparse_header(path: str | os.PathLike) -> dict:
-    """The header of an adapter file. ValueError when the file is damaged or no adapter."""
-    return parse_header(load_safetensors(path)[1], path)
+def read_adapter(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of an adapter file. ValueError when it is damaged or no adapter."""
+    tensors, metadata = load_safetensors(path)
+    if ADAPTER not in metadata:
+        raise ValueError(f'{path} is not an adapter of mmsam_peft: its metadata has no {ADAPTER!r}. '
+                         'Base weights belong in model.checkpoint.')
+    check_digest(parse_header(metadata[ADAPTER], path), tensors, path)
+    return tensors, metadata
 
 
 def read_header(path: str | os.PathLike) -> dict:
     """The header of an adapter file. ValueError when the file is damaged or no adapter."""
-    return parse_header(load_safetensors(path)[1], path)
+    return parse_header(read_adapter(path)[1][ADAPTER], path)
 
 
-def as_checkpoint(tensors: dict[str, Tensor], metadata: dict[str, str], path: str | os.PathLike) -> dict:
-    """A ``.safetensors`` file's content as what MMEngine expects of a checkpoint.
+def as_checkpoint(content: dict, metadata: dict[str, str], path: str | os.PathLike) -> dict:
+    """What MMEngine gets of an opened file: an adapter file as a checkpoint, a ``.pth`` with its
+    header where the model sees it, everything else as it is.
 
-    Of an adapter file the header travels in the state dict's metadata, to be checked by the model that loads it.
+    Between opening a file and the model MMEngine hands on the state dict alone, so the header
+    travels in the state dict's metadata, as ``dict(header=TEXT, path=..., whole=...)``.
+
+    Args:
+        content: Tensors by name, or what ``torch.save`` was given.
+        metadata: That of a ``.safetensors`` file.
+
+    Raises:
+        ValueError: The header is malformed, or the file damaged.
     """
-    if ADAPTER not in metadata:
-        return tensors
-    header = parse_header(metadata, path)
+    if ADAPTER in metadata:
+        header = parse_header(metadata[ADAPTER], path)
+        check_digest(header, content, path)
+        state = _with_header(content, metadata[ADAPTER], path, whole=False)
+        return dict(state_dict=state, meta=dict(
+            dataset_meta=dict(classes=header['classes'], palette=header['palette'])))
+    meta, state = content.get('meta'), content.get('state_dict')
+    if isinstance(meta, dict) and ADAPTER in meta and isinstance(state, dict):
+        check_digest(parse_header(meta[ADAPTER], path), state, path)
+        content['state_dict'] = _with_header(state, meta[ADAPTER], path, whole=True)
+    return content
+
+
+def _with_header(tensors: dict, text: str, path: str | os.PathLike, whole: bool) -> OrderedDict:
     state = OrderedDict(tensors)
-    state._metadata = OrderedDict({'': {ADAPTER: {**header, 'path': str(path)}}})
-    return dict(state_dict=state, meta=dict(dataset_meta=dict(classes=header['classes'], palette=header['palette'])))
-
-
-def parse_header(metadata: dict[str, str], path: str | os.PathLike) -> dict:
-    if ADAPTER not in metadata:
-        raise ValueError(f'{path} is not an adapter of mmsam_peft: its metadata has no {ADAPTER!r}. Base weights belong in '
-                         'model.checkpoint.')
-    header = json.loads(metadata[ADAPTER])
-    if header['format'] > FORMAT:
-        raise ValueError(f'{path} has adapter format {header["format"]} (mmsam_peft {header["version"]}), this version reads '
-                         f'up to {FORMAT}: upgrade mmsam_peft.')
-    return header
+    state._metadata = OrderedDict(getattr(tensors, '_metadata', {}))
+    state._metadata[''] = {**state._metadata.get('', {}),
+                           ADAPTER: dict(header=text, path=str(path), whole=whole)}
+    return state

@@ -3,55 +3,83 @@ import hashlib
 import inspect
 import json
 import os
+from collections.abc import Iterable
 
 import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import Registry
 from torch import Tensor, nn
 
+from ..peft import PEFTMethod
 from ..registry import MODELS, PEFT
-from ..safe_load import load_safetensors
 from ..version import __version__
-from .file import FORMAT, as_checkpoint, parse_header, write_adapter
+from .file import as_checkpoint, check_digest, read_adapter, write_adapter
+from .header import ADAPTER, FORMAT, parse_header
+
+TABLES = ('pos_embed', 'rel_pos')
+"""Positions, which are resized to the image size when loaded; resizing rounds differently from
+machine to machine."""
 
 
-def base_hash(*hosts: nn.Module) -> str:
-    """SHA-256 of the frozen weights of what was adapted, by name, in float32.
+def base_hash(*adapted: tuple[nn.Module, PEFTMethod]) -> str:
+    """SHA-256 of the frozen weights of (host, method) pairs, by name, in float32, without position
+    tables. What is frozen is what the method does not train, whatever was frozen later."""
+    return _hash_of((name, parameter) for host, method in adapted
+                    for name, parameter in sorted(host.named_parameters())
+                    if name not in method.trained_names)
 
-    The position tables are left out: they are resized to the image size when loaded, and resizing rounds differently from
-    machine to machine.
-    """
+
+def _hash_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
-    for host in hosts:
-        for name, parameter in sorted(host.named_parameters()):
-            if not parameter.requires_grad and 'pos_embed' not in name and 'rel_pos' not in name:
-                digest.update(name.encode())
-                digest.update(parameter.detach().to('cpu', torch.float32).contiguous().numpy())
+    for name, value in parameters:
+        if not any(table in name for table in TABLES):
+            digest.update(name.encode())
+            digest.update(value.detach().to('cpu', torch.float32).contiguous().numpy())
     return digest.hexdigest()
 
 
-def adapter_state(model: nn.Module) -> dict[str, Tensor]:
-    """What prediction needs beside the frozen base, under the model's own names, on the CPU: the trained parameters of what was
-    adapted and the rest of the decode head."""
-    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    base = tuple({'backbone.', *model.adapted})
-    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+def trained_names(model: nn.Module) -> set[str]:
+    """The parameters of encoder and adapted decoder that are trained, as injection left it: freezing
+    or thawing the model afterwards changes nothing."""
+    names = {prefix + name for prefix, (_, method) in model.adapted.items()
+             for name in method.trained_names}
+    if 'backbone.' not in model.adapted:
+        names |= {f'backbone.{name}' for name, _ in model.backbone.named_parameters()}
+    return names
+
+
+def adapter_names(model: nn.Module) -> set[str]:
+    """What an adapter file holds: the trained parameters of what was adapted and the rest of the
+    decode head, by the model's own names."""
+    trained, base = trained_names(model), tuple({'backbone.', *model.adapted})
+    return {name for name in model.state_dict()
             if (name in trained or not name.startswith(base)) and not name.startswith('weighting.')}
+
+
+def adapter_state(model: nn.Module, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """What prediction needs beside the frozen base, on the CPU: from ``state``, such as a
+    checkpoint's, or by default from the model."""
+    state = model.state_dict() if state is None else state
+    names = adapter_names(model)
+    return {name: value.detach().cpu().contiguous() for name, value in state.items() if name in names}
 
 
 def adapter_header(model: nn.Module, dataset_meta: dict | None = None) -> dict:
     """What an adapter file says of itself. ``dataset_meta`` gives classes and palette."""
     meta = dataset_meta or {}
-    return dict(format=FORMAT, version=__version__, arch=_plain(model.backbone.arch), img_size=list(model.backbone.img_size),
-                base=base_hash(*(host for host, _ in model.adapted.values())),
-                peft=with_defaults(PEFT, model.peft_cfg), head=with_defaults(MODELS, model.head_cfg),
+    return dict(format=FORMAT, version=__version__, **_made_of(model),
+                base=base_hash(*model.adapted.values()),
                 classes=_plain(meta.get('classes')), palette=_plain(meta.get('palette')))
 
 
-def save_adapter(model: nn.Module, path: str | os.PathLike, dataset_meta: dict | None = None,
-                 header: dict | None = None) -> None:
+def _made_of(model: nn.Module) -> dict:
+    return dict(arch=_plain(model.backbone.arch), img_size=list(model.backbone.img_size),
+                peft=with_defaults(PEFT, model.peft_cfg), head=with_defaults(MODELS, model.head_cfg))
+
+
+def save_adapter(model: nn.Module, path: str | os.PathLike, dataset_meta: dict | None = None) -> None:
     """Writes the adapter file of a ``PEFTSegmentor``, complete or not at all."""
-    write_adapter(adapter_state(model), header or adapter_header(model, dataset_meta), path)
+    write_adapter(adapter_state(model), adapter_header(model, dataset_meta), path)
 
 
 def load_adapter(model: nn.Module, path: str | os.PathLike) -> None:
@@ -60,52 +88,111 @@ def load_adapter(model: nn.Module, path: str | os.PathLike) -> None:
     Raises:
         ValueError: Damaged file; no adapter; made for another base, arch, method or head.
     """
-    tensors, metadata = load_safetensors(path)
-    parse_header(metadata, path)
-    model.load_state_dict(as_checkpoint(tensors, metadata, path)['state_dict'])
+    model.load_state_dict(as_checkpoint(*read_adapter(path), path)['state_dict'])
 
 
-def check_adapter(model: nn.Module, header: dict, state: dict[str, Tensor]) -> None:
-    """Raises ValueError when an adapter's header or tensors do not belong to ``model``."""
-    own, path = adapter_header(model), header.get('path', 'The adapter')
-    header = {**header, 'peft': with_defaults(PEFT, header['peft']), 'head': with_defaults(MODELS, header['head'])}
+def check_loaded(model: nn.Module, carried: dict, state: dict[str, Tensor], base_at_hand: bool) -> None:
+    """Raises ValueError when an adapter, or a ``.pth`` with a header, does not belong to ``model``.
 
-    def require_same(key: str, cure: str) -> None:
-        if header[key] != own[key]:
-            found, expected = _difference(header[key], own[key])
-            raise ValueError(f'{path} was trained on another {key}: the file has {found}, this model {expected}. {cure}')
+    A ``.pth`` holds its base itself. It is compared with the model's where ``base_at_hand``, else
+    with the hash in the header. A ``.pth`` without a header is of an older version, or of another
+    program: it is not checked here, and loads without a word.
 
-    require_same('arch', 'Set backbone.arch as found.')
-    require_same('img_size', 'Set backbone.img_size as found.')
-    require_same('peft', 'Use the config it was trained with.')
-    require_same('head', 'Set decode_head as found (num_classes is the class count).')
-    trained = adapter_state(model).keys()
-    if state.keys() != trained:
-        only_file, only_model = (sorted(one - other)[:3] for one, other in ((state.keys(), trained), (trained, state.keys())))
-        raise ValueError(f'{path} and this model train different tensors: only the file has {only_file}, only the model '
-                         f'{only_model}. Set backbone.unfreeze as in the config it was trained with.')
-    require_same('base', 'Set model.checkpoint to the weights it was trained on.')
+    Args:
+        carried: What :func:`as_checkpoint` put beside the state dict.
+        state: The tensors, by the model's names.
+    """
+    path, whole = carried['path'], carried['whole']
+    header, own = parse_header(carried['header'], path), _made_of(model)
+    found = {**header, 'peft': with_defaults(PEFT, header['peft']),
+             'head': with_defaults(MODELS, header['head'])}
+    for key, cure in (('arch', 'Set backbone.arch as found.'),
+                      ('img_size', 'Set backbone.img_size as found.'),
+                      ('peft', 'Use the config it was trained with.'),
+                      ('head', 'Set decode_head as found (num_classes is the class count).')):
+        if found[key] != own[key]:
+            there, here = _difference(found[key], own[key])
+            raise ValueError(f'{path} was trained on another {key}: the file has {there}, this model '
+                             f'{here}. {cure}')
+    expected, names = adapter_names(model), set(header.get('tensors', state))
+    if names != expected:
+        only_file, only_model = sorted(names - expected)[:3], sorted(expected - names)[:3]
+        raise ValueError(f'{path} and this model train different tensors: only the file has '
+                         f'{only_file}, only the model {only_model}. Set backbone.unfreeze as in the '
+                         'config it was trained with.')
+    if whole:
+        _check_own_base(model, header, state, path, base_at_hand)
+    elif header['base'] != (base := base_hash(*model.adapted.values())):
+        raise ValueError(f'{path} was trained on another base: the file has {header["base"][:16]}, '
+                         f'this model {base[:16]}. Set model.checkpoint to the weights it was '
+                         'trained on.')
+
+
+def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_hand: bool) -> None:
+    """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names."""
+    own = dict(model.named_parameters())
+    frozen = [(prefix, name) for prefix, (host, method) in model.adapted.items()
+              for name, _ in sorted(host.named_parameters()) if name not in method.trained_names]
+    if missing := [prefix + name for prefix, name in frozen
+                   if not isinstance(state.get(prefix + name), Tensor)]:
+        raise ValueError(f'{path} is damaged: it lacks {len(missing)} of the frozen weights, such as '
+                         f'{missing[0]}. Copy it again from where it was written.')
+    if not at_hand:
+        if _hash_of((name, state[prefix + name]) for prefix, name in frozen) != header['base']:
+            raise ValueError(f'{path} is damaged: its frozen weights do not have the hash that its '
+                             'header names. Copy it again from where it was written.')
+        return
+    for name in (prefix + name for prefix, name in frozen):
+        is_table = any(table in name for table in TABLES)
+        if not is_table and not own[name].equal(state[name].to(own[name])):
+            raise ValueError(f'{path} was trained on another base than this model: {name} differs. '
+                             'Set model.checkpoint to the weights it was trained on.')
 
 
 def with_defaults(registry: Registry, cfg: dict) -> dict:
-    """A module's config with its defaults written out, so that neither naming a default nor a new option changes anything."""
-    kind = registry.get(cfg['type'])
-    if kind is None:  # of another version or package: it will differ from the model's own
-        return cfg
-    parameters = inspect.signature(kind).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty and not p.name.startswith('loss')}
-    cfg = _plain({**defaults, **cfg})
-    return {**cfg, 'peft': with_defaults(PEFT, cfg['peft'])} if cfg.get('peft') else cfg
+    """A module's config with its defaults written out, so that neither naming a default nor a new
+    option changes anything. The type may come from a file: it is looked up, never imported."""
+    cfg = _plain(cfg)
+    name, kind = _registered(registry, cfg['type'])
+    cfg['type'] = name
+    if kind is not None:  # else of another version or package: it will differ from the model's own
+        parameters = inspect.signature(kind).parameters.values()
+        defaults = {p.name: p.default for p in parameters
+                    if p.default is not p.empty and not p.name.startswith('loss')}
+        cfg = {**_plain(defaults), **cfg}
+    if cfg.get('peft'):
+        cfg['peft'] = with_defaults(PEFT, cfg['peft'])
+    return cfg
+
+
+def _registered(registry: Registry | None, name: str) -> tuple[str, type | None]:
+    """The bare name and the class that a registry or its parents have for a name with or without
+    our scope. ``Registry.get`` would import whatever module the name spells."""
+    bare, node = name.removeprefix(f'{PEFT.scope}.'), registry
+    while node is not None:
+        if bare in node.module_dict:
+            return bare, node.module_dict[bare]
+        node = node.parent
+    return name, None
 
 
 def _plain(value):
-    """Configs as JSON gives them back."""
-    return json.loads(json.dumps(value.to_dict() if isinstance(value, ConfigDict) else value))
+    """Configs as JSON gives them back; classes by their names."""
+    value = value.to_dict() if isinstance(value, ConfigDict) else value
+    return json.loads(json.dumps(value, default=_name_of))
+
+
+def _name_of(value) -> str:
+    if not isinstance(value, type):
+        raise TypeError(f'A config holds a {type(value).__name__}, which an adapter file cannot name: '
+                        'use numbers, texts, lists and dicts.')
+    return value.__name__
 
 
 def _difference(found, expected) -> tuple[str, str]:
     """The entries of two dicts that differ, or the values themselves."""
     if not isinstance(found, dict):
         return str(found)[:16], str(expected)[:16]
-    keys = [key for key in {**found, **expected} if found.get(key) != expected.get(key)]
-    return tuple(', '.join(f'{key}={side.get(key, "(default)")}' for key in keys) for side in (found, expected))
+    keys = [key for key in {**found, **expected} if found.get(key) != expected.get(key)][:6]
+    return tuple(', '.join(f'{key}={str(side.get(key, "(default)"))[:60]}' for key in keys)
+                 for side in (found, expected))

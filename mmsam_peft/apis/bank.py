@@ -6,6 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 from torch import Tensor
 
+from ..adapters.match import trained_names
 from ..models.segmentors import PEFTSegmentor
 from .inference import default_device, init_model
 from .merging import fold
@@ -68,9 +69,9 @@ class AdapterBank(Mapping[str, PEFTSegmentor]):
 
         Position tables of other image sizes, which differ in shape, are tensors of their own.
         """
-        found = {}
+        found, trained = {}, trained_names(model)
         for name, parameter in model.named_parameters():
-            if not parameter.requires_grad and name.startswith(tuple(model.adapted)):
+            if name not in trained and name.startswith(tuple(model.adapted)):
                 key, value = (name, tuple(parameter.shape)), parameter.data.to(self.device)
                 found[key] = self.base.get(key, value)
                 if not found[key].equal(value):

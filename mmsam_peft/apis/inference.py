@@ -9,7 +9,7 @@ from mmseg.apis import MMSegInferencer
 from mmseg.apis import init_model as mmseg_init_model
 from torch import nn
 
-from ..adapters.file import ADAPTER
+from ..adapters.header import ADAPTER
 from ..models.segmentors import PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
 from ..safe_load import load_safetensors

@@ -5,6 +5,7 @@ import torch
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
+from ..adapters.match import TABLES, trained_names
 from ..models.backbones import SAMViT
 from ..models.backbones.checkpoints import read_sam_checkpoint, to_sam_keys
 from ..models.decode_heads import SAMMaskHead
@@ -83,8 +84,8 @@ def merged_state(model: PEFTSegmentor, task: str | None = None) -> dict[str, Ten
     state = {**model.state_dict(), **folded(model, task)}
     base = read_sam_checkpoint(model.checkpoint) if model.checkpoint else {}
     added = {prefix + name for prefix, (_, method) in model.adapted.items() for name in method.added}
-    tables = {name for name, parameter in model.named_parameters()
-              if not parameter.requires_grad and ('pos_embed' in name or 'rel_pos' in name)}
+    tables = {name for name, _ in model.named_parameters()
+              if name.startswith('backbone.') and any(table in name for table in TABLES)} - trained_names(model)
     parts = ('backbone.', 'decode_head.') if is_sams(model.decode_head) else ('backbone.',)
     names = {name for name, _ in model.named_parameters() if name.startswith(parts)} - added
     if is_sams(model.decode_head):

@@ -48,6 +48,9 @@ class PEFTMethod:
 
     added: frozenset[str] = frozenset()
     """Names of the parameters that injection added to the host; set by :func:`apply_peft`."""
+    trained_names: frozenset[str] = frozenset()
+    """Names of the host's parameters that are trained, ``unfreeze`` included; set by :func:`apply_peft`, so that freezing the
+    host later changes nothing of what belongs into its files."""
     identity_at_init: bool = True
     """Whether the host computes after injection what it did before. A method that cannot says why in its docstring."""
     in_decoder: bool = False
@@ -106,8 +109,10 @@ def apply_peft(host: nn.Module, method: PEFTMethod, unfreeze: str | Sequence[str
         if not any(name.startswith(prefix) for name in base):
             parts = sorted({name.split('.')[0] for name in base})
             raise ValueError(f'unfreeze={prefix!r} matches no parameter of the encoder: its parts are {", ".join(parts)}.')
+    method.trained_names = frozenset(name for name, _ in host.named_parameters()
+                                     if method.trains(name) or name.startswith(unfreeze))
     for name, parameter in host.named_parameters():
-        parameter.requires_grad_(method.trains(name) or name.startswith(unfreeze))
+        parameter.requires_grad_(name in method.trained_names)
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:

@@ -7,11 +7,11 @@ from mmengine.runner import load_checkpoint
 from safetensors.torch import load_file, save_file
 
 from mmsam_peft.adapters import file as adapter_file
-from mmsam_peft.adapters.file import FORMAT, read_header
+from mmsam_peft.adapters.file import digest, read_header, sealed
+from mmsam_peft.adapters.header import ADAPTER, FORMAT
 from mmsam_peft.adapters.match import base_hash, load_adapter, save_adapter
 from mmsam_peft.apis.inference import inferencer, init_model, require_adaptable
 from mmsam_peft.models.backbones import SAMViT
-from mmsam_peft.models.segmentors.peft_segmentor import ADAPTER
 from mmsam_peft.peft import count_parameters
 from mmsam_peft.registry import PEFT
 from mmsam_peft.safe_load import load_safetensors
@@ -38,7 +38,8 @@ def adapter(build, tmp_path):
 def edit(path, tensors: dict | None = None, **header) -> None:
     """Rewrites an adapter file with other tensors or header entries."""
     old, metadata = load_safetensors(path)
-    save_file(old if tensors is None else tensors, path, {ADAPTER: json.dumps({**json.loads(metadata[ADAPTER]), **header})})
+    tensors = old if tensors is None else tensors
+    save_file(tensors, path, {ADAPTER: json.dumps(sealed({**json.loads(metadata[ADAPTER]), **header}, tensors))})
 
 
 @pytest.mark.parametrize('options', [*(method(name) for name in sorted(PEFT.module_dict)), QUERIES, NECK],
@@ -93,8 +94,10 @@ def test_size_with_sams_own_decoder(build, tmp_path, name):
 
 def test_header(adapter):
     model, path = adapter
-    assert read_header(path) == dict(
-        format=FORMAT, version=__version__, img_size=[64, 64], base=base_hash(model.backbone),
+    header, tensors = read_header(path), load_file(path)
+    assert (header.pop('tensors'), header.pop('sha256')) == (sorted(tensors), digest(read_header(path), tensors))
+    assert header == dict(
+        format=FORMAT, version=__version__, img_size=[64, 64], base=base_hash((model.backbone, model.backbone.peft)),
         arch=dict(patch_size=16, window_size=3, mlp_ratio=4, out_channels=32, embed_dim=32, depth=2, num_heads=2,
                   global_attn_indexes=[1]),
         peft=dict(type='LoRA', rank=3, alpha=32, targets=['qkv'], blocks='all'),
@@ -227,13 +230,17 @@ def test_base_hash():
     base = encoder()
     resized = encoder(img_size=96)
     resized.load_sam({f'image_encoder.{key}': value for key, value in base.state_dict().items()}, 'test')
-    assert base_hash(base) == base_hash(resized) == base_hash(encoder(name='ConvLoRA')) != base_hash(encoder(seed=1))
-    digest = base_hash(base)
+    def hash_of(model: SAMViT) -> str:
+        return base_hash((model, model.peft))
+
+    assert hash_of(base) == hash_of(resized) == hash_of(encoder(name='ConvLoRA')) != hash_of(encoder(seed=1))
+    before = hash_of(base)
+    base.requires_grad_(False)
     base.pos_embed.data += 1
     base.blocks[0].attn.qkv.lora_A.data += 1
-    assert base_hash(base) == digest
+    assert hash_of(base) == before
     base.blocks[1].norm1.bias.data[-1] += 1e-6
-    assert base_hash(base) != digest
+    assert hash_of(base) != before
 
 
 def test_adapters_belong_to_our_segmentor(adapter, tmp_path):

@@ -1,4 +1,5 @@
 """Writes adapter files beside MMEngine's checkpoints."""
+import json
 from pathlib import Path
 
 from mmengine.dist import master_only
@@ -6,7 +7,9 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from ...adapters.match import adapter_header, save_adapter
+from ...adapters.file import sealed, write_adapter
+from ...adapters.header import ADAPTER
+from ...adapters.match import adapter_header, adapter_state
 from ...models.segmentors import PEFTSegmentor
 from ...peft import count_parameters
 from ...registry import HOOKS
@@ -14,12 +17,17 @@ from ...registry import HOOKS
 
 @HOOKS.register_module()
 class AdapterHook(Hook):
-    """Whenever MMEngine's ``CheckpointHook`` has saved the last or a best checkpoint, saves ``adapter_last.safetensors`` or
-    ``adapter_best.safetensors`` in the work directory; with several ``save_best`` metrics, ``adapter_best_METRIC.safetensors``.
-    Does nothing for models other than ``PEFTSegmentor``.
+    """Whenever MMEngine's ``CheckpointHook`` has saved the last or a best checkpoint, saves
+    ``adapter_last.safetensors`` or ``adapter_best.safetensors`` in the work directory; with several
+    ``save_best`` metrics, ``adapter_best_METRIC.safetensors``. Checkpoints get the adapter's header,
+    as ``meta['mmsam_peft_adapter']``. Does nothing for models other than ``PEFTSegmentor``.
+
+    The adapter holds what the checkpoint holds, which is what was scored: of a model averaged by
+    ``EMAHook`` the averages.
     """
 
-    priority = 'LOWEST'  # after CheckpointHook
+    priority = 'LOWEST'  # after CheckpointHook; and EMAHook has put the averages into the checkpoint
+    model = None
 
     def before_train(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -30,6 +38,12 @@ class AdapterHook(Hook):
             runner.logger.info(f'Training {trained:,} of {everything:,} parameters ({trained / everything:.2%}) '
                                f'with {self.model.peft_cfg["type"]}')
         self.seen = dict(runner.message_hub.runtime_info)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if self.model:
+            # No parameter changes before the adapter is written, within the call that saved this.
+            self.state = adapter_state(self.model, checkpoint['state_dict'])
+            checkpoint['meta'][ADAPTER] = json.dumps(sealed(self.header, self.state))
 
     def after_train_epoch(self, runner: Runner) -> None:
         self._save(runner, 'last_ckpt', 'adapter_last.safetensors')
@@ -49,5 +63,5 @@ class AdapterHook(Hook):
         if self.model and checkpoint and checkpoint != self.seen.get(key):
             self.seen[key] = checkpoint
             path = Path(runner.work_dir) / name
-            save_adapter(self.model, path, header=self.header)
+            write_adapter(self.state, self.header, path)
             runner.logger.info(f'Saved {path} ({path.stat().st_size / 2**20:.2f} MiB)')

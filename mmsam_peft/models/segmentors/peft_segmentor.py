@@ -3,12 +3,15 @@ import torch
 from mmseg.models import EncoderDecoder
 from torch import Tensor, nn
 
-from ...adapters.file import ADAPTER
-from ...adapters.match import check_adapter
+from ...adapters.header import ADAPTER
+from ...adapters.match import adapter_names, check_loaded
 from ...peft import PEFTMethod
 from ...registry import MODELS
+from ...safe_load import is_at_hand
 from ..backbones.checkpoints import read_sam_checkpoint
 from ..backbones.frozen_prefix import Encoded
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @MODELS.register_module()
@@ -72,25 +75,56 @@ class PEFTSegmentor(EncoderDecoder):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *args) -> None:
         """Checks what is being loaded into the whole model; MMEngine by itself skips what does not fit.
 
+        The header of an adapter, or of a ``.pth``, comes in the metadata. MMEngine, MMSegmentation's ``init_model`` and its
+        inferencer build a model, open a file and call this method, with nothing of ours between: so it is here that an
+        adapter is completed by its base, even where that starts a download. (torch's public pre-hook would be the place, but
+        torch 2.4 has none.) ``state_dict`` is the caller's copy and may be changed.
+
         Raises:
-            ValueError: Nothing matches, shapes differ, or an adapter's header does not belong to this model.
+            ValueError: Nothing matches; tensors are missing, of another shape or no floating-point numbers; a header does not
+                belong to this model.
         """
         own = {prefix + key: value for key, value in self.state_dict().items()}
-        if ADAPTER in local_metadata:
-            self.load_base()
-            check_adapter(self, local_metadata[ADAPTER], state_dict)
+        carried = local_metadata.get(ADAPTER)
+        if carried:
+            if not carried['whole'] or (self.checkpoint and is_at_hand(str(self.checkpoint))):
+                self.load_base()
+            state = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
+            check_loaded(self, carried, state, self.checkpoint is not None and self.base_loaded)
             for key, value in own.items():
                 state_dict.setdefault(key, value)
-        wrong = [f'{key} {tuple(state_dict[key].shape)}, the model has {tuple(value.shape)}' for key, value in own.items()
-                 if key in state_dict and state_dict[key].shape != value.shape]
-        if wrong:
-            raise ValueError(f'The checkpoint does not fit the model: {"; ".join(wrong[:3])}'
-                             f'{f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""}. Use the config it was trained with.')
-        if not own.keys() & state_dict.keys():
+        elif not own.keys() & state_dict.keys():
             got = ', '.join(list(state_dict)[:3]) or 'no keys'
             raise ValueError(f'Nothing in the checkpoint matches the model: got {got}; expected keys like {next(iter(own))}. '
                              'SAM weights belong in model.checkpoint.')
+        self._check_tensors(own, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+    def _check_tensors(self, own: dict[str, Tensor], state: dict, prefix: str) -> None:
+        """Whether a state dict has all that the model needs, in its shapes; MMEngine by itself skips what does not fit."""
+        wrong = [f'{key} {_kind(state[key])}, the model has {_kind(value)}' for key, value in own.items()
+                 if key in state and not _fits(state[key], value)]
+        if wrong:
+            raise ValueError(f'The checkpoint does not fit the model: {"; ".join(wrong[:3])}'
+                             f'{f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""}. Use the config it was trained with.')
+        needed = {key for key in own if not key.startswith(f'{prefix}weighting.')}
+        if self.checkpoint and self.base_loaded:  # what is frozen is there already
+            needed &= {prefix + name for name in adapter_names(self)}
+        if missing := sorted(needed - state.keys()):
+            raise ValueError(f'The checkpoint lacks {len(missing)} of the model\'s tensors, such as '
+                             f'{", ".join(missing[:3])}, which would stay at random values. Use the config it was trained with; '
+                             'base weights belong in model.checkpoint.')
+
+
+def _kind(value: object) -> str:
+    return f'{tuple(value.shape)} {str(value.dtype).removeprefix("torch.")}' if isinstance(value, Tensor) else type(value).__name__
+
+
+def _fits(value: object, own: Tensor) -> bool:
+    """Whether a tensor can become ``own``: of its shape, floating-point numbers of 16 bits or more for such, else its dtype."""
+    if not isinstance(value, Tensor) or value.shape != own.shape:
+        return False
+    return value.dtype in FLOATS if own.is_floating_point() else value.dtype == own.dtype
 
 
 def at_least_float32(x: Tensor) -> Tensor:
