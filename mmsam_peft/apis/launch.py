@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..engine.hooks import RELIED_ON
@@ -55,8 +56,14 @@ def build_runner(cfg: Config) -> Runner:
 def add_hooks_relied_on(cfg: Config) -> None:
     """Adds to ``custom_hooks`` those of ``RELIED_ON`` that are not there: a config's own list replaces its base's."""
     hooks = list(cfg.get('custom_hooks') or [])
-    there = {hook['type'] for hook in hooks}
+    there = {_hook_name(hook) for hook in [*hooks, *(cfg.get('default_hooks') or {}).values()] if hook}
     cfg.custom_hooks = hooks + [dict(type=name) for name in RELIED_ON if name not in there]
+
+
+def _hook_name(hook: Hook | dict) -> str:
+    """The name of a hook's class. Configs name it with or without a scope, or hold the class or an instance."""
+    kind = hook['type'] if isinstance(hook, dict) else type(hook)
+    return kind.__name__ if isinstance(kind, type) else kind.rpartition('.')[2]
 
 
 def replace_sync_bn(model: dict) -> None:
