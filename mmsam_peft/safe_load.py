@@ -24,8 +24,10 @@ FOLDER = ('model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bi
 PATCHED = ('CheckpointLoader', 'load_from_http', '_safe_torch_load')
 """What of MMEngine's checkpoint module :func:`register` replaces or changes."""
 
-_as_checkpoint: Callable[[dict, dict[str, str], str | os.PathLike], dict] = lambda content, metadata, path: content
-"""What MMEngine gets of a file's content, metadata and path; set by :func:`register`."""
+
+def _as_checkpoint(content: dict, metadata: dict[str, str], path: str | os.PathLike) -> dict:
+    """What MMEngine gets of an opened file; :func:`register` sets another."""
+    return content
 
 
 def load_safetensors(path: str | os.PathLike, device: str = 'cpu') -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -114,8 +116,8 @@ def _load_parts(index: Path, map_location=None) -> dict[str, torch.Tensor]:
         raise ValueError(f'{index} is not the index of a model in several files: it needs a weight_map from the tensors\' '
                          'names to .safetensors or .bin files beside it.') from error
     if absent := [name for name in names if not (index.parent / name).is_file()]:
-        raise FileNotFoundError(f'{index} names {len(names)} files, of which {len(absent)} are not there: {absent[0]}. Fetch all '
-                                'of them into its folder.')
+        raise FileNotFoundError(f'{index} names {len(names)} files, of which {len(absent)} are not there: {absent[0]}. Fetch '
+                                'them into its folder.')
     state = {}
     for name in names:
         path = index.parent / name

@@ -105,3 +105,13 @@ def _with_header(tensors: dict, text: str, path: str | os.PathLike, whole: bool)
     state._metadata[''] = {**state._metadata.get('', {}),
                            ADAPTER: dict(header=text, path=str(path), whole=whole)}
     return state
+
+
+def carried_header(local_metadata: object) -> dict | None:
+    """What :func:`as_checkpoint` put into a state dict's metadata, if anything: a file can hold
+    metadata of its own."""
+    found = local_metadata.get(ADAPTER) if isinstance(local_metadata, dict) else None
+    kinds = dict(header=str, path=str, whole=bool)
+    if isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in kinds.items()):
+        return found
+    return None

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ..peft import PEFTMethod
 from ..registry import MODELS, PEFT
 from ..version import __version__
-from .file import as_checkpoint, check_digest, read_adapter, write_adapter
-from .header import ADAPTER, FORMAT, parse_header
+from .file import as_checkpoint, read_adapter, write_adapter
+from .header import FORMAT, parse_header
 
 TABLES = ('pos_embed', 'rel_pos')
 """Positions, which are resized to the image size when loaded; resizing rounds differently from

@@ -19,7 +19,7 @@ def main() -> None:
     args = parser.parse_args()
 
     model = init_model(load_config(args.config), args.weights, 'cpu')
-    if model.backbone.peft and model.backbone.peft.added:
+    if any(method.added for _, method in model.adapted.values()):
         raise ValueError(f'{args.config} has a PEFT method with parameters of its own, which SAM has no keys for: export a '
                          'model trained in full.')
     state = {key: value.to(torch.float16).contiguous() for key, value in to_sam_keys(model.state_dict()).items()}

@@ -1,4 +1,4 @@
-"""Reading SAM weights: the official key layout, Hugging Face's, ours; resizing what depends on the image size."""
+"""Reading SAM weights wholly or not at all; resizing what depends on the image size."""
 import re
 from collections import defaultdict
 from collections.abc import Collection
@@ -8,54 +8,51 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from ...adapters.file import carried_header
+from ...adapters.header import parse_header
 from ...layers.attention import resize_rel_pos
-
-HUGGING_FACE = [  # SamModel's names -> segment-anything's, applied in this order
-    (r'^vision_encoder\.', 'image_encoder.'),
-    (r'^(shared_image|prompt_encoder\.shared)_embedding\.positional_embedding',
-     'prompt_encoder.pe_layer.positional_encoding_gaussian_matrix'),
-    (r'patch_embed\.projection', 'patch_embed.proj'),
-    (r'^image_encoder\.layers\.', 'image_encoder.blocks.'),
-    (r'neck\.conv1', 'neck.0'), (r'neck\.layer_norm1', 'neck.1'), (r'neck\.conv2', 'neck.2'), (r'neck\.layer_norm2', 'neck.3'),
-    (r'layer_norm_final_attn', 'norm_final_attn'),
-    (r'\.layer_norm(\d)', r'.norm\1'),
-    (r'upscale_conv1', 'output_upscaling.0'), (r'upscale_layer_norm', 'output_upscaling.1'),
-    (r'upscale_conv2', 'output_upscaling.3'),
-    (r'(_mlps\.\d+|_head)\.layers\.0', r'\1.layers.1'), (r'(_mlps\.\d+|_head)\.proj_in', r'\1.layers.0'),
-    (r'(_mlps\.\d+|_head)\.proj_out', r'\1.layers.2'),
-]
-OURS = [
-    (r'^module\.', ''), (r'^backbone\.', 'image_encoder.'),
-    (r'^decode_head\.(no_mask_embed|pe_layer)', r'prompt_encoder.\1'), (r'^decode_head\.', 'mask_decoder.'),
-]
-
-
-def to_sam_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Renames a state dict from any known layout to ``image_encoder.*``, ``prompt_encoder.*``, ``mask_decoder.*``."""
-    for wrapper in ('state_dict', 'model'):
-        if isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if any(key.startswith('vision_encoder.') for key in state):
-        rules = HUGGING_FACE
-    elif any(key.startswith(('patch_embed.', 'blocks.')) for key in state):
-        rules = [(r'^', 'image_encoder.')]
-    else:
-        rules = OURS
-    renamed = {}
-    for key, value in state.items():
-        for pattern, replacement in rules:
-            key = re.sub(pattern, replacement, key)
-        if isinstance(value, Tensor):
-            renamed[key] = value
-    return renamed
+from .foreign import MERGE_FIRST, check_not_foreign, check_only_sam, likely_cause
+from .sam_keys import ENCODER, to_sam_keys, unwrapped
 
 
 def read_sam_checkpoint(path: str) -> dict[str, Tensor]:
-    """Opens a path or URL through MMEngine's loader and returns its weights under SAM's keys. ValueError if it has none."""
-    state = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
-    if not isinstance(state, dict):
-        raise ValueError(f'{path} holds a {type(state).__name__}, expected a state dict: tensors by name.')
-    return to_sam_keys(state)
+    """Opens a path, folder or URL through MMEngine's loader and returns its weights under SAM's keys.
+
+    Raises:
+        ValueError: It holds no state dict, an adapter, another model than SAM, or updates of a fine-tuning method beside the
+            weights they belong to.
+    """
+    content = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+    if not isinstance(content, dict):
+        raise ValueError(f'{path} holds a {type(content).__name__}, expected a state dict: tensors by name.')
+    state = unwrapped(content)
+    _check_is_base(state, path)
+    check_not_foreign([key for key in state if isinstance(key, str)], str(path))
+    state = to_sam_keys(state, str(path))
+    check_only_sam(state, str(path))
+    if any(key.startswith(('mask_decoder.hf_', 'mask_decoder.hq_')) for key in state):
+        print_log(f"{path} is of HQ-SAM: its encoder and decoder are SAM's, its high-quality token and what belongs to it are "
+                  'left out.', 'current')
+    return state
+
+
+def _check_is_base(state: dict, path: str) -> None:
+    """Raises ValueError for our own files that hold updates of a method, by their header."""
+    metadata = getattr(state, '_metadata', None)
+    carried = carried_header(metadata.get('')) if isinstance(metadata, dict) else None
+    if not carried:
+        return
+    header = parse_header(carried['header'], path)
+    method = header['peft']['type']
+    if not carried['whole']:
+        raise ValueError(f'{path} is an adapter of mmsam_peft ({method}), no base weights: give it as the weights of '
+                         'tools/test.py, tools/predict.py or init_model, or as load_from; model.checkpoint names the weights '
+                         f'it was trained on. As a base for other trainings: {MERGE_FIRST}')
+    names = [f'image_encoder.{name.removeprefix("backbone.")}' for name in header.get('tensors', ())
+             if name.startswith('backbone.')]
+    if added := [name for name in names if not ENCODER.fullmatch(name)]:
+        raise ValueError(f'{path} is a checkpoint of a model trained with {method}, whose updates lie beside the weights '
+                         f'({added[0]}): as model.checkpoint it would lose them. {MERGE_FIRST}')
 
 
 def resize_pos_embed(pos_embed: Tensor, size: tuple[int, int]) -> Tensor:
@@ -78,7 +75,7 @@ def _fit(key: str, value: Tensor, target: Tensor) -> Tensor:
 
 
 def load_part(module: nn.Module, state: dict[str, Tensor], prefixes: tuple[str, ...], source: str,
-              added: Collection[str] = ()) -> list[str]:
+              added: Collection[str] = (), optional: Collection[str] = (), sizes: str = 'backbone.arch') -> list[str]:
     """Loads what ``state`` holds under ``prefixes`` into ``module`` and logs one line on what became of it.
 
     Args:
@@ -86,12 +83,14 @@ def load_part(module: nn.Module, state: dict[str, Tensor], prefixes: tuple[str, 
         state: Weights under SAM's keys.
         source: The checkpoint's name, for the messages.
         added: The module's keys that no checkpoint is expected to hold.
+        optional: Beginnings of the module's keys that a checkpoint may lack, all of one beginning or none.
+        sizes: What in the config has to fit the file.
 
     Returns:
         The module's keys that the checkpoint does not hold.
 
     Raises:
-        ValueError: Nothing matches, or a tensor has another shape (another arch).
+        ValueError: Nothing matches, a tensor has another shape (another arch), or some are missing.
     """
     own = module.state_dict()
     part = {key.removeprefix(prefix): value for prefix in prefixes for key, value in state.items() if key.startswith(prefix)}
@@ -107,16 +106,31 @@ def load_part(module: nn.Module, state: dict[str, Tensor], prefixes: tuple[str, 
     if wrong:
         more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
         raise ValueError(f'{source} belongs to another architecture: {"; ".join(sorted(wrong)[:3])}{more}. '
-                         'Set arch to the one the checkpoint was made for, or take its own checkpoint.')
+                         f'Set {sizes} to what the checkpoint was made for, or take another checkpoint.')
     if not fitted:
         raise ValueError(f'Nothing in {source} matches {type(module).__name__}: expected keys like '
-                         f'{prefixes[0]}{next(iter(own))}, got {", ".join(list(state)[:3]) or "no tensors"}.')
-    module.load_state_dict(fitted, strict=False)
+                         f'{prefixes[0]}{next(iter(own))}, got {", ".join(list(state)[:3]) or "no tensors"}. '
+                         f'{likely_cause(state)}')
     missing = [key for key in own if key not in fitted and key not in added]
     unused = [key for key in part if key not in own]
+    _check_whole(own, missing, optional, source, state)
+    if deeper := [key for key in unused if key.startswith('transformer.')]:
+        raise ValueError(f'{source} has {len(deeper)} tensors that {type(module).__name__} has no place for, such as '
+                         f'{deeper[0]}. Set {sizes} to what the checkpoint was made for, or take another checkpoint.')
+    module.load_state_dict(fitted, strict=False)
     print_log(f'{source} -> {type(module).__name__}: {len(fitted)} tensors loaded, {len(resized)} of them resized'
               f'{_groups(resized)}, {len(missing)} missing{_groups(missing)}, {len(unused)} unused{_groups(unused)}', 'current')
     return missing
+
+
+def _check_whole(own: Collection[str], missing: list[str], optional: Collection[str], source: str,
+                 state: Collection[str]) -> None:
+    """Raises ValueError where a file holds a part of a model: the rest would stay at random values."""
+    gone = {kind for kind in optional if all(key in missing for key in own if kind in key)}
+    lacking = [key for key in missing if not any(kind in key for kind in gone)]
+    if lacking:
+        raise ValueError(f'{source} lacks {len(lacking)} of {len(own)} tensors of the model, such as {", ".join(lacking[:3])}, '
+                         f'which would stay at random values. {likely_cause(state)}')
 
 
 def _groups(keys: list[str]) -> str:

@@ -14,6 +14,7 @@ from ...layers.block import Block
 from ...peft import apply_peft, build_method
 from ...registry import MODELS
 from .checkpoints import guess_arch, load_part, read_sam_checkpoint, resize_pos_embed
+from .sam_keys import ENCODER
 
 ARCHS = {
     'tiny': dict(embed_dim=192, depth=12, num_heads=3, global_attn_indexes=(2, 5, 8, 11)),
@@ -133,14 +134,19 @@ class SAMViT(BaseModule):
             self.load_sam(read_sam_checkpoint(self.checkpoint), self.checkpoint)
 
     def load_sam(self, state: dict[str, Tensor], source: str) -> None:
-        """Loads the encoder from a state dict under SAM's keys, before or after a PEFT method was injected."""
+        """Loads the encoder from a state dict under SAM's keys, before or after a PEFT method was injected.
+
+        Files without neck, or without relative positions (which are zero then), are fine. ValueError for a file that lacks
+        any other weight, or is of another arch.
+        """
         found, expected = guess_arch(state), (self.arch['embed_dim'], self.arch['depth'])
         if found and found != expected:
             known = {(a['embed_dim'], a['depth']): name for name, a in ARCHS.items()}
             raise ValueError(f'{source} holds an encoder of width {found[0]} and depth {found[1]}'
                              f'{f" (arch={known[found]!r})" if found in known else ""}; the model has width {expected[0]} and '
                              f'depth {expected[1]}. Set backbone.arch to match, or take another checkpoint.')
-        missing = load_part(self, state, ('image_encoder.',), source, self.peft.added if self.peft else ())
+        added = [name for name in self.state_dict() if not ENCODER.fullmatch(f'image_encoder.{name}')]
+        missing = load_part(self, state, ('image_encoder.',), source, added, optional=('neck', 'rel_pos'))
         named = dict(self.named_parameters())
         frozen = [key for key in missing if key.startswith('neck') and not named[key].requires_grad]
         if frozen:

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ..backbones.checkpoints import load_part
-from .sam_decoder import SAMDecoder, exact_position
+from .sam_decoder import SIZES, SAMDecoder, exact_position
+
+NO_MASK = 'prompt_encoder.no_mask_embed.weight'
 
 
 class TaskDecoder(SAMDecoder):
@@ -62,15 +64,19 @@ class MSAMHead(BaseModule):
         return {name: self.decoders[name](x, rows[name], exact_position(self.pe_layer, x)) for name, x in features.items()}
 
     def load_sam(self, state: dict[str, Tensor], source: str) -> None:
-        """Loads all decoders from a state dict under SAM's keys; a file without a mask decoder leaves them as they are."""
+        """Loads all decoders from a state dict under SAM's keys; a file without a mask decoder leaves them as they are.
+        ValueError for a file with a part of one, or one of other sizes."""
         if 'mask_decoder.mask_tokens.weight' not in state:
             print_log(f'{source} has no mask decoder: {type(self).__name__} starts from random values.', 'current')
             return
         for decoder in self.decoders.values():
-            load_part(decoder, state, ('mask_decoder.',), source)
-        load_part(self.pe_layer, state, ('prompt_encoder.pe_layer.',), source)
+            load_part(decoder, state, ('mask_decoder.',), source, sizes=SIZES)
+        load_part(self.pe_layer, state, ('prompt_encoder.pe_layer.',), source, sizes=SIZES)
+        if NO_MASK not in state:
+            raise ValueError(f'{source} has a mask decoder, but no {NO_MASK}: it is incomplete. Fetch it again from where it '
+                             'was published.')
         with torch.no_grad():
-            row = state['prompt_encoder.no_mask_embed.weight'].to(self.no_mask_embed.weight)
+            row = state[NO_MASK].to(self.no_mask_embed.weight)
             self.no_mask_embed.weight.copy_(row.expand_as(self.no_mask_embed.weight))
             for rows in self.no_mask_embed.weight.split(list(self.channels.values())):
                 if self.break_symmetry:

@@ -8,6 +8,9 @@ from segment_anything.modeling.mask_decoder import MLP
 from segment_anything.modeling.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
+SIZES = 'in_channels, depth, mlp_dim and num_tokens of decode_head'
+"""What of a config says which checkpoints fit a decoder."""
+
 
 class SAMDecoder(nn.Module):
     """The parts of SAM's mask decoder, under its names, and one pass through them for whole batches.

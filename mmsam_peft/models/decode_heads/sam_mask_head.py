@@ -10,7 +10,7 @@ from ...peft import apply_peft, build_method
 from ...registry import MODELS
 from ..backbones.checkpoints import load_part
 from ..losses import semantic_logits
-from .sam_decoder import SAMDecoder, exact_position, to_image
+from .sam_decoder import SIZES, SAMDecoder, exact_position, to_image
 
 
 @MODELS.register_module()
@@ -112,7 +112,7 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
 
     def load_sam(self, state: dict[str, Tensor], source: str) -> None:
         """Loads the decoder from a state dict under SAM's keys; a file without a mask decoder leaves it as it was, which is a
-        ValueError where ``peft`` would freeze it."""
+        ValueError where ``peft`` would freeze it. So is a file with a part of one, or one of other sizes."""
         key = 'mask_decoder.mask_tokens.weight'
         if key not in state:
             if self.peft:
@@ -128,4 +128,4 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
         added = {'class_head.weight', 'class_head.bias'}
         if self.peft:
             added |= {f'transformer.{name}' for name in self.peft.added}
-        load_part(self, state, ('mask_decoder.', 'prompt_encoder.'), source, added)
+        load_part(self, state, ('mask_decoder.', 'prompt_encoder.'), source, added, sizes=SIZES)

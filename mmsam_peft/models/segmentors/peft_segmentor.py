@@ -1,10 +1,13 @@
 """MMSegmentation's encoder-decoder around a fine-tuned SAM encoder."""
+import logging
+
 import torch
+from mmengine.logging import print_log
 from mmseg.models import EncoderDecoder
 from torch import Tensor, nn
 
-from ...adapters.header import ADAPTER
-from ...adapters.match import adapter_names, check_loaded
+from ...adapters.file import carried_header
+from ...adapters.match import adapter_names, check_loaded, trained_names
 from ...peft import PEFTMethod
 from ...registry import MODELS
 from ...safe_load import is_at_hand
@@ -33,6 +36,11 @@ class PEFTSegmentor(EncoderDecoder):
 
     def init_weights(self) -> None:
         super().init_weights()
+        frozen = {f'backbone.{name}' for name, _ in self.backbone.named_parameters()} - trained_names(self)
+        if frozen and not self.checkpoint and not self.backbone.checkpoint:
+            print_log(f'{self.peft_cfg["type"]} freezes {len(frozen)} tensors of the encoder, and without model.checkpoint '
+                      'they are random: set it to SAM weights, or train from scratch with peft type Full.', 'current',
+                      level=logging.WARNING)
         self.load_base()
 
     def load_base(self) -> None:
@@ -85,7 +93,7 @@ class PEFTSegmentor(EncoderDecoder):
                 belong to this model.
         """
         own = {prefix + key: value for key, value in self.state_dict().items()}
-        carried = local_metadata.get(ADAPTER)
+        carried = carried_header(local_metadata)
         if carried:
             if not carried['whole'] or (self.checkpoint and is_at_hand(str(self.checkpoint))):
                 self.load_base()
@@ -112,12 +120,14 @@ class PEFTSegmentor(EncoderDecoder):
             needed &= {prefix + name for name in adapter_names(self)}
         if missing := sorted(needed - state.keys()):
             raise ValueError(f'The checkpoint lacks {len(missing)} of the model\'s tensors, such as '
-                             f'{", ".join(missing[:3])}, which would stay at random values. Use the config it was trained with; '
-                             'base weights belong in model.checkpoint.')
+                             f'{", ".join(missing[:3])}, which would stay at random values. Use the config it was trained '
+                             'with; base weights belong in model.checkpoint.')
 
 
 def _kind(value: object) -> str:
-    return f'{tuple(value.shape)} {str(value.dtype).removeprefix("torch.")}' if isinstance(value, Tensor) else type(value).__name__
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f'{tuple(value.shape)} {str(value.dtype).removeprefix("torch.")}'
 
 
 def _fits(value: object, own: Tensor) -> bool:
