@@ -16,20 +16,26 @@ from mmengine.dist import barrier, get_local_rank
 from mmengine.runner import checkpoint
 from safetensors import SafetensorError, safe_open
 
+from .finite import require_finite
+
 ASSETS = Path(__file__).parent / 'assets'
 
 
 def load_safetensors(path: str | os.PathLike, device: str = 'cpu') -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors and the metadata of a ``.safetensors`` file. ValueError when the file is damaged."""
+    """The tensors and the metadata of a ``.safetensors`` file. ValueError when the file is damaged, or a number in it is NaN or
+    infinite."""
     try:
         with safe_open(path, framework='pt', device=device) as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+            tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f'{path} is not a readable safetensors file ({error}). It may be truncated: copy it again.') from error
+    _require_finite(tensors, path)
+    return tensors, metadata
 
 
 def load_weights(file: str | os.PathLike | BinaryIO, map_location=None) -> dict:
-    """``torch.load`` of tensors and plain values. ValueError when the file is damaged, or wants to run code.
+    """``torch.load`` of tensors and plain values. ValueError when the file is damaged, or wants to run code, or a number in it
+    is NaN or infinite, be it a weight or the optimizer's; the log of the losses, ``message_hub``, may have any.
 
     ``meta['config']`` is dropped: MMEngine would execute it as a Python config when it resumes.
     """
@@ -44,9 +50,18 @@ def load_weights(file: str | os.PathLike | BinaryIO, map_location=None) -> dict:
             message = (f'{file} is not a readable checkpoint of tensors and plain values ({type(error).__name__}). It may be '
                        'truncated: delete it and fetch it again.')
         raise ValueError(message) from None  # PyTorch's own advice is to load with weights_only=False
-    if isinstance(content, dict) and isinstance(content.get('meta'), dict):
-        content['meta'].pop('config', None)
+    weights = content
+    if isinstance(content, dict):
+        if isinstance(content.get('meta'), dict):
+            content['meta'].pop('config', None)
+        weights = {key: value for key, value in content.items() if key != 'message_hub'}
+    _require_finite(weights, file)
     return content
+
+
+def _require_finite(content, file: str | os.PathLike | BinaryIO) -> None:
+    require_finite(content, str(file), 'It was not loaded. A training that failed may have written it, or it is damaged: use '
+                   'an earlier checkpoint, or fetch it again.')
 
 
 def load_from_local(filename: str, map_location=None) -> dict:

@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..finite import require_finite
 from ..safe_load import load_safetensors
 
 ADAPTER = 'mmsam_peft_adapter'
@@ -16,8 +17,10 @@ FORMAT = 1
 
 
 def write_adapter(tensors: dict[str, Tensor], header: dict, path: str | os.PathLike) -> None:
-    """Writes the adapter file, complete or not at all."""
+    """Writes the adapter file, complete or not at all. ValueError, and a file of this name stays as it is, when a number in
+    the tensors is NaN or infinite."""
     path = Path(path)
+    require_finite(tensors, f'What {path} is to be written from', 'It was not written. Use an earlier checkpoint.')
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
