@@ -14,7 +14,7 @@ class NotFiniteError(ValueError):
 
 
 def named_tensors(content, name: str = '') -> Iterator[tuple[str, Tensor]]:
-    """All tensors in nested dicts and sequences, by the way there: ``optimizer.state.0.exp_avg``."""
+    """All tensors in nested dicts and sequences, by the way there: ``optimizer.state.0.step``."""
     if isinstance(content, Tensor):
         yield name, content
     elif isinstance(content, Mapping | list | tuple):

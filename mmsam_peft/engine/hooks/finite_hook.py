@@ -83,8 +83,9 @@ class FiniteHook(Hook):
         for name in sorted(chosen_by):
             if math.isnan((metrics or {}).get(name, 0)):
                 runner.logger.warning(
-                    f'{name}, by which the best checkpoint is chosen, is NaN: this epoch cannot be '
-                    'the best. It may not be defined on the validation set, as without foreground.')
+                    f'{name}, by which the best checkpoint is chosen, is NaN after iteration '
+                    f'{runner.iter}, which cannot be the best, then. It may not be defined on the '
+                    'validation set, as without foreground.')
         if hasattr(self, 'guard'):  # in training
             self._check_state(runner)
 

@@ -1,4 +1,4 @@
-"""Predictions made of NaN look like any: their largest is class 0, and NaN is above no threshold."""
+"""Predictions made of NaN look like any: class 0 is the largest, and none is above a threshold."""
 from collections.abc import Sequence
 
 import torch
@@ -24,8 +24,9 @@ def require_finite_outputs(outputs: Tensor, samples: Sequence[SegDataSample] | N
     if names:
         raise NotFiniteError(
             f'{", ".join(map(str, names))}: the model gives {what} that are NaN or infinite. If all '
-            'images fail, its weights are broken: use an earlier checkpoint. If some do, look at '
-            'their pixels. In place of float16 use bfloat16 or float32.')
+            'images fail, its weights are broken: use an earlier checkpoint, or train with a lower '
+            'learning rate (optim_wrapper.optimizer.lr). If some do, look at their pixels. In place '
+            'of float16 use bfloat16 or float32.')
 
 
 @torch.no_grad()
