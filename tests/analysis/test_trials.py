@@ -3,8 +3,8 @@ import json
 import pytest
 from mmengine.config import Config
 
-from mmsam_peft.analysis.plan import Run
 from mmsam_peft.analysis import trials
+from mmsam_peft.analysis.plan import Run
 from mmsam_peft.analysis.trials import Trials, find_weights, measured
 
 

@@ -111,7 +111,7 @@ def test_a_broken_model_replaces_no_checkpoint(make_runner, root, place, by_epoc
     """Though only one is kept, which MMEngine removes before it writes the next."""
     runner = make_runner({'default_hooks.checkpoint': dict(max_keep_ckpts=1, interval=1 if by_epoch else 3, by_epoch=by_epoch)})
     runner.register_hook(Break(PLACES[place]))
-    with pytest.raises(NotFiniteError, match=r'After iteration \d, numbers of the model or the optimizer .*learning rate'):
+    with pytest.raises(NotFiniteError, match='After iteration 6, numbers of the model or the optimizer .*learning rate'):
         runner.train()
     names = {path.name for path in (root / 'work').glob('*.pth')}
     assert {'epoch_1.pth'} < names if by_epoch else {'iter_3.pth'} < names

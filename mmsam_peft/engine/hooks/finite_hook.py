@@ -64,10 +64,10 @@ class FiniteHook(Hook):
         last = self.is_last_train_iter(runner)
         if any(not hook.by_epoch and (last or self.every_n_train_iters(runner, hook.interval))
                for hook in checkpoint_hooks(runner)):
-            self._check_state(runner)
+            self._check_state(runner, runner.iter + 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        self._check_state(runner)
+        self._check_state(runner, runner.iter)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None,
                        outputs: Sequence[SegDataSample] = ()) -> None:
@@ -87,7 +87,7 @@ class FiniteHook(Hook):
                     f'{runner.iter}, which cannot be the best, then. It may not be defined on the '
                     'validation set, as without foreground.')
         if hasattr(self, 'guard'):  # in training
-            self._check_state(runner)
+            self._check_state(runner, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Looks at what is written, whoever asks for it, whatever other hooks made of the model."""
@@ -98,7 +98,7 @@ class FiniteHook(Hook):
         if not isinstance(unwrapped(runner), PEFTSegmentor):  # which looks itself
             require_finite_samples(samples)
 
-    def _check_state(self, runner: Runner) -> None:
+    def _check_state(self, runner: Runner, iteration: int) -> None:
         """Looks at all processes' together: statistics of batches are each one's own."""
         model, optimizer = unwrapped(runner), runner.optim_wrapper.optimizer
         trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
@@ -110,7 +110,7 @@ class FiniteHook(Hook):
         if names:
             more = f' and {len(names) - NAMED} more' if len(names) > NAMED else ''
             raise NotFiniteError(
-                f'After iteration {runner.iter}, numbers of the model or the optimizer are NaN or '
+                f'After iteration {iteration}, numbers of the model or the optimizer are NaN or '
                 f'infinite: {", ".join(names[:NAMED])}{more}. {ADVICE}')
 
     def _tell(self, runner: Runner) -> None:
