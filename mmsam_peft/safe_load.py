@@ -18,6 +18,8 @@ from mmengine.dist import barrier, get_local_rank
 from mmengine.runner import checkpoint
 from safetensors import SafetensorError, safe_open
 
+from .finite import require_finite
+
 ASSETS = Path(__file__).parent / 'assets'
 FOLDER = ('model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json')
 """What a folder's model may be called, as Hugging Face's libraries write it."""
@@ -31,16 +33,20 @@ def _as_checkpoint(content: dict, metadata: dict[str, str], path: str | os.PathL
 
 
 def load_safetensors(path: str | os.PathLike, device: str = 'cpu') -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors and the metadata of a ``.safetensors`` file. ValueError when the file is damaged."""
+    """The tensors and the metadata of a ``.safetensors`` file. ValueError when the file is damaged, or a number in it is NaN or
+    infinite."""
     try:
         with safe_open(path, framework='pt', device=device) as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+            tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f'{path} is not a readable safetensors file ({error}). It may be truncated: copy it again.') from error
+    _require_finite(tensors, path)
+    return tensors, metadata
 
 
 def load_weights(file: str | os.PathLike | BinaryIO, map_location=None) -> dict:
-    """``torch.load`` of tensors and plain values. ValueError when the file is damaged, or wants to run code.
+    """``torch.load`` of tensors and plain values. ValueError when the file is damaged, or wants to run code, or a number in it
+    is NaN or infinite, be it a weight or the optimizer's; the log of the losses, ``message_hub``, may have any.
 
     A config inside the file is text; what MMEngine would execute of it is dropped, see :func:`_drop_configs`.
     """
@@ -56,7 +62,9 @@ def load_weights(file: str | os.PathLike | BinaryIO, map_location=None) -> dict:
                        'truncated: delete it and fetch it again.')
         raise ValueError(message) from None  # PyTorch's own advice is to load with weights_only=False
     if not isinstance(content, dict):
+        _require_finite(content, file)
         return content
+    _require_finite({key: value for key, value in content.items() if key != 'message_hub'}, file)
     _drop_configs(content)
     return _as_checkpoint(content, {}, file)
 
@@ -69,6 +77,11 @@ def _drop_configs(checkpoint: dict) -> None:
     for place, key in ((meta, 'config'), (meta, 'cfg'), (info, 'cfg')):
         if isinstance(place, dict):
             place.pop(key, None)
+
+
+def _require_finite(content, file: str | os.PathLike | BinaryIO) -> None:
+    require_finite(content, str(file), 'It was not loaded. A training that failed may have written it, or it is damaged: use '
+                   'an earlier checkpoint, or fetch it again.')
 
 
 def load_from_local(filename: str, map_location=None) -> dict:

@@ -108,6 +108,25 @@ def test_protocols_that_the_weights_only_reader_lacks(target, tmp_path):
     assert not target.exists()
 
 
+@pytest.mark.parametrize('name, content', [
+    ('model.pth', lambda broken: {'good': torch.ones(2), 'head.weight': broken}),
+    ('model.pth', lambda broken: dict(state_dict={'head.weight': broken})),
+    ('model.pth', lambda broken: dict(state_dict={}, optimizer=dict(state={0: {'head.weight': broken}}))),
+    ('model.safetensors', lambda broken: {'good': torch.ones(2), 'head.weight': broken})])
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_numbers_that_are_none_are_refused(tmp_path, name, content, value):
+    content = content(torch.tensor([1., value]))
+    save_file(content, tmp_path / name) if name.endswith('.safetensors') else torch.save(content, tmp_path / name)
+    with pytest.raises(ValueError, match=rf'{name} holds numbers .*head.weight: 1 of 2 numbers.* It was not loaded'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / name))
+
+
+def test_a_log_may_have_any_numbers(tmp_path):
+    """A step that was left out has a loss of NaN."""
+    torch.save(dict(state_dict={'a': torch.ones(1)}, message_hub=dict(log_scalars=torch.tensor(torch.nan))), tmp_path / 'a.pth')
+    assert CheckpointLoader.load_checkpoint(str(tmp_path / 'a.pth'))['state_dict']['a'] == 1
+
+
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
 def test_downloads_once(server, tmp_path, suffix):
     address, asked = server

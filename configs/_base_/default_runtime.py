@@ -8,4 +8,5 @@ visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, alpha=0.
 log_level = 'INFO'
 load_from = None
 resume = False
-custom_hooks = [dict(type='CheckDataHook'), dict(type='AdapterHook'), dict(type='PlainCheckpointHook')]
+custom_hooks = [
+    dict(type='CheckDataHook'), dict(type='FiniteHook'), dict(type='AdapterHook'), dict(type='PlainCheckpointHook')]

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..finite import require_finite
 from ..safe_load import load_safetensors
 from .header import ADAPTER, parse_header
 
@@ -43,10 +44,16 @@ def check_digest(header: dict, content: dict, path: str | os.PathLike) -> None:
 
 
 def write_adapter(tensors: dict[str, Tensor], header: dict, path: str | os.PathLike) -> None:
-    """Writes the adapter file, complete or not at all. ValueError for a header that no reader takes."""
+    """Writes the adapter file, complete or not at all.
+
+    Raises:
+        ValueError: A header that no reader takes; a number in the tensors is NaN or infinite. A file of
+            this name stays as it is.
+    """
     path = Path(path)
     text = json.dumps(sealed(header, tensors))
     parse_header(text, path)
+    require_finite(tensors, f'What {path} is to be written from', 'It was not written. Use an earlier checkpoint.')
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     try:

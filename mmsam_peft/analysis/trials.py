@@ -1,6 +1,7 @@
 """The runs of a comparison: each trained and tested by the tools in processes of their own, measured, and written down."""
 import contextlib
 import json
+import math
 import os
 import resource
 import shutil
@@ -75,9 +76,13 @@ class Trials:
         attempts = self._train(run, config)
         weights = find_weights(run)
         self._tool(run, 'test.py', config, weights, '--work-dir', run.folder / 'test')
-        result = dict(method=run.method, seed=run.seed, scores=_scores(run.folder / 'test'), **measured(run, attempts),
+        scores = _scores(run.folder / 'test')
+        result = dict(method=run.method, seed=run.seed, scores=scores, **measured(run, attempts),
                       adapter_bytes=weights.stat().st_size, weights=weights.name, device=device_name(),
                       threads=torch.get_num_threads(), **run.facts)
+        if math.isnan(scores[main_score(result)]):
+            raise RunFailed(f'{main_score(result)} of the test is NaN, which compares with nothing: the metric may not be '
+                            'defined on this test set. Choose another by default_hooks.checkpoint.save_best.')
         _write(run.result, result)
         return result
 

@@ -6,6 +6,7 @@ from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
 from ..adapters.match import TABLES, trained_names
+from ..finite import require_finite
 from ..models.backbones import SAMViT
 from ..models.backbones.checkpoints import read_sam_checkpoint, to_sam_keys
 from ..models.decode_heads import SAMMaskHead
@@ -52,7 +53,7 @@ def folded(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
     """The base parameters that merging changes, with the updates in them, by name; the model stays as it is.
 
     Raises:
-        ValueError: A method does not merge fully; no such task.
+        ValueError: A method does not merge fully; no such task; a merged number is NaN or infinite.
     """
     values, chosen = {}, task_number(model, task)
     for prefix, (host, method) in model.adapted.items():
@@ -65,6 +66,7 @@ def folded(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
                 twin = copy.deepcopy(layer)
                 twin.merge(*chosen)
                 values.update({f'{prefix}{name}.{key}': twin.get_parameter(key).detach() for key in twin.unmerged})
+    require_finite(values, 'The merged model', 'The adapter is broken, or the base weights are. Use an earlier adapter.')
     return values
 
 
@@ -114,7 +116,7 @@ def is_sams(head: nn.Module) -> bool:
 @torch.no_grad()
 def difference(model: PEFTSegmentor, state: dict[str, Tensor], task: str | None = None) -> float:
     """How far a plain encoder, and a plain binary head, with the weights ``state`` are from the model, on a random image:
-    |plain - model| / |model|, the larger of embedding and logits. ValueError above ``TOLERANCE``."""
+    |plain - model| / |model|, the larger of embedding and logits. ValueError above ``TOLERANCE``, or when it is NaN."""
     encoder = SAMViT(model.backbone.arch, model.backbone.img_size, out_indices=model.backbone.out_indices)
     encoder.load_sam(state, 'The merged model')
     model, encoder = copy.deepcopy(model).cpu().eval(), encoder.eval()
@@ -127,8 +129,8 @@ def difference(model: PEFTSegmentor, state: dict[str, Tensor], task: str | None 
         head.load_sam(state, 'The merged model')
         ours, its = pairs[0]
         pairs.append((head((ours,)), model.decode_head((its,))))
-    found = max(((ours - its).norm() / its.norm()).item() for ours, its in pairs)
-    if found > TOLERANCE:
+    found = torch.stack([(ours - its).norm() / its.norm() for ours, its in pairs]).max().item()  # NaN if one is
+    if not found <= TOLERANCE:
         raise ValueError(f'The merged model differs from the adapted one by {found:.1e} of its output, more than '
                          f'{TOLERANCE:.0e}: it was not written. Use the adapter file with its config.')
     return found

@@ -18,7 +18,9 @@ from rich.progress import track
 from torch import nn
 
 from ..datasets.folder import IMAGE_SUFFIXES
-from ..models.segmentors import MultiTaskSegmentor
+from ..finite import NotFiniteError
+from ..models.segmentors import MultiTaskSegmentor, PEFTSegmentor
+from ..models.segmentors.finite_outputs import require_finite_samples
 from ..tasks import Task
 from ..visualization.masks import write_mask, write_overlay
 from ..visualization.panel import panel_items, write_panel
@@ -29,13 +31,13 @@ THREADS = min(4, os.cpu_count() or 1)
 
 
 class Picture(NamedTuple):
-    """An image on its way: read, (H, W, 3), RGB, with what the pipeline made of it; or the error that reading it met. Then
-    with the model's prediction."""
+    """An image on its way: read, (H, W, 3), RGB, with what the pipeline made of it; then with the model's prediction; or with
+    the error that reading or predicting it met."""
 
     path: Path
     pixels: np.ndarray | None = None
     data: dict | None = None
-    error: OSError | None = None
+    error: OSError | NotFiniteError | None = None
     prediction: SegDataSample | None = None
 
     @property
@@ -45,7 +47,7 @@ class Picture(NamedTuple):
 
 
 def predict(model: nn.Module, source: str, out_dir: str | Path, opacity: float = 0.5, batch_size: int | None = None,
-            amp: bool = False) -> Iterator[tuple[Path, OSError | None]]:
+            amp: bool = False) -> Iterator[tuple[Path, OSError | NotFiniteError | None]]:
     """Predicts every image of ``source`` and writes ``masks/NAME.png`` (class numbers, with the palette) and
     ``overlays/NAME.png`` into ``out_dir``, showing progress. Of a multi-task model it writes ``TASK/NAME.png`` for tasks with
     classes and ``TASK/NAME.npy`` (c, H, W) for the others, and ``panels/NAME.png``.
@@ -62,7 +64,7 @@ def predict(model: nn.Module, source: str, out_dir: str | Path, opacity: float =
         amp: Compute in bfloat16.
 
     Yields:
-        Each image, in order, with None, or with the error that reading it met; the others go on.
+        Each image, in order, with None, or with the error that reading or predicting it met; the others go on.
 
     Raises:
         FileNotFoundError: No image at ``source``.
@@ -153,12 +155,20 @@ def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
 
 @torch.no_grad()
 def predict_batch(model: nn.Module, batch: list[Picture], device: torch.device, amp: bool) -> list[Picture]:
-    """Pictures of one shape, with their predictions; those without data as they are."""
+    """Pictures of one shape, with their predictions, or with the error that theirs are not finite; those without data as they
+    are."""
     if batch[0].data is None:
         return batch
     data = {key: [picture.data[key] for picture in batch] for key in ('inputs', 'data_samples')}
-    with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-        results = model.test_step(data)
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            results = model.test_step(data)
+        if not isinstance(model, PEFTSegmentor):  # which looks itself
+            require_finite_samples(results)
+    except NotFiniteError as error:
+        if len(batch) == 1:
+            return [batch[0]._replace(data=None, error=error)]
+        return [picture for one in batch for picture in predict_batch(model, [one], device, amp)]
     return [picture._replace(data=None, prediction=what_is_written(one)) for picture, one in zip(batch, results, strict=True)]
 
 

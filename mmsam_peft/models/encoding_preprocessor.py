@@ -9,7 +9,8 @@ from .backbones.frozen_prefix import Encoded, FrozenPrefix
 class EncodingPreprocessor(nn.Module):
     """A model's preprocessor that, in training, also runs the frozen beginning of the encoder, for images whose map is not
     stored, and stores it. Such images are encoded one by one, and new maps rounded as the stored ones are: what is trained
-    depends neither on what was stored nor on the batches it was stored in.
+    depends neither on what was stored nor on the batches it was stored in. A map that is not finite is not stored, but goes on
+    as it is, to a loss that is not finite either.
 
     Takes the batches of a ``CachedPipeline``; the others, of validation and test, go to ``base`` alone.
 
@@ -28,7 +29,9 @@ class EncodingPreprocessor(nn.Module):
         for i, x in enumerate(inputs):
             if isinstance(x, Tensor):
                 image = self.base(dict(inputs=[x], data_samples=[samples[i]]), training)
-                inputs[i], (samples[i],) = HalfMap.of(self.prefix(image['inputs'])[0]), image['data_samples']
-                self.store.write(data['item'][i], inputs[i], samples[i])
-        maps = torch.stack([x.restored(self.base.device) for x in inputs])
+                inputs[i], (samples[i],) = self.prefix(image['inputs'])[0], image['data_samples']
+                if inputs[i].isfinite().all():
+                    inputs[i] = HalfMap.of(inputs[i])
+                    self.store.write(data['item'][i], inputs[i], samples[i])
+        maps = torch.stack([x if isinstance(x, Tensor) else x.restored(self.base.device) for x in inputs])
         return dict(inputs=Encoded(self.prefix, maps), data_samples=samples)

@@ -252,3 +252,12 @@ def test_adapters_belong_to_our_segmentor(adapter, tmp_path):
     for weights in (None, 'model.pth', tmp_path / 'plain.safetensors'):
         require_adaptable(other, weights)
     require_adaptable(Config(dict(model=dict(type='mmsam_peft.PEFTSegmentor'))), path)
+
+
+def test_a_broken_model_replaces_no_adapter(adapter):
+    model, path = adapter
+    before = path.read_bytes()
+    next(parameter for parameter in model.parameters() if parameter.requires_grad).data.view(-1)[0] = torch.nan
+    with pytest.raises(ValueError, match=r'adapter.safetensors .*NaN or infinite .*lora_A.*: 1 of .* was not written'):
+        save_adapter(model, path, META)
+    assert path.read_bytes() == before and [file.name for file in path.parent.glob('*adapter*')] == [path.name]

@@ -3,8 +3,9 @@ import json
 import pytest
 from mmengine.config import Config
 
+from mmsam_peft.analysis import trials
 from mmsam_peft.analysis.plan import Run
-from mmsam_peft.analysis.trials import find_weights, measured
+from mmsam_peft.analysis.trials import Trials, find_weights, measured
 
 
 @pytest.fixture
@@ -55,3 +56,14 @@ def test_time_and_memory_over_all_attempts(run):
     lost = measured(run, [dict(attempts[0], seconds=None), attempts[1]])
     assert lost['seconds'] is None and 'killed' in lost['seconds_note']
     assert (lost['peak_memory_bytes'], lost['memory_kind']) == (300 * 2**20, 'GPU')
+
+
+def test_a_score_that_is_nan_is_a_failure(run, monkeypatch, capsys):
+    """It has no place in a table, and would be taken for finished."""
+    run.facts['settings'] = {}
+    (run.folder / 'adapter_best.safetensors').touch()
+    monkeypatch.setattr(Trials, '_tool', lambda *args: None)
+    monkeypatch.setattr(trials, '_scores', lambda folder: dict(Dice=float('nan'), IoU=3.0))
+    assert Trials(run.folder).make([run]) == [run]
+    assert 'Dice of the test is NaN' in capsys.readouterr().out
+    assert not run.result.exists()

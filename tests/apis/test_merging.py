@@ -112,3 +112,13 @@ def test_methods_that_do_not_merge(tuned, peft):
     extent = 'merges only in part' if model.backbone.peft.merges == 'in part' else 'does not merge'
     with pytest.raises(ValueError, match=f'{peft} {extent}: .* Use the adapter file'):
         merged_state(model)
+
+
+@pytest.mark.parametrize('part', ['backbone', 'decode_head'])
+def test_a_model_that_is_not_finite(tuned, part):
+    """Whatever compares with NaN is false, the tolerance too."""
+    model = tuned('LoRA')
+    trained = [parameter for parameter in getattr(model, part).parameters() if parameter.requires_grad]
+    trained[-1].data.fill_(torch.nan)
+    with pytest.raises(ValueError, match='NaN or infinite' if part == 'backbone' else 'differs .* by nan .* was not written'):
+        difference(model, merged_state(model))

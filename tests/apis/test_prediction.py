@@ -82,6 +82,24 @@ def test_an_unreadable_image_is_reported_and_the_others_go_on(ready, tmp_path):
     assert [path.name for path in (tmp_path / 'out').rglob('*.png')] == ['z.png'] * 2
 
 
+def test_an_image_whose_prediction_is_not_finite_is_reported_and_the_others_go_on(ready, tmp_path, monkeypatch):
+    """Also where it shares a batch with them."""
+    images = [picture(tmp_path / 'in' / name) for name in ('a.png', 'b.png', 'c.png')]
+    read = prediction.load
+
+    def load(path, pipeline):
+        found = read(path, pipeline)
+        if path == images[1]:
+            found.data['inputs'] = found.data['inputs'] * torch.nan
+        return found
+
+    monkeypatch.setattr(prediction, 'load', load)
+    results = dict(predict(init_model(*ready), str(tmp_path / 'in'), tmp_path / 'out', batch_size=3))
+    assert [results[image] for image in (images[0], images[2])] == [None, None]
+    assert re.match(r'.*/b.png: the model gives logits that are NaN or infinite', str(results[images[1]]))
+    assert {path.name for path in (tmp_path / 'out').rglob('*.png')} == {'a.png', 'c.png'}
+
+
 @pytest.mark.parametrize(('source', 'names'), [
     ('', {'a/1.png', 'b/1.png', 'b/2.jpg.png', 'b/2.png.png'}),
     ('b', {'1.png', '2.jpg.png', '2.png.png'}),

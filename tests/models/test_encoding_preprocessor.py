@@ -87,6 +87,16 @@ def test_only_images_are_encoded(model_and_data, tmp_path, monkeypatch):
     assert encoded == [1] and batch['inputs'].map.flatten(1).sum(1).tolist() == [0, 512] and not list(tmp_path.iterdir())
 
 
+def test_a_map_that_is_not_finite_is_not_stored(model_and_data, tmp_path):
+    """It makes a loss that is not finite either: the step is left out, training goes on."""
+    model, data = model_and_data
+    prefix, store = FrozenPrefix(model.backbone), FeatureStore(tmp_path, 1e9)
+    model.data_preprocessor = EncodingPreprocessor(model.data_preprocessor, prefix, store)
+    data['inputs'][0] = data['inputs'][0].float() * torch.nan
+    assert all(gradient.isnan().any() for name, gradient in gradients(model, copies(data)).items() if 'lora_B' in name)
+    assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == ['1b']
+
+
 def test_validation_gets_images(model_and_data, tmp_path):
     model, data = model_and_data
     preprocessor = EncodingPreprocessor(model.data_preprocessor, FrozenPrefix(model.backbone), FeatureStore(tmp_path, 1e9))

@@ -120,6 +120,23 @@ def test_predictions_at_the_size_of_the_image(build, peft):
     assert 'pred_seg' in model.predict(torch.randn(1, 3, 64, 64))[0]
 
 
+@pytest.mark.parametrize('task', [task['name'] for task in TASKS])
+def test_predictions_that_are_not_finite(build, task):
+    """Of the second image: one number, in what would become a class, a depth or a direction."""
+    model, samples = build(SHARED).eval(), [sample(), sample()]
+    samples[1].set_metainfo(dict(img_path='b.png'))
+    plain = model.outputs
+
+    def outputs(*args):
+        found = plain(*args)
+        found[task][1, 0, 3, 3] = torch.nan
+        return found
+
+    model.outputs = outputs
+    with torch.no_grad(), pytest.raises(ValueError, match=f'^b.png: the model gives outputs of the task {task} that are NaN'):
+        model.predict(torch.randn(2, 3, 64, 64), samples)
+
+
 def test_labels_of_several_sizes(build):
     """A batch is what its images are, weighted by their valid pixels."""
     model, images = build().eval(), torch.randn(2, 3, 64, 64)

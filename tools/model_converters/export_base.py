@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from mmsam_peft.apis.inference import init_model
 from mmsam_peft.apis.launch import load_config
+from mmsam_peft.finite import require_finite
 from mmsam_peft.models.backbones.checkpoints import to_sam_keys
 
 
@@ -23,6 +24,7 @@ def main() -> None:
         raise ValueError(f'{args.config} has a PEFT method with parameters of its own, which SAM has no keys for: export a '
                          'model trained in full.')
     state = {key: value.to(torch.float16).contiguous() for key, value in to_sam_keys(model.state_dict()).items()}
+    require_finite(state, f'What {args.out} is to be written from', 'It was not written: float16 ends at 65504.')
     save_file(state, args.out)
     Path(args.out).chmod(0o644)  # safetensors keeps its files to their owner
     print(f'{len(state)} tensors in {args.out}')

@@ -1,13 +1,15 @@
 from .adapter_hook import AdapterHook
 from .check_data_hook import CheckDataHook
 from .feature_cache_hook import FeatureCacheHook
+from .finite_hook import FiniteHook
 from .panel_hook import PanelHook
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .save_masks_hook import SaveMasksHook
 
-RELIED_ON = ('CheckDataHook', 'AdapterHook', 'PlainCheckpointHook')
+RELIED_ON = ('CheckDataHook', 'FiniteHook', 'AdapterHook', 'PlainCheckpointHook')
 """What our files and tools rely on, as in ``custom_hooks`` of configs/_base_/default_runtime.py. A config that sets its own
 ``custom_hooks`` replaces that list, so the tools add what is missing; see ``apis/launch.py``."""
 
 __all__ = [
-    'RELIED_ON', 'AdapterHook', 'CheckDataHook', 'FeatureCacheHook', 'PanelHook', 'PlainCheckpointHook', 'SaveMasksHook']
+    'RELIED_ON', 'AdapterHook', 'CheckDataHook', 'FeatureCacheHook', 'FiniteHook', 'PanelHook',
+    'PlainCheckpointHook', 'SaveMasksHook']

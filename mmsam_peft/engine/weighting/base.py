@@ -194,7 +194,7 @@ class GradientWeighting(Weighting):
         """(T, N) to (T,)."""
         double = (piece.double() for piece in flat.split(2**20, dim=1))
         gram = sum(piece @ piece.T for piece in double).cpu().numpy()
-        if not np.isfinite(gram).all():  # left to the loss scaler, which skips the step
+        if not np.isfinite(gram).all():  # such a step is left out, see StepGuard
             return np.full(len(flat), 1 / len(flat))
         present = gram.diagonal() > 0
         weights = present / len(flat)

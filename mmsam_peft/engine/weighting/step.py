@@ -33,10 +33,12 @@ def computed(losses: Mapping[str, Tensor | Callable[[], Losses]]) -> Iterator[Lo
 
 
 def gradient(loss: Tensor, parameters: Sequence[nn.Parameter], scale: Tensor, again: bool) -> Gradients:
-    """Of ``scale * loss``, with respect to those of the parameters that it depends on. ``again``: its graph is needed again."""
+    """Of ``scale * loss``, with respect to those of the parameters that it depends on; NaN if the loss is not finite.
+    ``again``: its graph is needed again."""
     if not loss.requires_grad:
         return {}
-    found = torch.autograd.grad(loss, parameters, scale.to(loss.dtype), retain_graph=again, allow_unused=True)
+    scale = torch.where(loss.isfinite(), scale.to(loss.dtype), torch.nan)
+    found = torch.autograd.grad(loss, parameters, scale, retain_graph=again, allow_unused=True)
     return {parameter: value for parameter, value in zip(parameters, found, strict=True) if value is not None}
 
 

@@ -41,27 +41,21 @@ def matching_costs(
 def assign(costs: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Matches (3, M) = (image, query, class) of least total cost per image, in the order of images and classes.
 
+    Costs that are not finite count as zero: whoever made them gives a loss that is not finite, too.
+
     With more classes in an image than queries, the classes that fit worst are left out, with a warning.
 
     Args:
         costs: (B, K, N).
         present: (B, K), whether the image shows the class.
-
-    Raises:
-        FloatingPointError: A cost is not finite.
     """
-    if not np.isfinite(costs).all():
-        raise FloatingPointError(
-            'the predicted classes or masks hold NaN or infinity, expected finite logits: lower the learning rate, clip '
-            'gradients, or train in bfloat16 or float32 instead of float16'
-        )
     num_queries = costs.shape[2]
     if present.sum(1).max() > num_queries:
         warnings.warn(
             f'an image shows more classes than the head has queries ({num_queries}), the surplus does not train: add queries',
             stacklevel=2,
         )
-    matches = []
+    costs, matches = np.where(np.isfinite(costs), costs, 0), []
     for image, shown in enumerate(present):
         classes = np.flatnonzero(shown)
         rows, queries = linear_sum_assignment(costs[image, classes])

@@ -12,7 +12,8 @@ from .points import sample_labels, sample_logits, uncertain_points
 
 @MODELS.register_module()
 class SetPredictionLoss(nn.Module):
-    """Losses of queries matched one to one with the masks of the classes an image shows.
+    """Losses of queries matched one to one with the masks of the classes an image shows; logits that are not finite give
+    losses that are not.
 
     A matched query learns its class and mask, every other one "no object" (index K). Masks are compared at points: for the
     matching at uniform ones that all queries of an image share, for the losses at mostly uncertain ones, drawn per mask. The
@@ -79,6 +80,7 @@ class SetPredictionLoss(nn.Module):
             class_logits, mask_logits = class_logits.float(), mask_logits.float()
             image, query, klass = self.match(class_logits, mask_logits, labels, ignore_index)
             loss_cls = self._class_loss(class_logits, image, query, klass, (labels != ignore_index).flatten(1).any(1))
+            loss_cls = loss_cls * _one_if_finite(class_logits, mask_logits)
             loss_mask, loss_dice = self._mask_losses(mask_logits[image, query], labels, image, klass, ignore_index)
         return dict(
             loss_cls=self.class_weight * loss_cls,
@@ -137,6 +139,11 @@ class SetPredictionLoss(nn.Module):
         all_reduce(num_masks, 'mean')
         num_masks = num_masks.clamp(min=1)
         return bce.sum() / num_masks, dice.sum() / num_masks
+
+
+def _one_if_finite(*logits: Tensor) -> Tensor:
+    """1, or NaN where a logit is not finite: of a query that nothing was matched with, no loss would show it."""
+    return 1 + 0 * sum(one.detach().sum() for one in logits)
 
 
 def semantic_logits(class_logits: Tensor, mask_logits: Tensor) -> Tensor:

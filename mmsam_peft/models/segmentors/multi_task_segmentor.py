@@ -12,6 +12,7 @@ from ...peft.per_task import PerTaskMethod
 from ...registry import MODELS, WEIGHTINGS
 from ...tasks import build_tasks
 from ..decode_heads.sam_decoder import to_image
+from .finite_outputs import require_finite_outputs
 from .peft_segmentor import PEFTSegmentor, at_least_float32
 
 
@@ -109,11 +110,13 @@ class MultiTaskSegmentor(PEFTSegmentor):
         return losses
 
     def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
-        """The samples with ``pred_TASK`` of every task, (c, H, W), at the size of the original image."""
+        """The samples with ``pred_TASK`` of every task, (c, H, W), at the size of the original image. NotFiniteError when an
+        output is NaN or infinite."""
         samples = data_samples or [SegDataSample(metainfo=dict.fromkeys(('img_shape', 'ori_shape'), tuple(inputs.shape[2:])))
                                    for _ in inputs]
         outputs, scale = self.whole_or_windows(inputs)
         for name, output in outputs.items():
+            require_finite_outputs(output, samples, f'outputs of the task {name}')
             for one, sample in zip(at_least_float32(output), samples, strict=True):
                 prediction = self.tasks[name].predict(self._resize(one, sample, sample.ori_shape, scale)[None])[0]
                 sample.set_field(PixelData(data=prediction), f'pred_{name}')

@@ -13,6 +13,7 @@ from ...registry import MODELS
 from ...safe_load import is_at_hand
 from ..backbones.checkpoints import read_sam_checkpoint
 from ..backbones.frozen_prefix import Encoded
+from .finite_outputs import require_finite_outputs
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -69,6 +70,11 @@ class PEFTSegmentor(EncoderDecoder):
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Logits at the size of the inputs; under autocast too in float32, in which they are averaged, resized and compared."""
         return at_least_float32(super().encode_decode(inputs, batch_img_metas))
+
+    def postprocess_result(self, seg_logits: Tensor, data_samples: list | None = None) -> list:
+        """Raises NotFiniteError when logits (B, K, H, W) are not finite: they would become background."""
+        require_finite_outputs(seg_logits, data_samples, 'logits')
+        return super().postprocess_result(seg_logits, data_samples)
 
     @property
     def adapted(self) -> dict[str, tuple[nn.Module, PEFTMethod]]:

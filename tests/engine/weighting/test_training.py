@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmsam_peft.engine import AutocastOptimWrapper
 from mmsam_peft.engine.hooks import PlainCheckpointHook
+from mmsam_peft.engine.step_guard import StepGuard
 from mmsam_peft.registry import WEIGHTINGS
 
 TASKS = dict(a=1.0, b=3.0)
@@ -258,6 +259,28 @@ def test_loss_scaling(name, one_by_one, loss_scaling):
     assert_same(model, plain.model)
 
 
+def train_guarded(model: nn.Module, batches: list[Batch]) -> None:
+    """Steps of two iterations each."""
+    wrapper = sgd(model, accumulative_counts=2, clip_grad=dict(max_norm=0.5))
+    guard = StepGuard(wrapper, model)
+    for batch in batches:
+        guard.before_iteration()
+        model.train_step(batch, wrapper)
+
+
+@pytest.mark.parametrize('fault', ['x', 'loss'])
+@pytest.mark.parametrize('name, one_by_one', CASES)
+def test_a_step_that_is_left_out(name, one_by_one, fault):
+    """Leaves no trace in parameters and weightings, also of the iteration that was accumulated with it. The second fault is a
+    loss of infinity, whose gradient need not be."""
+    model, other, batches = Toy(name, one_by_one), Toy(name, one_by_one), make_batches(8)
+    broken = dict(batches[2], x=batches[2]['x'] * torch.nan) if fault == 'x' else dict(batches[2], a=batches[2]['a'] * 1e300)
+    train_guarded(model, [*batches[:2], broken, *batches[3:]])
+    train_guarded(other, [*batches[:2], *batches[4:]])
+    for (key, value), expected in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
+        assert value.equal(expected), key
+
+
 @pytest.mark.parametrize('name, one_by_one', CASES)
 def test_mixed_precision(name, one_by_one):
     """The forward pass is in bfloat16 and steps differ by its rounding only, jointly or one by one."""
@@ -411,13 +434,18 @@ def worker(rank: int, folder: Path) -> None:
     for name, one_by_one in CASES:
         model = Toy(name, one_by_one)
         train(MMDistributedDataParallel(model), slice(2 * rank, 2 * rank + 2))
-        torch.save(model.state_dict(), folder / f'{name}_{one_by_one}_{rank}.pth')
+        guarded, batches = Toy(name, one_by_one), make_batches(6)
+        if rank == 1:
+            batches[2]['x'][-1, 0] = torch.nan
+        train_guarded(MMDistributedDataParallel(guarded), [
+            {key: value[2 * rank:2 * rank + 2] for key, value in batch.items()} for batch in batches])
+        torch.save([model.state_dict(), guarded.state_dict()], folder / f'{name}_{one_by_one}_{rank}.pth')
     torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory) -> dict[tuple[str, bool], list[dict[str, Tensor]]]:
-    """By case, the two processes' states."""
+def trained(tmp_path_factory) -> dict[tuple[str, bool], list[list[dict[str, Tensor]]]]:
+    """By case, the two processes' states: trained, and trained with a batch of NaN in the second process."""
     folder = tmp_path_factory.mktemp('parallel')
     processes = [subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], stderr=subprocess.PIPE, text=True,
                                   env={**os.environ, 'OMP_NUM_THREADS': '1'}) for rank in (0, 1)]
@@ -430,7 +458,17 @@ def trained(tmp_path_factory) -> dict[tuple[str, bool], list[dict[str, Tensor]]]
 def test_two_processes_equal_one_with_the_joint_batch(trained, case):
     model = Toy(*case)
     train(model, slice(None))
-    first, second = trained[case]
+    (first, _), (second, _) = trained[case]
+    for key, value in model.state_dict().items():
+        assert first[key].equal(second[key]), key
+        assert torch.allclose(first[key], value, rtol=0, atol=1e-6 if case[0] == 'NashMTL' else 1e-9), key
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_two_processes_leave_out_the_same_step(trained, case):
+    model, batches = Toy(*case), make_batches(6)
+    train_guarded(model, batches[:2] + batches[4:])
+    (_, first), (_, second) = trained[case]
     for key, value in model.state_dict().items():
         assert first[key].equal(second[key]), key
         assert torch.allclose(first[key], value, rtol=0, atol=1e-6 if case[0] == 'NashMTL' else 1e-9), key

@@ -57,7 +57,6 @@ def test_more_classes_than_queries():
     assert matches.tolist() == [[0, 0], [0, 1], [1, 2]]
 
 
-@pytest.mark.parametrize('bad', [np.nan, np.inf])
-def test_costs_that_are_not_finite(bad):
-    with pytest.raises(FloatingPointError, match='learning rate'):
-        assign(np.full((1, 2, 2), bad), np.ones((1, 2), dtype=bool))
+def test_costs_that_are_not_finite_count_as_zero():
+    """Here and there, so that the loss, and not an error in one of several processes, tells of them."""
+    assert assign(np.array([[[np.nan, 1], [np.inf, -1]]]), np.ones((1, 2), dtype=bool)).tolist() == [[0, 0], [0, 1], [0, 1]]

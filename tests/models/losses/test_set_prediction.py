@@ -194,6 +194,18 @@ def test_more_classes_than_queries():
     assert len(caught) == 1
 
 
+@pytest.mark.parametrize('which, at', [('class', (0, 5, 1)), ('mask', (0, 5, 2, 2))])
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_one_broken_logit_is_seen(which, at, value):
+    """Also of a query that nothing is matched with; loss and gradient are NaN."""
+    class_logits, mask_logits, labels = example()
+    broken = dict({'class': class_logits, 'mask': mask_logits})
+    broken[which] = broken[which].clone().index_put(tuple(map(torch.tensor, at)), torch.tensor(value))
+    total = sum(seeded(build(), broken['class'], broken['mask'], labels).values())
+    total.backward()
+    assert total.isnan() and class_logits.grad.isnan().any()
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_autocast_with_large_logits(dtype):
     class_logits, mask_logits, labels = example()
