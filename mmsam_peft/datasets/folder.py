@@ -43,7 +43,8 @@ class FolderDataset(BaseSegDataset):
     def _check_settings(self, metainfo: dict) -> None:
         classes = metainfo.get('classes', self.METAINFO.get('classes'))
         if not classes or isinstance(classes, str):
-            raise DatasetError(f'got classes={short(repr(classes))}, expected a list of names: set metainfo=dict(classes=[...])')
+            raise DatasetError(f'got classes={short(repr(classes))}, expected a list of names: set '
+                               'metainfo=dict(classes=[...])')
         palette = metainfo.get('palette')
         if palette and len(palette) != len(classes):
             raise DatasetError(f'got {len(palette)} palette colours for {len(classes)} classes, expected one '
@@ -51,12 +52,14 @@ class FolderDataset(BaseSegDataset):
         values = self.mask_values
         if isinstance(values, str):
             if values not in MASK_VALUES:
-                raise DatasetError(f'got mask_values={short(repr(values))}, expected one of {MASK_VALUES} or a list of RGB colours')
+                raise DatasetError(f'got mask_values={short(repr(values))}, expected one of {MASK_VALUES} or a list of '
+                                   'RGB colours')
             if values != 'index' and len(classes) != 2:
                 raise DatasetError(f'got {len(classes)} classes with mask_values={values!r}, expected 2, '
                                    "background and foreground; use 'index' or a list of colours for more")
         elif len(values) != len(classes) or any(len(colour) != 3 for colour in values):
-            raise DatasetError(f'got mask_values={short(str(values))}, expected one RGB colour for each of the {len(classes)} classes')
+            raise DatasetError(f'got mask_values={short(str(values))}, expected one RGB colour for each of the '
+                               f'{len(classes)} classes')
 
     def load_data_list(self) -> list[dict]:
         images = self._find_files('img_path', self.img_suffix)

@@ -11,6 +11,7 @@ from ..tasks.binary import BinaryTask
 from ..tasks.depth import Depth
 from ..tasks.normals import SurfaceNormals
 from ..tasks.semantic import SemanticSegmentation
+from .checks.problems import short
 from .image_files import LOSSY, bits_per_value, open_image, upright
 from .transforms.masks import DARK, require_known_levels
 
@@ -41,7 +42,7 @@ def read_array(path: str | Path, exact: bool = False) -> np.ndarray:
     if suffix == '.mat':
         arrays = {name: value for name, value in loadmat(path).items() if not name.startswith('__')}
         if len(arrays) != 1:
-            raise ValueError(f'got {len(arrays)} variables, such as {", ".join(list(arrays)[:5])}, expected one array')
+            raise ValueError(f'got the variables {short(", ".join(arrays))}, expected one array')
         return arrays.popitem()[1]
     with open_image(Path(path).read_bytes()) as image:
         if exact and image.format in LOSSY:

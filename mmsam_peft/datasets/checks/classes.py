@@ -45,12 +45,14 @@ class ClassesSeen:
         self.ignored_beside_object |= other.ignored_beside_object
 
     def problems(self, training: bool) -> dict[str, list[str]]:
-        """Kind of problem -> lines. A set that is not trained on may show the first class only, which is logged."""
+        """Kind of problem -> lines. A set that is not trained on may show the background
+        alone, which is logged."""
         shown = np.flatnonzero(self.pixels[:self.classes])
         if self.classes < 2 or not self.pixels.any():
             return {}
-        if shown.tolist() == [0] and not training:
-            print_log(f'{self.what} show the first class only: scores of the others say nothing.', 'current', logging.WARNING)
+        if len(shown) == 1 and not training and (shown[0] == 0 or self.classes > 2):
+            print_log(f'{self.what} show class {shown[0]} only: scores of the others say nothing.',
+                      'current', logging.WARNING)
             return {}
         if len(shown) < 2:
             return {ONE_CLASS: [f'{self.what}: {listing(self.pixels)}']}

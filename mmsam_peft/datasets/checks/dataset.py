@@ -40,7 +40,7 @@ def check_dataset(dataset: BaseDataset, num_classes: int | None = None, decode_i
             problems, classes = segmentation_problems(leaf, num_classes, decode_images)
         found.append((leaf, problems))
         _join(seen, classes)
-    together = [one.problems(training) for one in seen.values()]
+    together = [one.problems(training) for name, one in seen.items() if name not in known or valid[name]]
     if empty := [name for name in known if not valid[name]]:
         together.append({NOTHING_VALID: empty})
     for kind, lines in (item for problems in together for item in problems.items()):

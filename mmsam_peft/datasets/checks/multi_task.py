@@ -88,14 +88,15 @@ def _inspect(dataset: MultiTaskDataset, index: int, load_image: Callable[[dict],
             continue
         if label is None:
             continue
+        by_class = None
         try:
             task.check(label)
+            if classes_of(task):
+                by_class = np.bincount(label.ravel().astype(int), minlength=256)
         except ValueError as error:
             found.append((LABEL_VALUES, f'{path}: {reason(error)}'))
-            continue
         if size is not None and label.shape[:2] != size:
             found.append((LABEL_SIZES, f'{path}: {size_text(label.shape[:2])}, its image {size_text(size)}'))
-        by_class = np.bincount(label.ravel().astype(int), minlength=256) if classes_of(task) else None
         counts[task.name] = path, int(task.valid(label).sum()), by_class
     return found, counts
 
