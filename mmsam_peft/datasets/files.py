@@ -11,8 +11,8 @@ from mmengine.fileio import LocalBackend
 def files_below(folder: str | Path, backend_args: dict | None = None) -> list[str]:
     """Paths, relative to the folder and with '/', of all files in it and its sub-folders, in order.
 
-    Hidden files and folders (``._a.png``, ``.ipynb_checkpoints``) and ``__MACOSX`` are no data. Links to folders are followed,
-    but never back into a folder that they lie in.
+    Hidden files and folders (``._a.png``, ``.ipynb_checkpoints``) and ``__MACOSX`` are no data.
+    Links to folders are followed, but never back into a folder that they lie in.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -30,7 +30,8 @@ def is_hidden(name: str) -> bool:
 
 
 def composed(name: str) -> str:
-    """The name with each letter and its accents as one character: systems store the same name in two ways."""
+    """The name with each letter and its accents as one character: systems store the same name in
+    two ways."""
     return unicodedata.normalize('NFC', name)
 
 

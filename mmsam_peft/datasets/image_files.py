@@ -1,6 +1,7 @@
 """Image files as a viewer shows them: upright, all of their values; or an error that says why not.
 
-Training, checks and prediction read images by ``read_image``, so that none of them sees another picture than the others.
+Training, checks and prediction read images by ``read_image``, so that none of them sees another
+picture than the others.
 """
 import io
 import re
@@ -23,8 +24,8 @@ def read_image(content: bytes) -> np.ndarray:
     """A file's picture, BGR, uint8 (H, W, 3).
 
     Raises:
-        ValueError: for what is no picture, is damaged, or would not come out as it is seen: more than 8 bits, transparency,
-            several pages, bands other than grey and colours.
+        ValueError: for what is no picture, is damaged, or would not come out as it is seen: more
+            than 8 bits, transparency, several pages, bands other than grey and colours.
     """
     with open_image(content) as image:
         require_plain(image)
@@ -39,7 +40,8 @@ def read_image(content: bytes) -> np.ndarray:
 
 
 def shown_size(content: bytes) -> tuple[int, int]:
-    """(H, W) of a file's picture as it is shown, without decoding it. ValueError as ``read_image``, as far as that can tell."""
+    """(H, W) of a file's picture as it is shown, without decoding it. ValueError as ``read_image``,
+    as far as that can tell."""
     with open_image(content) as image:
         require_plain(image)
         # Pillow gives a TIFF's size as shown, other formats' as stored.
@@ -48,7 +50,8 @@ def shown_size(content: bytes) -> tuple[int, int]:
 
 
 def open_image(content: bytes) -> Image.Image:
-    """The file as Pillow opens it, not yet decoded. ValueError if that is not possible, or if it has several pages."""
+    """The file as Pillow opens it, not yet decoded. ValueError if that is not possible, or if it
+    has several pages."""
     try:
         image = Image.open(io.BytesIO(content))
     except UnidentifiedImageError:
@@ -72,7 +75,8 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int | None:
-    """What the EXIF data says; None where it is damaged, with which viewers show an image as it is stored."""
+    """What the EXIF data says; None where it is damaged, with which viewers show an image as it is
+    stored."""
     try:
         return image.getexif().get(EXIF_ORIENTATION)
     except Exception:  # each field has its own
@@ -80,7 +84,8 @@ def orientation(image: Image.Image) -> int | None:
 
 
 def bits_per_value(image: Image.Image) -> int:
-    """Of a file as it is stored, asked before it is decoded: Pillow reads 16-bit colours as 8, and scales grey of 2 and 4."""
+    """Of a file as it is stored, asked before it is decoded: Pillow reads 16-bit colours as 8, and
+    scales grey of 2 and 4."""
     tiles = getattr(image, 'tile', None)
     arguments = tiles[0][3] if tiles else ''
     layout = arguments[0] if isinstance(arguments, tuple) else arguments
@@ -89,7 +94,8 @@ def bits_per_value(image: Image.Image) -> int:
 
 
 def require_plain(image: Image.Image) -> None:
-    """Raises ValueError unless the file holds grey or colours of at most 8 bits; before it is decoded."""
+    """Raises ValueError unless the file holds grey or colours of at most 8 bits; before it is
+    decoded."""
     bits, one_band = bits_per_value(image), image.mode.startswith(('I', 'F'))
     if one_band and bits <= 8:
         bits = 32
@@ -101,7 +107,8 @@ def require_plain(image: Image.Image) -> None:
 
 
 def has_several_pages(image: Image.Image) -> bool:
-    """Whether a file has more than one picture; a TIFF's smaller copies and a photo's previews do not count."""
+    """Whether a file has more than one picture; a TIFF's smaller copies and a photo's previews do
+    not count."""
     pages = getattr(image, 'n_frames', 1)
     if pages == 1 or image.format == 'MPO':
         return False

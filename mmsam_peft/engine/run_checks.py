@@ -1,4 +1,5 @@
-"""What would go wrong in a run long after its start, or without a word: found by its settings before the first step."""
+"""What would go wrong in a run long after its start, or without a word: found by its settings
+before the first step."""
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mmengine.config import Config
@@ -12,7 +13,8 @@ from torch.utils.data import DataLoader
 from ..datasets.checks.dataset import inner_datasets
 
 ONE_HOT_LOSSES = (DiceLoss, FocalLoss, TverskyLoss)
-"""Of a single channel these make the background's: trained with them, a model of one channel finds what is not there."""
+"""Of a single channel these make the background's: trained with them, a model of one channel finds
+what is not there."""
 
 
 def check_config(cfg: Config) -> None:
@@ -60,7 +62,8 @@ def _check_window(name: str, test_cfg: Mapping) -> None:
 
 
 def check_length(loader: DataLoader, split: str, training: bool) -> None:
-    """Raises ValueError where ``drop_last`` leaves nothing to train on, or images out of a score."""
+    """Raises ValueError where ``drop_last`` leaves nothing to train on, or images out of a
+    score."""
     images, batches = len(loader.dataset), len(loader)
     if not loader.drop_last or isinstance(loader.sampler, InfiniteSampler):
         return
@@ -96,7 +99,8 @@ def check_losses(model: nn.Module) -> None:
 
 
 def check_ignored(model: nn.Module, loaders: Mapping[str, DataLoader], metrics: Iterable[BaseMetric]) -> None:
-    """Raises ValueError unless data, padding, heads, losses and metrics agree on the number of ignored pixels.
+    """Raises ValueError unless data, padding, heads, losses and metrics agree on the number of
+    ignored pixels.
 
     For models whose labels are class numbers; those of several tasks have one number, 255.
     """

@@ -12,7 +12,8 @@ VALUES_LISTED = 5
 
 @dataclass
 class ClassesSeen:
-    """Counts over masks of class numbers: of a data set, of several together, or of one task's labels.
+    """Counts over masks of class numbers: of a data set, of several together, or of one task's
+    labels.
 
     Args:
         what: the masks, in words.
@@ -57,7 +58,8 @@ class ClassesSeen:
         if len(shown) < 2:
             return {ONE_CLASS: [f'{self.what}: {listing(self.pixels)}']}
         if self.classes == 2 and self.only_ignored and not self.ignored_beside_object:
-            return {ENCODINGS: [f'{path}: values 0 and {self.ignore}, or {self.ignore} alone' for path in self.only_ignored]}
+            return {ENCODINGS: [f'{path}: values 0 and {self.ignore}, or {self.ignore} '
+                                'alone' for path in self.only_ignored]}
         return {}
 
 
@@ -65,4 +67,5 @@ def listing(counts: np.ndarray) -> str:
     """The values that occur, and how often."""
     values = np.flatnonzero(counts)
     listed = ', '.join(f'{value} ({counts[value]} pixels)' for value in values[:VALUES_LISTED])
-    return listed + (f' and {len(values) - VALUES_LISTED} other values' if len(values) > VALUES_LISTED else '')
+    return listed + (f' and {len(values) - VALUES_LISTED} other '
+                     'values' if len(values) > VALUES_LISTED else '')

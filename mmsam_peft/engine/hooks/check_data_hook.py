@@ -13,15 +13,18 @@ from ..run_checks import check_ignored, check_length, check_losses
 
 @HOOKS.register_module()
 class CheckDataHook(Hook):
-    """Checks every image and label of the training and validation sets before training, with one report of all faults; and
-    every label of the test set before testing, of whose images only the beginning is read.
+    """Checks every image and label of the training and validation sets before training, with one
+    report of all faults; and every label of the test set before testing, of whose images only the
+    beginning is read.
 
-    Of a multi-task model, the training set needs all tasks, the validation set those that its metric measures.
+    Of a multi-task model, the training set needs all tasks, the validation set those that its
+    metric measures.
 
     Raises:
-        DatasetError: See ``datasets/checks/``; also when classes or tasks of the model are not the data's.
-        ValueError: See ``evaluation/training_checks.py`` and ``engine/run_checks.py``: settings of data, model and validation
-            that do not fit together.
+        DatasetError: See ``datasets/checks/``; also when classes or tasks of the model are not the
+            data's.
+        ValueError: See ``evaluation/training_checks.py`` and ``engine/run_checks.py``: settings of
+            data, model and validation that do not fit together.
     """
 
     priority = 'VERY_HIGH'
@@ -33,8 +36,10 @@ class CheckDataHook(Hook):
             if runner._val_dataloader is not None:
                 loaders['val'], metrics = runner.val_dataloader, runner.val_evaluator.metrics
             elif best:
-                raise ValueError(f'default_hooks.checkpoint.save_best={", ".join(best)}, but there is no validation to choose '
-                                 'by: set val_dataloader, val_cfg and val_evaluator, or save_best=None.')
+                raise ValueError(f'default_hooks.checkpoint.save_best={", ".join(best)}, but there '
+                                 'is no validation to choose '
+                                 'by: set val_dataloader, val_cfg and val_evaluator, or '
+                                 'save_best=None.')
             tasks = getattr(model, 'tasks', None)
             expected = dict(train=tasks, val=tasks and check_metrics(metrics, tasks, best))
             if not tasks:
