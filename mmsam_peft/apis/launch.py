@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..engine.hooks import RELIED_ON
+from ..engine.run_checks import check_config
 
 
 def launch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,12 @@ def use_mixed_precision(cfg: Config, dtype: str) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner of a config; with a launcher on a machine without GPUs, processes talk through gloo."""
+    """The runner of a config; with a launcher on a machine without GPUs, processes talk through gloo.
+
+    Raises:
+        ValueError: Settings that cannot work, see ``engine/run_checks.py``.
+    """
+    check_config(cfg)
     add_hooks_relied_on(cfg)
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'  # no torch.load in this process, whoever calls it, unpickles objects
     if cfg.launcher != 'none' and not torch.cuda.is_available():

@@ -3,11 +3,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 import mmengine
-import mmengine.fileio as fileio
 from mmseg.datasets import BaseSegDataset
 
 from ..registry import DATASETS
-from .checks.problems import AMBIGUOUS, NO_IMAGE, ORPHAN_MASK, DatasetError
+from .checks.problems import AMBIGUOUS, NO_IMAGE, ORPHAN_MASK, DatasetError, short
+from .files import composed, files_below
 from .transforms.masks import MASK_VALUES, MaskValues
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')
@@ -16,7 +16,8 @@ MASK_SUFFIXES = ('.png', '.bmp', '.tif', '.tiff', '.gif', '.jpg', '.jpeg')
 
 @DATASETS.register_module()
 class FolderDataset(BaseSegDataset):
-    """Images and masks in two folders (``data_prefix``), paired by name without suffix; sub-folders are searched too.
+    """Images and masks in two folders (``data_prefix``), paired by name without suffix; sub-folders are searched too. Hidden
+    files and folders are no data.
 
     Args:
         img_suffix: one or several endings of image files, in any case.
@@ -42,32 +43,42 @@ class FolderDataset(BaseSegDataset):
     def _check_settings(self, metainfo: dict) -> None:
         classes = metainfo.get('classes', self.METAINFO.get('classes'))
         if not classes or isinstance(classes, str):
-            raise DatasetError(f'got classes={classes!r}, expected a list of names: set metainfo=dict(classes=[...])')
+            raise DatasetError(f'got classes={short(repr(classes))}, expected a list of names: set '
+                               'metainfo=dict(classes=[...])')
         palette = metainfo.get('palette')
         if palette and len(palette) != len(classes):
-            raise DatasetError(f'got {len(palette)} palette colours for {len(classes)} classes {tuple(classes)}, expected one '
+            raise DatasetError(f'got {len(palette)} palette colours for {len(classes)} classes, expected one '
                                'each: correct metainfo')
         values = self.mask_values
         if isinstance(values, str):
             if values not in MASK_VALUES:
-                raise DatasetError(f'got mask_values={values!r}, expected one of {MASK_VALUES} or a list of RGB colours')
+                raise DatasetError(f'got mask_values={short(repr(values))}, expected one of {MASK_VALUES} or a list of '
+                                   'RGB colours')
             if values != 'index' and len(classes) != 2:
-                raise DatasetError(f'got {len(classes)} classes {tuple(classes)} with mask_values={values!r}, expected 2, '
+                raise DatasetError(f'got {len(classes)} classes with mask_values={values!r}, expected 2, '
                                    "background and foreground; use 'index' or a list of colours for more")
         elif len(values) != len(classes) or any(len(colour) != 3 for colour in values):
-            raise DatasetError(f'got mask_values={values}, expected one RGB colour for each of the {len(classes)} classes')
+            raise DatasetError(f'got mask_values={short(str(values))}, expected one RGB colour for each of the '
+                               f'{len(classes)} classes')
 
     def load_data_list(self) -> list[dict]:
         images = self._find_files('img_path', self.img_suffix)
         masks = self._find_files('seg_map_path', self.seg_map_suffix) if 'seg_map_path' in self.data_prefix else None
         names = sorted(images)
         if self.ann_file:
-            listed = [line.strip() for line in mmengine.list_from_file(self.ann_file, backend_args=self.backend_args)]
+            listed = [composed(line.strip()) for line in self._lines()]
             names = [name for name in listed if name in images]
             self._note(NO_IMAGE, (f'{name} of {self.ann_file}' for name in listed if name and name not in images))
         elif masks is not None:
             self._note(ORPHAN_MASK, (masks[name] for name in sorted(set(masks) - set(images))))
         return [self._sample(name, images[name], masks) for name in names]
+
+    def _lines(self) -> list[str]:
+        try:
+            return mmengine.list_from_file(self.ann_file, encoding='utf-8-sig', backend_args=self.backend_args)
+        except UnicodeDecodeError:
+            raise DatasetError(f'got ann_file={self.ann_file}, which is no text in UTF-8, expected a name a line: correct '
+                               'ann_file, or save it as UTF-8') from None
 
     def _sample(self, name: str, image: str, masks: dict[str, str] | None) -> dict:
         sample = dict(img_path=image, mask_values=self.mask_values, label_map=self.label_map,
@@ -81,12 +92,12 @@ class FolderDataset(BaseSegDataset):
         """Name without suffix -> path. DatasetError when there is none."""
         folder = self.data_prefix[key]
         try:
-            files = sorted(fileio.list_dir_or_file(folder, list_dir=False, recursive=True, backend_args=self.backend_args))
+            files = files_below(folder, self.backend_args)
         except FileNotFoundError:
             raise self._nothing_found(key, 'no such folder', suffixes) from None
         paths = defaultdict(list)
         for name, file in _split(files, _as_tuple(suffixes)):
-            paths[name].append(osp.join(folder, file))
+            paths[composed(name)].append(osp.join(folder, file))
         if not paths:
             others = Counter(osp.splitext(file)[1] or 'no suffix' for file in files)
             listing = ', '.join(f'{count} x {suffix}' for suffix, count in others.most_common(5))

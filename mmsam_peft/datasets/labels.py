@@ -3,7 +3,6 @@ from functools import singledispatch
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy.io import loadmat
 
 from ..tasks import Task
@@ -12,6 +11,9 @@ from ..tasks.binary import BinaryTask
 from ..tasks.depth import Depth
 from ..tasks.normals import SurfaceNormals
 from ..tasks.semantic import SemanticSegmentation
+from .checks.problems import short
+from .image_files import LOSSY, bits_per_value, open_image, upright
+from .transforms.masks import DARK, require_known_levels
 
 DEPTH_UNIT = 0.001
 """Metres per step of a depth image, where nothing else is said."""
@@ -19,8 +21,17 @@ SHORTEST_NORMAL, LONGEST_NORMAL = 0.1, 1.5
 """Stored normals of other lengths are none: grey is about (0, 0, 0), black is (-1, -1, -1)."""
 
 
-def read_array(path: str | Path) -> np.ndarray:
-    """What a file holds: an image's pixels as they are stored, or the one array in a ``*.npy`` or ``*.mat`` file.
+def is_exact(task: Task) -> bool:
+    """Whether a label's values mean what they say to the last bit: class numbers, and depth in whole steps."""
+    return isinstance(task, SemanticSegmentation | Depth)
+
+
+def read_array(path: str | Path, exact: bool = False) -> np.ndarray:
+    """What a file holds: an image's pixels as they are stored, but upright as its EXIF data says, or the one array in a
+    ``*.npy`` or ``*.mat`` file.
+
+    Args:
+        exact: refuse formats that change values a little, such as JPEG.
 
     Raises:
         ValueError: the file is not complete, or a ``*.mat`` file holds several variables.
@@ -31,10 +42,14 @@ def read_array(path: str | Path) -> np.ndarray:
     if suffix == '.mat':
         arrays = {name: value for name, value in loadmat(path).items() if not name.startswith('__')}
         if len(arrays) != 1:
-            raise ValueError(f'got the variables {", ".join(arrays)}, expected one array')
+            raise ValueError(f'got the variables {short(", ".join(arrays))}, expected one array')
         return arrays.popitem()[1]
-    with Image.open(path) as image:
-        return np.asarray(image)
+    with open_image(Path(path).read_bytes()) as image:
+        if exact and image.format in LOSSY:
+            raise ValueError(f'got a {image.format}, whose compression changes values, expected a PNG: export the labels again')
+        bits = bits_per_value(image)
+        pixels = np.asarray(upright(image))
+        return pixels // (255 // (2 ** bits - 1)) if bits in (2, 4) and image.mode == 'L' else pixels  # Pillow stretches them
 
 
 def channels_last(stored: np.ndarray, channels: int) -> np.ndarray:
@@ -92,6 +107,8 @@ def _(task: BinaryTask, stored: np.ndarray, depth_unit: float = DEPTH_UNIT) -> n
     grey = channels_last(stored, 1)
     if not (grey >= 0).all() or not (grey <= 255).all():
         raise ValueError(f'got values from {grey.min()} to {grey.max()}, expected 0 and 1, or grey values up to 255')
+    if (grey == np.rint(grey)).all() and grey.max() > 1:
+        require_known_levels(grey.astype(np.uint8), DARK, 'export all labels of the set as 0 and 255')
     return (grey > 0.5 if grey.max() <= 1 else grey >= 128).astype(np.float32)
 
 

@@ -1,3 +1,4 @@
+import os.path as osp
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,8 +11,9 @@ from mmengine.dataset import BaseDataset
 from ..registry import DATASETS
 from ..tasks import Task, build_tasks
 from .checks.problems import AMBIGUOUS, NO_IMAGE, NO_LABEL, ORPHAN_LABEL, DatasetError
+from .files import composed, files_below
 from .folder import IMAGE_SUFFIXES
-from .labels import DEPTH_UNIT, decode, read_array
+from .labels import DEPTH_UNIT, decode, is_exact, read_array
 
 LABEL_SUFFIXES = ('.png', '.npy', '.mat', '.jpg', '.tif', '.tiff')
 PADDED_BY_MMSEG = ('sem_seg', 'edge_map', 'depth_map')
@@ -36,7 +38,8 @@ class Layout(NamedTuple):
 
 @DATASETS.register_module()
 class MultiTaskDataset(BaseDataset):
-    """Images with labels of several dense tasks, paired by name without suffix; sub-folders are searched too.
+    """Images with labels of several dense tasks, paired by name without suffix; sub-folders are searched too. Hidden files and
+    folders are no data.
 
     Layout: ``img_dir/<split>/NAME.jpg`` and, for each task, ``<task's name>_dir/<split>/NAME.png`` (or ``.npy``), of the
     image's width and height. An image may lack the labels of some tasks. What the files hold: see :func:`decode`.
@@ -72,7 +75,7 @@ class MultiTaskDataset(BaseDataset):
         names = sorted(images, key=_natural)
         if self.layout.names:
             path = Path(self.data_root, self.layout.names.format(split=self.split))
-            listed = path.read_text().split()
+            listed = [composed(line.strip()) for line in path.read_text('utf-8-sig').splitlines() if line.strip()]
             names = [name for name in listed if name in images]
             self._note(NO_IMAGE, [f'{name} of {path}' for name in listed if name not in images])
         else:
@@ -87,7 +90,7 @@ class MultiTaskDataset(BaseDataset):
 
     def read_label(self, task: Task, path: str) -> np.ndarray | None:
         """The label (H, W, c) in a file, None when it says that there is none."""
-        return decode(task, read_array(path), self.depth_unit)
+        return decode(task, read_array(path, is_exact(task)), self.depth_unit)
 
     def _folders(self, task: Task) -> Sequence[str]:
         folders = self.layout.labels.get(type(task), self.layout.labels.get(Task))
@@ -104,9 +107,10 @@ class MultiTaskDataset(BaseDataset):
         found = {}
         for place in reversed(places):
             paths = defaultdict(list)
-            for path in sorted(place.rglob('*')):
-                if path.suffix.lower() in suffixes and not path.name.startswith('.'):
-                    paths[path.relative_to(place).with_suffix('').as_posix()].append(str(path))
+            for file in files_below(place) if place.is_dir() else ():
+                name, suffix = osp.splitext(file)
+                if suffix.lower() in suffixes:
+                    paths[composed(name)].append(str(place / file))
             self._note(AMBIGUOUS, [', '.join(same) for same in paths.values() if len(same) > 1])
             found.update((name, same[0]) for name, same in paths.items())
         if found:

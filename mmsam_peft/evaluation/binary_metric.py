@@ -4,7 +4,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from ..registry import METRICS
-from .sample import ground_truth, labelled, prediction
+from .sample import ground_truth, labelled, prediction, require_binary
 
 
 @METRICS.register_module()
@@ -22,20 +22,33 @@ class BinaryMetric(BaseMetric):
     take no part.
 
     Args:
-        foreground: Class index scored against all others.
+        foreground: Class index scored against all others. None is class 1 of two, and no other may be labelled.
         ignore_index: Label of the pixels that take no part.
+
+    Raises:
+        ValueError: in evaluation, for another label where there are two classes, naming the file; and without any valid pixel.
     """
 
     default_prefix = ''
+    better = dict(Dice='higher', IoU='higher', Dice_pooled='higher', IoU_pooled='higher', BER='lower')
+    """Whether 'higher' or 'lower' is better, by the name of each result."""
 
-    def __init__(self, foreground: int = 1, ignore_index: int = 255, collect_device: str = 'cpu', prefix: str | None = None):
+    def __init__(self, foreground: int | None = None, ignore_index: int = 255, collect_device: str = 'cpu',
+                 prefix: str | None = None) -> None:
         super().__init__(collect_device, prefix)
         self.foreground, self.ignore_index = foreground, ignore_index
 
+    @property
+    def scored(self) -> int:
+        """The class that is scored."""
+        return 1 if self.foreground is None else self.foreground
+
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
-            target, valid = ground_truth(sample, self.foreground, self.ignore_index)
-            pred = prediction(sample, self.foreground, target.shape).to(target.device)[valid]
+            if self.foreground is None:
+                require_binary(sample, self.ignore_index)
+            target, valid = ground_truth(sample, self.scored, self.ignore_index)
+            pred = prediction(sample, self.scored, target.shape).to(target.device)[valid]
             target = target[valid]
             counts = [(a & b).sum().item() for a, b in ((pred, target), (pred, ~target), (~pred, target), (~pred, ~target))]
             self.results.append(counts if target.numel() else None)

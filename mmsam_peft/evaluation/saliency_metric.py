@@ -6,7 +6,7 @@ from mmengine.evaluator import BaseMetric
 from ..measures.structure import s_measure, weighted_f
 from ..measures.threshold import counts_at_thresholds, e_measure, f_measure
 from ..registry import METRICS
-from .sample import ground_truth, labelled, probability, to_8bit
+from .sample import ground_truth, labelled, probability, require_binary, to_8bit
 
 
 @METRICS.register_module()
@@ -26,10 +26,12 @@ class SaliencyMetric(BaseMetric):
         ignore_index: Label of the pixels that take no part.
 
     Raises:
-        ValueError: for another ``normalize``.
+        ValueError: for another ``normalize``; in evaluation, for labels that are neither 0, 1 nor ignored, naming the file.
     """
 
     default_prefix = ''
+    better = dict.fromkeys(('S', 'wF', 'E_mean', 'E_max', 'E_adp', 'F_mean', 'F_max', 'F_adp'), 'higher') | dict(MAE='lower')
+    """Whether 'higher' or 'lower' is better, by the name of each result."""
 
     def __init__(self, normalize: str = 'minmax', ignore_index: int = 255, collect_device: str = 'cpu',
                  prefix: str | None = None):
@@ -40,6 +42,7 @@ class SaliencyMetric(BaseMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
+            require_binary(sample, self.ignore_index)
             target, valid = ground_truth(sample, 1, self.ignore_index)
             levels = to_8bit(probability(sample, target.shape))
             target, valid = target.cpu().numpy(), valid.cpu().numpy()

@@ -10,6 +10,17 @@ def ground_truth(sample: dict, foreground: int, ignore_index: int) -> tuple[Tens
     return label == foreground, label != ignore_index
 
 
+def require_binary(sample: dict, ignore_index: int) -> None:
+    """Raises ValueError, naming the file, for labels that are neither 0, 1 nor ignored: they would count as background."""
+    label = _plane(sample['gt_sem_seg']['data'])
+    other = label[(label != 0) & (label != 1) & (label != ignore_index)]
+    if other.numel():
+        path = sample.get('seg_map_path', sample.get('img_path', 'a sample without a path'))
+        raise ValueError(f'{path}: got the labels {other.unique()[:5].tolist()} at {other.numel()} pixels, expected 0, 1 and '
+                         f'{ignore_index} for ignored ones: correct the masks or mask_values; for one class against all others '
+                         "set dict(type='BinaryMetric', foreground=NUMBER).")
+
+
 def prediction(sample: dict, foreground: int, shape: torch.Size) -> Tensor:
     """Bool ``(H, W)``: where the predicted class is ``foreground``."""
     return _same_shape(_plane(sample['pred_sem_seg']['data']), shape) == foreground

@@ -21,6 +21,8 @@ def picture(path, mode: str = 'RGB', width: int = 40, height: int = 30):
     channels = len(Image.new(mode, (1, 1)).getbands())
     tile = np.random.default_rng(0).integers(0, 256, (-(-height // 10), -(-width // 10), channels), dtype=np.uint8)
     pixels = np.kron(tile, np.ones((10, 10, 1), np.uint8))[:height, :width]
+    if mode == 'RGBA':
+        pixels[..., 3] = 255
     Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels).save(path)
     return path
 

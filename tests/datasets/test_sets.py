@@ -47,7 +47,7 @@ def test_class_order():
 
 def test_trans10k_masks_may_lack_the_ending(write, tmp_path):
     write('train/images/1.jpg', np.zeros((4, 4, 3), dtype=np.uint8))
-    write('train/masks_12/1.png', np.full((4, 4), 11, dtype=np.uint8))
+    write('train/masks_12/1.png', 11 * np.eye(4, dtype=np.uint8))
     prefix = dict(img_path='train/images', seg_map_path='train/masks_12')
     dataset = Trans10KV2Dataset(data_root=str(tmp_path), data_prefix=prefix)
     check_dataset(dataset, num_classes=12)

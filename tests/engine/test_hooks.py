@@ -145,7 +145,8 @@ def test_bad_data_ends_training_before_it_begins(make_runner, root, split, ruin,
 
 def test_class_count_of_the_model_is_checked(make_runner):
     head = dict(num_classes=3, num_queries=4, loss_decode=dict(type='SetPredictionLoss'))
-    runner = make_runner({f'model.decode_head.{key}': value for key, value in head.items()})
+    options = {f'model.decode_head.{key}': value for key, value in head.items()}
+    runner = make_runner(options | {'val_evaluator.foreground': 1})
     with pytest.raises(DatasetError, match=r'2 in the data set \(background, disc\), 3 in the model'):
         runner.train()
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from mmengine.dataset import BaseDataset
 
 FILES_LISTED = 5
+LONGEST = 400
+"""Characters of a line that come from files: names, and what decoders say."""
 
 NO_IMAGE = 'names without an image'
 NO_MASK = 'images without a mask'
@@ -13,7 +15,9 @@ BAD_IMAGE = 'unreadable images'
 BAD_MASK = 'unreadable masks'
 SIZES = 'masks of another size than their image'
 VALUES = 'masks with values outside the classes'
-ONE_CLASS = 'no mask shows any class but the first'
+ONE_CLASS = 'only one class is seen, or none'
+ENCODINGS = 'masks stored unlike the others'
+UNREAD_SETTING = 'mask_values without effect'
 CLASSES = 'class count'
 NO_LABEL = 'images without any label'
 ORPHAN_LABEL = 'labels without an image'
@@ -28,13 +32,16 @@ EXPECTED_AND_DO = {
     NO_MASK: ('a mask of the same name for every image', 'add the masks, or remove the images'),
     ORPHAN_MASK: ('an image of the same name for every mask', 'add the images, or remove the masks'),
     AMBIGUOUS: ('one file for each name', 'keep one of them, or narrow img_suffix / seg_map_suffix'),
-    BAD_IMAGE: ('complete image files', 'replace or remove them'),
+    BAD_IMAGE: ('complete image files of 8 bits, grey or colour', 'replace, convert or remove them'),
     BAD_MASK: ('complete mask files that mask_values describes', 'replace them, or correct mask_values'),
     SIZES: ('width x height of the image as shown (EXIF rotation applied)', 'export the masks again at that size'),
     VALUES: ('class numbers 0 .. {last}, or {ignore} for ignored pixels',
-             "correct the masks or the list of classes; masks stored as 0/255, or as grey JPEG, need mask_values='binary255'"),
-    ONE_CLASS: ('pixels of other classes',
-                "set mask_values: 'binary255' for masks stored as 0/255, 'binary01' for 0/1; or correct the masks"),
+             'correct the masks or the list of classes; {encoding}'),
+    ONE_CLASS: ('pixels of two classes at least', 'correct the masks, or how they are read: {encoding}'),
+    ENCODINGS: ('the same in all masks: where others have 1 for the object, {ignore} means ignored',
+                'store all masks as 0 and 1; or all as 0 and 255, with mask_values=\'binary255\''),
+    UNREAD_SETTING: ('a pipeline that reads masks as mask_values says',
+                     "put dict(type='LoadMask') in the place of dict(type='LoadAnnotations')"),
     CLASSES: ('as many classes in the data as in the model', "correct metainfo.classes, or the head's num_classes"),
     NO_LABEL: ('a label of the same name, of one task at least, for every image', 'add labels, or remove the images'),
     ORPHAN_LABEL: ('an image of the same name for every label', 'add the images, or remove the labels'),
@@ -44,6 +51,15 @@ EXPECTED_AND_DO = {
     TASKS: ('tasks of one kind and number of channels in data set, model and metric', 'correct tasks'),
     NOTHING_VALID: ('valid labels of every task', 'correct the labels, or leave the tasks out of tasks'),
 }
+
+ENCODING = {
+    'index': "masks stored as 0/255, or as grey JPEG, need mask_values='binary255', masks of 0 and anything else 'binary01'",
+    'binary255': "mask_values='binary255' takes grey values from 128 for the object, 'binary01' anything but 0, 'index' the "
+                 'class numbers themselves',
+    'binary01': "mask_values='binary01' takes anything but 0 for the object, 'binary255' grey values from 128, 'index' the "
+                'class numbers themselves',
+}
+"""What to say of how masks are read, by what is set."""
 
 
 class DatasetError(ValueError):
@@ -55,21 +71,34 @@ def report(dataset: BaseDataset, problems: Mapping[str, Sequence[str]]) -> str:
     classes = ', '.join(f'{i} {name}' for i, name in enumerate(dataset.metainfo.get('classes') or ()))
     tasks = ''.join(f', task {task.name} ({type(task).__name__})' for task in getattr(dataset, 'tasks', ()))
     place = dataset.data_prefix.get('img_path')
-    lines = [f'{type(dataset).__name__}, {len(dataset)} images of {place}{tasks}, classes: {classes}']
+    lines = [f'{type(dataset).__name__}, {len(dataset)} images of {place}{tasks}, classes: {short(classes)}']
     for kind, got in problems.items():
         expected, do = EXPECTED_AND_DO[kind]
-        lines.append(f'  {kind}: {len(got)}' if kind not in (ONE_CLASS, CLASSES) else f'  {kind}')
-        lines += [f'    got       {line}' for line in got[:FILES_LISTED]]
+        lines.append(f'  {kind}: {len(got)}' if kind not in (ONE_CLASS, CLASSES, UNREAD_SETTING) else f'  {kind}')
+        lines += [f'    got       {short(line)}' for line in got[:FILES_LISTED]]
         if len(got) > FILES_LISTED:
             lines.append(f'              ... and {len(got) - FILES_LISTED} more')
         last = len(dataset.metainfo.get('classes') or ()) - 1
         lines.append(f'    expected  {expected.format(last=last, ignore=dataset.ignore_index)}')
-        lines.append(f'    do        {do}')
+        lines.append(f'    do        {do.format(encoding=encoding_advice(dataset))}')
     return '\n'.join(lines)
 
 
+def encoding_advice(dataset: BaseDataset) -> str:
+    values = getattr(dataset, 'mask_values', 'index')
+    return ENCODING[values] if isinstance(values, str) else 'the i-th colour of mask_values is class i'
+
+
 def reason(error: Exception) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__
+    """What an error says, on one line of bounded length: some decoders' errors hold what they were given."""
+    return short(' '.join(str(error).split())) or type(error).__name__
+
+
+def short(text: str) -> str:
+    """The text, or its beginning and end; what does not print becomes its code."""
+    if len(text) > LONGEST:
+        text = f'{text[:LONGEST // 2]} ... {text[-LONGEST // 2:]}'
+    return ''.join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def size_text(shape: tuple[int, ...]) -> str:

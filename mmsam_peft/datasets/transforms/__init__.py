@@ -1,8 +1,8 @@
-from .loading import LoadImageOrArray, LoadMultiTaskLabels
+from .loading import LoadImageFromFile, LoadImageOrArray, LoadMultiTaskLabels
 from .masks import LoadMask, mask_to_classes
 from .multi_task import MultiTaskFlip, MultiTaskResize, MultiTaskZoomCrop, PackMultiTaskInputs
 
 __all__ = [
-    'LoadImageOrArray', 'LoadMask', 'LoadMultiTaskLabels', 'MultiTaskFlip', 'MultiTaskResize', 'MultiTaskZoomCrop',
-    'PackMultiTaskInputs', 'mask_to_classes',
+    'LoadImageFromFile', 'LoadImageOrArray', 'LoadMask', 'LoadMultiTaskLabels', 'MultiTaskFlip', 'MultiTaskResize',
+    'MultiTaskZoomCrop', 'PackMultiTaskInputs', 'mask_to_classes',
 ]

@@ -1,9 +1,45 @@
 """Reading images, and the labels of several tasks."""
+import mmcv.transforms
+import mmengine.fileio as fileio
 import numpy as np
-from mmcv.transforms import BaseTransform, LoadImageFromFile
+from mmcv.transforms import BaseTransform
 
 from ...registry import TRANSFORMS
 from ...tasks import Task
+from ..checks.problems import reason
+from ..image_files import read_image
+
+
+@TRANSFORMS.register_module()
+class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
+    """MMCV's, by the same name, but images are read as they are seen, or refused: see :func:`read_image`.
+
+    MMCV itself makes 16 grey levels of 12 bits in a file of 16, and drops transparency and further bands. It still decodes
+    where ``color_type`` is not 'color'.
+
+    Raises:
+        ValueError: names the file and what to do.
+    """
+
+    def transform(self, results: dict) -> dict | None:
+        if self.color_type != 'color' or self.file_client_args:
+            return super().transform(results)
+        try:
+            image = self._read(results['img_path'])
+        except Exception:
+            if self.ignore_empty:
+                return None
+            raise
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def _read(self, path: str) -> np.ndarray:
+        content = fileio.get(path, backend_args=self.backend_args)
+        try:
+            return read_image(content)
+        except Exception as error:  # each of PIL's decoders has its own
+            raise ValueError(f'image {path}: {reason(error)}') from error
 
 
 @TRANSFORMS.register_module()
@@ -58,7 +94,7 @@ class LoadMultiTaskLabels(BaseTransform):
             if label is not None:
                 task.check(label)
         except Exception as error:  # each decoder has its own
-            raise ValueError(f"label {path} of the task '{task.name}': {error}") from error
+            raise ValueError(f"label {path} of the task '{task.name}': {reason(error)}") from error
         if label is not None and label.shape[:2] != tuple(results['ori_shape']):
             (h, w), (height, width) = label.shape[:2], results['ori_shape']
             raise ValueError(f"label {path} of the task '{task.name}': got {w} x {h} pixels, expected {width} x {height} as in "

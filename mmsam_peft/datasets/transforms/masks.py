@@ -1,5 +1,4 @@
 """Reading masks: from the values stored in a file to class numbers."""
-import io
 from collections.abc import Sequence
 
 import mmengine.fileio as fileio
@@ -8,47 +7,149 @@ from mmcv.transforms import BaseTransform
 from PIL import Image
 
 from ...registry import TRANSFORMS
+from ..checks.problems import reason
+from ..image_files import LOSSY, bits_per_value, open_image, upright
 
 MASK_VALUES = ('index', 'binary01', 'binary255')
 MaskValues = str | Sequence[Sequence[int]]
 
+COLOUR = 48
+"""By how much the channels of a pixel differ that is not grey, JPEG's noise allowed for."""
+DARK = 128
+"""Grey values below are not the object of a mask of 0 and 255."""
+DO = ("export black and white masks, or set mask_values to 'index' where all hold class numbers, to 'binary01' where in all "
+      'anything but 0 is the object')
+
 
 def mask_to_classes(image: Image.Image, values: MaskValues = 'index') -> np.ndarray:
-    """Class numbers (H, W), uint8, of a stored mask.
+    """Class numbers (H, W), uint8, of a stored mask, upright as its EXIF data says.
 
     Args:
         image: the mask as PIL opens it.
         values: what the pixels mean.
             ``'index'``: the class number itself (of a palette image the index, not the colour);
-            ``'binary01'``: any grey value but 0 is class 1;
+            ``'binary01'``: anything but 0 is class 1;
             ``'binary255'``: grey values from 128 are class 1, which tolerates JPEG noise;
             a list of RGB colours: the i-th colour is class i.
+            Where a binary mask has transparent pixels and one colour, those that show it are class 1.
 
     Raises:
-        ValueError: for values that cannot be class numbers, or a colour that is not in the list.
+        ValueError: for values that cannot be class numbers, a colour that is not in the list, and files that mean something
+            else, or can mean two things.
     """
+    if image.format in LOSSY and values != 'binary255':
+        raise ValueError(f'got a {image.format}, whose compression changes values, expected a PNG: export the masks again, or, '
+                         "if they are black and white, set mask_values='binary255'")
+    bits = bits_per_value(image)
+    if bits > 8 and len(image.getbands()) > 1:
+        raise ValueError(f'got colours of {bits} bits, expected at most 8: export the masks with 8 bits')
+    image = upright(image)
     if values == 'index':
-        return _indices(np.asarray(image))
-    if values == 'binary01':
-        return (_grey(image) > 0).astype(np.uint8)
-    if values == 'binary255':
-        return (_grey(image) >= 128).astype(np.uint8)
-    return _match_colours(np.asarray(image.convert('RGB')), np.asarray(values))
+        return _indices(image, bits)
+    if not isinstance(values, str):
+        return _match_colours(_colours(image), np.asarray(values))
+    if not _is_opaque(image):
+        return _visible(np.asarray(image.convert('RGBA')))
+    return _from_zero(image) if values == 'binary01' else _from_half(image)
 
 
-def _grey(image: Image.Image) -> np.ndarray:
-    has_one_channel = len(image.getbands()) == 1 and image.mode not in ('1', 'P')
-    return np.asarray(image if has_one_channel else image.convert('L'))
+def require_known_levels(levels: np.ndarray, least: int = 1, do: str = DO) -> None:
+    """Raises ValueError when the values of a binary mask look like another encoding.
+
+    Args:
+        levels: whole numbers from 0 on.
+        least: the smallest value that stands for the object.
+        do: what the error advises.
+    """
+    found = np.flatnonzero(np.bincount(levels.ravel(), minlength=256)) if levels.dtype == np.uint8 else np.unique(levels)
+    if set(found.tolist()) in ({0, 1, 255}, {1, 255}):
+        raise ValueError('got the values 0, 1 and 255, as of class numbers with 255 for ignored pixels, expected two values: '
+                         f'{do}')
+    if 0 < found[-1] < least and len(found) <= 2:
+        values = ' and '.join(map(str, found))
+        raise ValueError(f'got only the values {values}, expected 0 and 255, as in all masks of the set: {do}')
 
 
-def _indices(pixels: np.ndarray) -> np.ndarray:
+def _indices(image: Image.Image, bits: int) -> np.ndarray:
+    if image.mode not in ('1', 'L', 'P', 'RGB', 'LA', 'PA', 'RGBA') and len(image.getbands()) > 1:
+        raise ValueError(f'got bands {", ".join(image.getbands())}, expected class numbers: export the masks as 8-bit PNG')
+    pixels = np.asarray(image)
+    if image.mode in ('LA', 'PA', 'RGBA'):
+        if hidden := int((pixels[..., -1] < 255).sum()):
+            raise ValueError(f'got {hidden} transparent pixels, which have no class number, expected none: save the masks '
+                             'without transparency (alpha)')
+        pixels = pixels[..., :-1]
     if pixels.ndim == 3:
-        if (pixels[..., :3] != pixels[..., :1]).any():
+        if (pixels != pixels[..., :1]).any():
             raise ValueError('got colours, expected class numbers: set mask_values to the list of RGB colours')
         pixels = pixels[..., 0]
-    if pixels.min() < 0 or pixels.max() > 255:
+    if bits in (2, 4) and image.mode == 'L':
+        pixels = pixels // (255 // (2 ** bits - 1))  # Pillow stretches them to 0 .. 255
+    pixels = _whole(pixels)
+    if pixels.max() > 255:
         raise ValueError(f'got values {pixels.min()} .. {pixels.max()}, expected class numbers from 0 to 255')
     return pixels.astype(np.uint8)
+
+
+def _whole(pixels: np.ndarray) -> np.ndarray:
+    """Whole numbers from 0 on, which pixels of any type must be."""
+    if pixels.dtype.kind == 'f':
+        if not (np.isfinite(pixels) & (pixels == np.rint(pixels))).all():
+            raise ValueError('got fractions or NaN, expected whole numbers: export the masks as 8-bit PNG')
+        pixels = pixels.astype(np.int64)
+    if pixels.min() < 0:
+        raise ValueError(f'got values from {pixels.min()}, expected none below 0')
+    return pixels
+
+
+def _from_zero(image: Image.Image) -> np.ndarray:
+    if len(image.getbands()) == 1 and image.mode not in ('1', 'P'):
+        levels = _whole(np.asarray(image))
+        require_known_levels(levels)
+        return (levels > 0).astype(np.uint8)
+    levels = _colours(image).max(-1)
+    require_known_levels(levels)
+    coloured = levels > 0
+    if image.mode == 'P' and (coloured != (np.asarray(image) > 0)).any():
+        raise ValueError('got a palette in which 0 is not black, or another entry is, expected black for 0 alone: set '
+                         "mask_values='index' for the numbers, or the list of RGB colours")
+    return coloured.astype(np.uint8)
+
+
+def _from_half(image: Image.Image) -> np.ndarray:
+    if len(image.getbands()) > 1 or image.mode == 'P':
+        colours = _colours(image)
+        if (colours.max(-1).astype(int) - colours.min(-1) > COLOUR).any():
+            raise ValueError("got colours, expected black and white: set mask_values to the list of RGB colours, or to 'index' "
+                             'for the numbers of a palette')
+    one_band = len(image.getbands()) == 1 and image.mode not in ('1', 'P')
+    levels = _whole(np.asarray(image if one_band else image.convert('L')))
+    require_known_levels(levels, DARK)
+    return (levels >= DARK).astype(np.uint8)
+
+
+def _visible(rgba: np.ndarray) -> np.ndarray:
+    """1 where a mask (H, W, 4) of one colour shows it: the colour of a transparent pixel is none."""
+    seen = rgba[..., 3] >= 128
+    shown = rgba[seen][:, :3]
+    if len(shown) and ((shown != shown[0]).any() or shown[0].max() < DARK):
+        raise ValueError('got transparent pixels beside black or several colours, which can mean two things, expected none: '
+                         'save the masks black and white, without transparency (alpha)')
+    return seen.astype(np.uint8)
+
+
+def _is_opaque(image: Image.Image) -> bool:
+    return not image.has_transparency_data or image.convert('RGBA').getchannel('A').getextrema()[0] == 255
+
+
+def _colours(image: Image.Image) -> np.ndarray:
+    """RGB (H, W, 3)."""
+    if image.mode.startswith(('I', 'F')):
+        raise ValueError(f'got values of more than 8 bits ({image.mode}), expected colours')
+    if not _is_opaque(image):
+        raise ValueError('got transparent pixels, which have no colour, expected none: save the masks without transparency '
+                         '(alpha), over the colour of a class')
+    return np.asarray(image.convert('RGB'))
 
 
 def _match_colours(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
@@ -83,10 +184,10 @@ class LoadMask(BaseTransform):
             return results
         content = fileio.get(path, backend_args=self.backend_args)
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with open_image(content) as image:
                 mask = mask_to_classes(image, results.get('mask_values', 'index'))
         except Exception as error:  # each of PIL's decoders has its own
-            raise ValueError(f'mask {path}: {error}') from error
+            raise ValueError(f'mask {path}: {reason(error)}') from error
         results['gt_seg_map'] = self._relabel(mask, results)
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results

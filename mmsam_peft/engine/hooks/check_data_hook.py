@@ -1,39 +1,77 @@
 """Looks at the data before the first iteration."""
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from ...datasets.checks.dataset import check_dataset
-from ...evaluation.training_checks import check_metrics
+from ...evaluation.training_checks import check_best, check_binary_metrics, check_metrics
 from ...registry import HOOKS
+from ..run_checks import check_ignored, check_length, check_losses
 
 
 @HOOKS.register_module()
 class CheckDataHook(Hook):
-    """Checks every image and label of the training and validation sets before training, with one report of all faults.
+    """Checks every image and label of the training and validation sets before training, with one
+    report of all faults; and every label of the test set before testing, of whose images only the
+    beginning is read.
 
-    Of a multi-task model, the training set needs all tasks, the validation set those that its metric measures.
+    Of a multi-task model, the training set needs all tasks, the validation set those that its
+    metric measures.
 
     Raises:
-        DatasetError: See ``datasets/checks/``; also when classes or tasks of the model are not the data's.
-        ValueError: See ``evaluation/training_checks.py``: tasks of the metric are not the model's, or the best checkpoint is
-            chosen by a metric that is not there.
+        DatasetError: See ``datasets/checks/``; also when classes or tasks of the model are not the
+            data's.
+        ValueError: See ``evaluation/training_checks.py`` and ``engine/run_checks.py``: settings of
+            data, model and validation that do not fit together.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
         if is_main_process():
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            tasks = getattr(model, 'tasks', None)
-            loaders = [(runner.train_dataloader, tasks)]
+            model, best = _model(runner), _best(runner)
+            loaders, metrics = dict(train=runner.train_dataloader), []
             if runner._val_dataloader is not None:
-                measured = tasks and check_metrics(runner.val_evaluator.metrics, tasks, _best(runner))
-                loaders.append((runner.val_dataloader, measured))
-            for loader, expected in loaders:
-                check_dataset(loader.dataset, num_classes=model.num_classes, tasks=expected)
+                loaders['val'], metrics = runner.val_dataloader, runner.val_evaluator.metrics
+            elif best:
+                raise ValueError(f'default_hooks.checkpoint.save_best={", ".join(best)}, but there '
+                                 'is no validation to choose '
+                                 'by: set val_dataloader, val_cfg and val_evaluator, or '
+                                 'save_best=None.')
+            tasks = getattr(model, 'tasks', None)
+            expected = dict(train=tasks, val=tasks and check_metrics(metrics, tasks, best))
+            if not tasks:
+                check_binary_metrics(metrics, model.num_classes)
+                check_best(metrics, best)
+                check_losses(model)
+                check_ignored(model, loaders, metrics)
+            for split, loader in loaders.items():
+                training = split == 'train'
+                check_length(loader, split, training)
+                check_dataset(loader.dataset, num_classes=model.num_classes, tasks=expected[split], training=training)
         barrier()
+
+    def before_test(self, runner: Runner) -> None:
+        if is_main_process():
+            model, loader, metrics = _model(runner), runner.test_dataloader, runner.test_evaluator.metrics
+            tasks = getattr(model, 'tasks', None)
+            measured = tasks and check_metrics(metrics, tasks, {})
+            if not tasks:
+                check_binary_metrics(metrics, model.num_classes)
+                check_ignored(model, dict(test=loader), metrics)
+            check_length(loader, 'test', training=False)
+            check_dataset(loader.dataset, num_classes=model.num_classes, decode_images=False, tasks=measured, training=False)
+        barrier()
+
+
+def _model(runner: Runner) -> nn.Module:
+    """The segmentor itself."""
+    model = runner.model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 def _best(runner: Runner) -> dict[str, str]:

@@ -6,6 +6,7 @@ from PIL import Image
 
 from mmsam_peft.datasets import DatasetError, check_dataset
 
+IMAGE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadMask')]
 MASK = np.eye(6, 8, dtype=np.uint8)
 
@@ -86,7 +87,7 @@ def test_masks_of_0_and_255_read_as_class_numbers(write_pair, folder, stored):
 def test_masks_of_0_and_1_read_as_0_and_255(write_pair, folder):
     write_pair('a')
     text = problems(folder(mask_values='binary255'))
-    assert 'no mask shows any class but the first' in text and "'binary01' for 0/1" in text
+    assert 'got only the values 0 and 1, expected 0 and 255' in text and "'binary01' where in all" in text
     check_dataset(folder(mask_values='binary01'))
     check_dataset(folder(mask_values='index'))
 
@@ -124,7 +125,10 @@ def test_exif_rotation_counts(write, folder, decode_images):
 @pytest.mark.parametrize('height, width', [(1, 1), (3000, 4000)])
 def test_extreme_sizes(write, folder, scope, height, width):
     write('img_dir/train/a.png', np.full((height, width), 7, dtype=np.uint8))
-    write('ann_dir/train/a.png', np.ones((height, width), dtype=np.uint8))
+    mask = np.ones((height, width), dtype=np.uint8)
+    write('ann_dir/train/a.png', mask)
+    write('img_dir/train/b.png', IMAGE)
+    write('ann_dir/train/b.png', MASK)
     resize = dict(type='Resize', scale=(64, 64), keep_ratio=False, interpolation='bicubic')
     dataset = folder(pipeline=[*PIPELINE, resize, dict(type='PackSegInputs')])
     check_dataset(dataset)
@@ -162,6 +166,68 @@ def test_a_set_without_classes(write_pair, tmp_path):
     prefix = dict(img_path='img_dir/train', seg_map_path='ann_dir/train')
     dataset = mmseg.datasets.BaseSegDataset(img_suffix='.png', data_root=str(tmp_path), data_prefix=prefix)
     assert 'class count' in problems(dataset, num_classes=2)
+
+
+@pytest.mark.parametrize('mask_values, stored, advice', [
+    ('binary01', 2 - MASK, "'index' the class numbers themselves"),
+    ('binary255', MASK * 0 + 255, "'binary01' anything but 0"),
+    ('binary255', MASK * 0, "'binary01' anything but 0"),
+    ('index', MASK * 0 + 1, "'binary255', masks of 0 and"),
+    ([[0, 0, 0], [9, 9, 9]], MASK * 9 * 0, 'the i-th colour of mask_values'),
+], ids=['trimap', 'all object', 'no object', 'index', 'colours'])
+def test_one_class_that_holds_all_pixels(write_pair, folder, mask_values, stored, advice):
+    write_pair('a', stored)
+    text = problems(folder(mask_values=mask_values))
+    assert 'only one class is seen' in text and advice in text
+
+
+def test_parts_without_objects_and_validation_without_objects(write_pair, folder, caplog):
+    write_pair('a', MASK * 0)
+    write_pair('b', split='val')
+    empty = folder()
+    check_dataset(ConcatDataset([empty, folder('val')]))
+    assert 'only one class is seen' in problems(ConcatDataset([empty, empty]))
+    check_dataset(empty, training=False)
+    write_pair('a', MASK * 0 + 1)
+    assert 'only one class is seen' in problems(folder(), training=False)
+
+
+def test_one_mask_of_0_and_255_among_class_numbers(write_pair, folder):
+    """With a border of ignored pixels around objects, 255 means what it says."""
+    write_pair('a', MASK * 255)
+    write_pair('b')
+    text = problems(folder())
+    assert 'masks stored unlike the others: 1' in text and 'a.png: values 0 and 255' in text
+    write_pair('c', np.where(MASK[::-1] == 1, 255, MASK).astype(np.uint8))
+    check_dataset(folder())
+
+
+def test_setting_that_the_pipeline_does_not_know(write_pair, folder, scope):
+    write_pair('a', MASK * 255)
+    theirs = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+    text = problems(folder(mask_values='binary255', pipeline=theirs))
+    assert "LoadAnnotations in the pipeline, which does not know mask_values='binary255'" in text
+    assert "put dict(type='LoadMask')" in text and 'need mask_values' not in text
+    check_dataset(folder(mask_values='binary255', pipeline=PIPELINE))
+
+
+def test_messages_are_bounded(write_pair, folder, scope, tmp_path, monkeypatch):
+    write_pair('a')
+    (tmp_path / 'list.txt').write_text('a\n' + '\a' * 100_000)
+    text = problems(folder(ann_file='list.txt', classes=[f'class {i}' for i in range(200)]))
+    assert len(text) < 3000 and '\a' not in text and 'names without an image: 1' in text
+    def explode(content):
+        raise TypeError(repr(content) * 1000)
+    monkeypatch.setattr('mmsam_peft.datasets.transforms.loading.read_image', explode)
+    assert len(problems(folder(pipeline=PIPELINE))) < 2000
+
+
+@pytest.mark.parametrize('decode_images', [True, False])
+def test_images_that_would_be_read_wrongly(write, folder, decode_images):
+    write('img_dir/train/deep.png', IMAGE[..., 0].astype(np.uint16) * 16)
+    write('ann_dir/train/deep.png', MASK)
+    text = problems(folder(), decode_images=decode_images)
+    assert text.count('deep.png') == 1 and 'deep.png: got 16-bit values from' in text
 
 
 def test_only_the_chosen_samples_are_read(write_pair, folder):

@@ -1,0 +1,51 @@
+"""Which files below a folder are data."""
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import mmengine.fileio as fileio
+from mmengine.fileio import LocalBackend
+
+
+def files_below(folder: str | Path, backend_args: dict | None = None) -> list[str]:
+    """Paths, relative to the folder and with '/', of all files in it and its sub-folders, in order.
+
+    Hidden files and folders (``._a.png``, ``.ipynb_checkpoints``) and ``__MACOSX`` are no data.
+    Links to folders are followed, but never back into a folder that they lie in.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    if isinstance(fileio.get_file_backend(folder, backend_args=backend_args), LocalBackend):
+        found = _local(Path(folder))
+    else:
+        found = fileio.list_dir_or_file(folder, list_dir=False, recursive=True, backend_args=backend_args)
+    return sorted(file for file in found if not any(map(is_hidden, file.split('/'))))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is none that a person put there."""
+    return name.startswith('.') or name == '__MACOSX'
+
+
+def composed(name: str) -> str:
+    """The name with each letter and its accents as one character: systems store the same name in
+    two ways."""
+    return unicodedata.normalize('NFC', name)
+
+
+def _local(folder: Path) -> Iterator[str]:
+    if not folder.is_dir():
+        raise FileNotFoundError(folder)
+    yield from _walk(folder, '', {os.path.realpath(folder)})
+
+
+def _walk(folder: Path, inside: str, parents: set[str]) -> Iterator[str]:
+    """``parents``: the real places of the folder and of those that it lies in."""
+    for entry in os.scandir(folder):
+        name = inside + entry.name
+        if entry.is_file():
+            yield name
+        elif entry.is_dir() and not is_hidden(entry.name) and (place := os.path.realpath(entry.path)) not in parents:
+            yield from _walk(Path(entry.path), f'{name}/', parents | {place})
