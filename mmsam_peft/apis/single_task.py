@@ -19,7 +19,7 @@ def keep_task(cfg: Config, name: str) -> None:
     """
     tasks = cfg.model.get('tasks')
     if tasks is None:
-        raise ValueError(f'{name!r} is asked for alone, but the config has a {cfg.model.type}, which has no tasks. Leave '
+        raise ValueError(f'{name!r} is asked for alone, but the config\'s model, {cfg.model.type}, has no tasks. Leave '
                          '--task out, or use a config of several tasks, such as configs/talora/*.py.')
     kept = [task for task in build_tasks(tasks) if task.name == name]
     if not kept:
