@@ -1,6 +1,11 @@
 # python tools/train.py benchmarks/leaf/base.py --cfg-options model.checkpoint=FILE
 # ViT-Tiny with SAM's mask decoder, for leaf disease at 192 x 192
-_base_ = ['../../configs/_base_/default_runtime.py', '../_base_/vit_tiny.py', 'data.py', '../schedule_250.py']
+_base_ = [
+    '../../configs/_base_/default_runtime.py',
+    '../_base_/vit_tiny.py',
+    'data.py',
+    '../schedule_250.py',
+]
 model = dict(
     data_preprocessor=dict(size=(192, 192)),
     backbone=dict(img_size=192),

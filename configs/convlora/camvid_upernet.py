@@ -3,7 +3,8 @@
 _base_ = '../_base_/sam/camvid.py'
 model = dict(
     backbone=dict(peft=dict(type='ConvLoRA', balance_weight=2.0), out_indices=(2, 5, 8, 11)),
-    neck=dict(type='MultiLevelNeck', in_channels=[768] * 4, out_channels=256, scales=[4, 2, 1, 0.5]),
+    neck=dict(
+        type='MultiLevelNeck', in_channels=[768] * 4, out_channels=256, scales=[4, 2, 1, 0.5]),
     decode_head=dict(
         _delete_=True,
         type='UPerHead',

@@ -1,7 +1,8 @@
 # python tools/train.py configs/convlora/custom.py
-# Another method: --cfg-options model.backbone.peft.type=LoRA, or any other of README's table, with its settings as
-# model.backbone.peft.rank=8 and so on. type=Full needs smaller steps: optim_wrapper.optimizer.lr=1e-5. From random values:
-# type=Full model.checkpoint=None. Other networks: configs/segformer/custom_b0.py.
+# Another method: --cfg-options model.backbone.peft.type=LoRA, or any other of README's table, with
+# its settings as model.backbone.peft.rank=8 and so on. Full needs smaller steps:
+# optim_wrapper.optimizer.lr=1e-5; from random values: Full with model.checkpoint=None.
+# Other networks: configs/segformer/custom_b0.py
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/sam_binary.py',
@@ -19,8 +20,9 @@ train_dataloader = val_dataloader = test_dataloader = dict(dataset=data)
 
 model = dict(backbone=dict(peft=dict(type='ConvLoRA')))
 
-# Three classes or more: name them above, set mask_values to 'index' or to their colours, put sam_multiclass.py
-# into _base_ for sam_binary.py, and uncomment these lines (the first is for ConvLoRA alone):
+# Three classes or more: name them above, set mask_values to 'index' or to their colours, put
+# sam_multiclass.py into _base_ for sam_binary.py, and uncomment these lines (the first only for
+# ConvLoRA):
 # model['backbone']['peft']['balance_weight'] = 2.0
 # model['decode_head'] = dict(num_classes=len(classes), num_queries=2 * len(classes))
 # val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

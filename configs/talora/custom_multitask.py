@@ -1,7 +1,7 @@
 # python tools/train.py configs/talora/custom_multitask.py
-# Another method: --cfg-options model.backbone.peft.type=LoRA, TaskLoRA, Frozen or any other, with its settings as
-# model.backbone.peft.rank=32 and so on. type=Full needs smaller steps: optim_wrapper.optimizer.lr=1e-4.
-# One task alone: --task depth
+# Another method: --cfg-options model.backbone.peft.type=LoRA, TaskLoRA, Frozen or any other, with
+# its settings as model.backbone.peft.rank=32 and so on. Full needs smaller steps:
+# optim_wrapper.optimizer.lr=1e-4. One task alone: --task depth
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/msam.py',

@@ -1,4 +1,5 @@
-# CityScapes as published with MTAN: {train,val}/{image,label_7,depth}/*.npy, 2975 + 500 images of 128 x 256; inverse depth
+# CityScapes as published with MTAN: {train,val}/{image,label_7,depth}/*.npy, 2975 + 500 images of
+# 128 x 256; inverse depth
 _base_ = 'multitask.py'
 tasks = [
     dict(type='SemanticSegmentation', name='seg', num_classes=7),

@@ -1,10 +1,10 @@
 # Your own images and masks. Put them under data_root as
 #     img_dir/{train,val,test}/NAME.jpg   (also .jpeg .png .bmp .tif .tiff)
-#     ann_dir/{train,val,test}/NAME.png   (also .bmp .tif .tiff .gif .jpg .jpeg), of the image's width and height
+#     ann_dir/{train,val,test}/NAME.png   (also .bmp .tif .tiff .gif .jpg .jpeg), of the same size
 # and say what the stored mask values mean:
 #     'index'       the class number: 0, 1, 2, ... in the order of classes; 255 = ignored
 #     'binary01'    two classes: 0 is background, anything else the object
-#     'binary255'   two classes: grey values from 128 are the object (masks stored as 0/255, or as JPEG)
+#     'binary255'   two classes: grey values from 128 are the object (masks of 0/255, or JPEG)
 #     [[0, 0, 0], [255, 0, 0], ...]   colour masks: the RGB colour of each class
 _base_ = 'segmentation.py'
 train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(

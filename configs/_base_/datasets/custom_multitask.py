@@ -1,11 +1,14 @@
 # Your own images with labels of several tasks. Put them under data_root as
-#     img_dir/{train,val,test}/NAME.jpg        (also .jpeg .png .bmp .tif .tiff)
-#     <task's name>_dir/{train,val,test}/NAME.png, or .npy, of the image's width and height; an image may lack some. They hold
-#         classes (SemanticSegmentation, HumanParts)   class numbers 0, 1, 2, ...; 255, in .npy also -1, = ignored
-#         depth (Depth, InverseDepth)                  16-bit PNG in steps of depth_unit metres, or .npy in metres; 0 = unknown
-#         normals (SurfaceNormals)                     RGB of 8 bit, v / 127.5 - 1, or .npy (H, W, 3); grey or zero = unknown.
-#                                                      x to the right; tools/dataset_converters/pseudo_normals.py derives some
-#         masks (Saliency, Edges)                      0 and 255
+#     img_dir/{train,val,test}/NAME.jpg    (also .jpeg .png .bmp .tif .tiff)
+#     TASK_dir/{train,val,test}/NAME.png   (or .npy), of the image's size; an image may lack some
+# Labels are, by the kind of the task,
+#     SemanticSegmentation, HumanParts     class numbers 0, 1, 2, ...; ignored: 255, in .npy also -1
+#     Depth, InverseDepth                  16-bit PNG in steps of depth_unit metres, or .npy in metres;
+#                                          unknown: 0
+#     SurfaceNormals                       RGB of 8 bit, v / 127.5 - 1, or .npy (H, W, 3), x to the
+#                                          right; unknown: grey or zero
+#     Saliency, Edges                      masks of 0 and 255
+# tools/dataset_converters/pseudo_normals.py derives normals from depth.
 _base_ = 'multitask.py'
 tasks = [
     dict(type='SemanticSegmentation', name='seg', num_classes=2),

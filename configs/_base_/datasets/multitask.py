@@ -1,6 +1,7 @@
-# What data sets of several tasks share: pipelines and loaders. The file of a data set adds its type, its root, its tasks, and
-# what differs
-image_size = 1024  # of the long side; labels stay as they are, losses and metrics are computed at their size
+# What data sets of several tasks share: pipelines and loaders. The file of a data set adds its
+# type, its root, its tasks, and what differs
+# Of the long side; labels stay as they are, losses and metrics are computed at their size
+image_size = 1024
 
 train_pipeline = [
     dict(type='LoadImageOrArray'),
@@ -33,5 +34,6 @@ test_dataloader = val_dataloader
 
 val_evaluator = test_evaluator = dict(type='MultiTaskMetric')
 default_hooks = dict(
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='seg/mIoU', rule='greater'),
+    checkpoint=dict(
+        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='seg/mIoU', rule='greater'),
     visualization=dict(type='PanelHook', interval=20))

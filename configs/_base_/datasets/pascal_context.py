@@ -1,5 +1,6 @@
-# PASCAL-Context as in PASCAL_MT, 4998 + 5105 images: JPEGImages, ImageSets/Context, semseg, human_parts, normals_distill,
-# sal_distill, pascal-context/trainval. For edges add dict(type='Edges', name='edges', weight=50.0).
+# PASCAL-Context as in PASCAL_MT, 4998 + 5105 images: JPEGImages, ImageSets/Context, semseg,
+# human_parts, normals_distill, sal_distill, pascal-context/trainval. For edges add
+# dict(type='Edges', name='edges', weight=50.0)
 _base_ = 'multitask.py'
 tasks = [
     dict(type='SemanticSegmentation', name='seg', num_classes=21),

@@ -1,7 +1,7 @@
-# Shapes on a floor, generated: 200 + 50 + 50 images of 128 x 128 with classes, depth and normals, drawn into data_root on
-# first use (some seconds)
+# Shapes on a floor, generated: 200 + 50 + 50 images of 128 x 128 with classes, depth and normals,
+# drawn into data_root on first use (some seconds)
 _base_ = 'multitask.py'
-image_size = 256  # of the image; labels stay as they are, losses and metrics are computed at their size
+image_size = 256
 train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
 train_pipeline[4].size = test_pipeline[2].size = image_size
 tasks = [

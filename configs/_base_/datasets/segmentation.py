@@ -1,5 +1,5 @@
-# What data sets of images and masks share: pipelines, loaders, folders. The file of a data set adds its type, its root, its
-# metric, and what differs
+# What data sets of images and masks share: pipelines, loaders, folders. The file of a data set adds
+# its type, its root, its metric, and what differs
 image_size = (1024, 1024)
 
 train_pipeline = [
@@ -49,5 +49,6 @@ test_dataloader = dict(
         pipeline=test_pipeline))
 
 default_hooks = dict(
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mIoU', rule='greater'),
+    checkpoint=dict(
+        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mIoU', rule='greater'),
     visualization=dict(type='SegVisualizationHook', draw=True, interval=20))
