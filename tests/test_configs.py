@@ -497,11 +497,10 @@ def test_own_data_with_three_classes(write_data, train_tiny, tmp_path, name):
     }
     for before, after in edits.items():
         text = text.replace(before, after)
-    head, comment, lines = text.partition('uncomment these lines')
-    first, _, lines = lines.partition('\n')
+    head, comment, lines = text.partition('uncomment these lines:\n')
     copy = tmp_path / name
     copy.parent.mkdir()
-    copy.write_text(head + comment + first + '\n' + re.sub('^# ', '', lines, flags=re.MULTILINE))
+    copy.write_text(head + comment + re.sub('^# ', '', lines, flags=re.MULTILINE))
     logged = train_tiny(copy, write_data('custom', 3))
     assert np.isfinite(logged['train/loss']) and (tmp_path / 'run/best_mIoU_epoch_1.pth').exists()
     assert Config.fromfile(copy).test_evaluator.type == 'IoUMetric'

@@ -21,8 +21,8 @@ train_dataloader = val_dataloader = test_dataloader = dict(dataset=data)
 model = dict(backbone=dict(peft=dict(type='ConvLoRA')))
 
 # Three classes or more: name them above, set mask_values to 'index' or to their colours, put
-# sam_multiclass.py into _base_ for sam_binary.py, and uncomment these lines (the first only for
-# ConvLoRA):
+# sam_multiclass.py into _base_ for sam_binary.py, and, the first only for ConvLoRA,
+# uncomment these lines:
 # model['backbone']['peft']['balance_weight'] = 2.0
 # model['decode_head'] = dict(num_classes=len(classes), num_queries=2 * len(classes))
 # val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
