@@ -22,7 +22,7 @@ import mmsam_peft  # noqa: F401
 from mmsam_peft.engine.hooks import FeatureCacheHook
 from mmsam_peft.peft.notation import parse_method
 
-CONFIG = Path(__file__).parents[1] / 'configs/decoder_only/custom.py'
+CONFIG = Path(__file__).parents[1] / 'configs/convlora/custom.py'
 
 
 def draw(root: Path, number: int, size: int) -> None:

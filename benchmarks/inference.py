@@ -20,7 +20,7 @@ from mmsam_peft.analysis.machine import clock, median_and_range
 from mmsam_peft.apis import AdapterBank, init_model, save_adapter
 from mmsam_peft.peft.notation import parse_method
 
-CONFIG = Path(__file__).parents[1] / 'configs/lora/custom.py'
+CONFIG = Path(__file__).parents[1] / 'configs/convlora/custom.py'
 
 
 def config(peft: dict, arch: str, size: int, checkpoint: str | None = None) -> Config:

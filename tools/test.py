@@ -17,7 +17,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config')
     parser.add_argument('weights', help='adapter (.safetensors; the config names its base weights) or checkpoint (.pth)')
-    parser.add_argument('--work-dir', help='where the log goes (default: work_dirs/METHOD/NAME)')
+    parser.add_argument('--work-dir', help='where the log goes (default: that of the training)')
+    parser.add_argument('--task', help='the one task that was trained, of a config of several')
     parser.add_argument('--out', help='folder for the predicted masks')
     parser.add_argument('--show-dir', help='folder for pictures of prediction and ground truth, side by side')
     parser.add_argument('--tta', action='store_true', help='average over the views of the config\'s tta_pipeline')
@@ -26,7 +27,7 @@ def main() -> None:
     launch_arguments(parser)
     args = parser.parse_args()
 
-    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher, args.task)
     require_adaptable(cfg, args.weights)
     if not Path(args.weights).is_file():
         raise FileNotFoundError(f'There is no file {args.weights}; training writes adapter_best.safetensors and '

@@ -10,6 +10,5 @@ data = dict(
 held_out = dict(data, data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val'), pipeline=test_pipeline)
 train_dataloader = dict(
     batch_size=8, sampler=dict(type='InfiniteSampler', shuffle=True), dataset=dict(data, pipeline=train_pipeline))
-val_dataloader = dict(batch_size=8, dataset=held_out)
-test_dataloader = dict(batch_size=8, dataset=held_out)
+val_dataloader = test_dataloader = dict(batch_size=8, dataset=held_out)
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=125))

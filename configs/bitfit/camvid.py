@@ -1,10 +1,3 @@
 # python tools/train.py configs/bitfit/camvid.py
-_base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/models/sam_multiclass.py',
-    '../_base_/datasets/camvid.py',
-    '../_base_/schedules/adamw_30e.py',
-]
-model = dict(
-    backbone=dict(peft=dict(type='BitFit')),
-    decode_head=dict(num_classes=11, num_queries=22))
+_base_ = '../_base_/sam/camvid.py'
+model = dict(backbone=dict(peft=dict(type='BitFit')))

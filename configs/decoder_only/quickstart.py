@@ -1,5 +1,3 @@
 # python tools/train.py configs/decoder_only/quickstart.py
-_base_ = ['../_base_/default_runtime.py', '../_base_/models/sam_quickstart.py', '../_base_/datasets/quickstart.py',
-          '../_base_/schedules/quickstart.py']
+_base_ = '../_base_/sam/quickstart.py'
 model = dict(backbone=dict(peft=dict(type='Frozen')))
-randomness = dict(seed=0)

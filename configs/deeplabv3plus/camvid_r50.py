@@ -1,12 +1,3 @@
 # python tools/train.py configs/deeplabv3plus/camvid_r50.py
-_base_ = [
-    '../_base_/default_runtime.py',
-    'mmseg::_base_/models/deeplabv3plus_r50-d8.py',
-    '../_base_/datasets/camvid.py',
-    '../_base_/schedules/sgd_30e.py',
-]
-model = dict(
-    data_preprocessor=dict(size=(1024, 1024)),
-    decode_head=dict(num_classes=11),
-    auxiliary_head=dict(num_classes=11))
-tta_model = dict(type='SegTTAModel')
+_base_ = ['../_base_/networks/deeplabv3plus_r50.py', '../_base_/datasets/camvid.py']
+model = dict(decode_head=dict(num_classes=11), auxiliary_head=dict(num_classes=11))

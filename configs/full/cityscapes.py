@@ -1,9 +1,4 @@
 # python tools/train.py configs/full/cityscapes.py
-_base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/models/msam.py',
-    '../_base_/datasets/cityscapes.py',
-    '../_base_/schedules/adam_200e.py',
-]
-model = dict(tasks=_base_.tasks, backbone=dict(peft=dict(type='Full')))
-optim_wrapper = dict(optimizer=dict(lr=1e-4))  # a pretrained encoder as a whole takes smaller steps than adapters on it
+_base_ = '../_base_/msam/cityscapes.py'
+model = dict(backbone=dict(peft=dict(type='Full')))
+optim_wrapper = dict(optimizer=dict(lr=1e-4))  # the whole encoder needs smaller steps

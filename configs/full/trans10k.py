@@ -1,12 +1,4 @@
 # python tools/train.py configs/full/trans10k.py
-_base_ = [
-    '../_base_/default_runtime.py',
-    '../_base_/models/sam_multiclass.py',
-    '../_base_/datasets/trans10k.py',
-    '../_base_/schedules/adamw_30e.py',
-]
-# 30 epochs are our choice: we know of no published number for this data
-model = dict(
-    backbone=dict(peft=dict(type='Full')),
-    decode_head=dict(num_classes=12, num_queries=24))
-optim_wrapper = dict(optimizer=dict(lr=1e-5))  # a pretrained encoder as a whole takes smaller steps than adapters on it
+_base_ = '../_base_/sam/trans10k.py'
+model = dict(backbone=dict(peft=dict(type='Full')))
+optim_wrapper = dict(optimizer=dict(lr=1e-5))  # the whole encoder needs smaller steps

@@ -1,11 +1,3 @@
 # python tools/train.py configs/hrnet/trans10k_w18.py
-_base_ = [
-    '../_base_/default_runtime.py',
-    'mmseg::_base_/models/fcn_hr18.py',
-    '../_base_/datasets/trans10k.py',
-    '../_base_/schedules/sgd_30e.py',
-]
-model = dict(
-    data_preprocessor=dict(size=(1024, 1024)),
-    decode_head=dict(num_classes=12))
-tta_model = dict(type='SegTTAModel')
+_base_ = ['../_base_/networks/hrnet_w18.py', '../_base_/datasets/trans10k.py']
+model = dict(decode_head=dict(num_classes=12))

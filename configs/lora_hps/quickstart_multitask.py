@@ -1,5 +1,3 @@
 # python tools/train.py configs/lora_hps/quickstart_multitask.py
-_base_ = ['../_base_/default_runtime.py', '../_base_/models/msam_quickstart.py', '../_base_/datasets/quickstart_multitask.py',
-          '../_base_/schedules/quickstart_multitask.py']
-model = dict(tasks=_base_.tasks, backbone=dict(peft=dict(type='LoRA', rank=8, alpha=8)))
-randomness = dict(seed=0)
+_base_ = '../_base_/msam/quickstart_multitask.py'
+model = dict(backbone=dict(peft=dict(type='LoRA', rank=8, alpha=8)))

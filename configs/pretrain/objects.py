@@ -1,13 +1,19 @@
 # python tools/train.py configs/pretrain/objects.py
-# Trains the quickstart's base model; then: python tools/model_converters/export_base.py configs/pretrain/objects.py
-#     work_dirs/pretrain/objects/adapter_last.safetensors mmsam_peft/assets/quickstart.safetensors
-_base_ = ['../_base_/default_runtime.py', '../_base_/models/sam_quickstart.py', '../_base_/datasets/quickstart.py']
+# Trains the quickstart's base model; then
+#     python tools/model_converters/export_base.py configs/pretrain/objects.py \
+#         work_dirs/pretrain/objects/adapter_last.safetensors \
+#         mmsam_peft/assets/quickstart.safetensors
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/models/sam_quickstart.py',
+    '../_base_/datasets/quickstart.py',
+]
 model = dict(checkpoint=None)
 train_dataloader = dict(
     sampler=dict(type='InfiniteSampler'),
     dataset=dict(type='ObjectsDataset', data_root='data/objects/', num_images=2000))
-val_dataloader = dict(dataset=dict(type='ObjectsDataset', data_root='data/objects/'))
-test_dataloader = dict(dataset=dict(type='ObjectsDataset', data_root='data/objects/'))
+val_dataloader = test_dataloader = dict(
+    dataset=dict(type='ObjectsDataset', data_root='data/objects/'))
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
     constructor='TrainedParamsConstructor', clip_grad=dict(max_norm=1.0))

@@ -1,6 +1,3 @@
 # python tools/train.py configs/segformer/camvid_b2.py
-_base_ = './camvid_b0.py'
-checkpoint = 'https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/segformer/mit_b2_20220624-66e8bf70.pth'
-model = dict(
-    backbone=dict(embed_dims=64, num_layers=[3, 4, 6, 3], init_cfg=dict(checkpoint=checkpoint)),
-    decode_head=dict(in_channels=[64, 128, 320, 512]))
+_base_ = ['../_base_/networks/segformer_b2.py', '../_base_/datasets/camvid.py']
+model = dict(decode_head=dict(num_classes=11))

@@ -1,12 +1,9 @@
 # python tools/train.py configs/segformer/custom_b0.py
-_base_ = [
-    '../_base_/default_runtime.py',
-    'mmseg::_base_/models/segformer_mit-b0.py',
-    '../_base_/datasets/custom.py',
-    '../_base_/schedules/segformer_30e.py',
-]
+# Another network: put its file of configs/_base_/networks/ into _base_; those with an auxiliary
+# head (PSPNet, DeepLabV3+) also need auxiliary_head=dict(num_classes=len(classes)) in model
+_base_ = ['../_base_/networks/segformer_b0.py', '../_base_/datasets/custom.py']
 
-# Your data. configs/_base_/datasets/custom.py says how the folders look and what mask_values may be.
+# Your data. configs/_base_/datasets/custom.py says how the folders look and what mask_values may be
 classes = ('background', 'object')
 data = dict(
     data_root='data/custom/',
@@ -14,13 +11,9 @@ data = dict(
     mask_values='binary255')
 train_dataloader = val_dataloader = test_dataloader = dict(dataset=data)
 
-checkpoint = 'https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/segformer/mit_b0_20220624-7e0fe6dd.pth'
-model = dict(
-    data_preprocessor=dict(size=(1024, 1024)),
-    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint)),
-    decode_head=dict(num_classes=len(classes)))
-tta_model = dict(type='SegTTAModel')
+model = dict(decode_head=dict(num_classes=len(classes)))
 
-# Three classes or more: name them above, set mask_values to 'index' or to their colours, and uncomment these lines:
+# Three classes or more: name them above, set mask_values to 'index' or to their colours, and
+# uncomment these lines:
 # val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 # default_hooks = dict(checkpoint=dict(save_best='mIoU'))

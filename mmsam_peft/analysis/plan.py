@@ -66,7 +66,7 @@ class Run:
 
 
 def plan(config: str, methods: Sequence[str] | None, seeds: Sequence[int], work_dir: Path,
-         options: dict | None = None) -> list[Run]:
+         options: dict | None = None, task: str | None = None) -> list[Run]:
     """The runs to make, seed by seed. Every model has been built once, without weights.
 
     Args:
@@ -74,11 +74,12 @@ def plan(config: str, methods: Sequence[str] | None, seeds: Sequence[int], work_
             model, methods that adapt the encoder for each task are made for its tasks.
         methods: Methods, calls of methods, config files (trained as they are). None: every registered method.
         options: Overrides of every config; those of the model only reach configs of a ``PEFTSegmentor``.
+        task: The one task to keep of every config of several.
 
     Raises:
         ValueError: Something asked cannot be done, or a folder holds a run with other settings.
     """
-    base = _load(config, options)
+    base = _load(config, options, task)
     if not is_adaptable(base):
         raise ValueError(f'{config} has a {base.model.type}, expected a config of a PEFTSegmentor; others go into --methods.')
     methods = methods or sorted(PEFT.module_dict)
@@ -88,7 +89,7 @@ def plan(config: str, methods: Sequence[str] | None, seeds: Sequence[int], work_
     runs, faults = [], []
     for method in methods:
         try:
-            runs.append(_runs_of(method, base, seeds, work_dir, options))
+            runs.append(_runs_of(method, base, seeds, work_dir, options, task))
         except Exception as error:  # whatever the parts of a model raise
             faults.append(f'  {method}: {str(error) or repr(error)}')
     if faults:
@@ -112,27 +113,28 @@ def main_score(result: dict) -> str:
     return next(name for name in (*delta, result['metric'], *scores) if name in scores)
 
 
-def _load(path: str, options: dict | None) -> Config:
-    config = load_config(path)
+def _load(path: str, options: dict | None, task: str | None) -> Config:
+    config = load_config(path, task=task)
     ours = is_adaptable(config)
     config.merge_from_dict({key: value for key, value in (options or {}).items() if ours or not key.startswith('model.')})
     return config
 
 
-def _runs_of(method: str, base: Config, seeds: Sequence[int], work_dir: Path, options: dict | None) -> list[Run]:
+def _runs_of(method: str, base: Config, seeds: Sequence[int], work_dir: Path, options: dict | None,
+             task: str | None) -> list[Run]:
     if method.endswith('.py'):
-        config = _load(method, options)
+        config = _load(method, options, task)
         found, expected = (test_of(settings_of(one)) for one in (config, base))
         if found != expected:
             raise ValueError(f'its scores could not stand beside those of {base.filename}: {differences(found, expected)}. '
                              'Expected the same test data set and evaluator.')
     else:
         config = copy.deepcopy(base)
-        peft = parse_method(method)
-        if 'tasks' in config.model and 'num_tasks' in with_defaults(PEFT, peft):
-            peft.setdefault('num_tasks', len(config.model.tasks))
-        config.model.backbone.peft = peft
+        config.model.backbone.peft = parse_method(method)
     model = build_to_count(copy.deepcopy(config))
+    peft = config.model.backbone.get('peft')
+    if peft and 'tasks' in config.model and 'num_tasks' in with_defaults(PEFT, peft):
+        peft.setdefault('num_tasks', len(config.model.tasks))  # as the model has set it
     backbone, total = count_parameters(model.backbone)[0], count_parameters(model)[0]
     facts = dict(trained_parameters=dict(backbone=backbone, head=total - backbone, total=total), **main_metric(config),
                  versions=_versions(model), config=str(Path(config.filename).resolve()))

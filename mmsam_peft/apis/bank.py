@@ -15,9 +15,9 @@ from .merging import fold
 class AdapterBank(Mapping[str, PEFTSegmentor]):
     """Models ready to predict, by name, whose frozen weights are the same tensors: one base in memory, and each adapter.
 
-        bank = AdapterBank('configs/lora/custom.py', dict(cells='cells.safetensors', roads='roads.safetensors'))
+        bank = AdapterBank('configs/convlora/custom.py', dict(cells='cells.safetensors', roads='roads.safetensors'))
         predict(bank['cells'], 'images', 'outputs')
-        bank.add('glass', 'glass.safetensors', 'configs/convlora/trans10k.py')
+        bank.add('glass', 'glass.safetensors', 'configs/lora/trans10k.py')
 
     Every model is whole and is what ``init_model`` gives, bit for bit. Switching is taking another one: nothing is copied or
     computed, nothing can fail half-way, and threads may use different ones at once. Nothing may write to the base: train none

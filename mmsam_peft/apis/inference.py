@@ -14,6 +14,7 @@ from ..models.segmentors import PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
 from ..safe_load import load_safetensors
 from .merging import fold
+from .single_task import keep_trained_task
 
 
 def init_model(config: str | Path | Config, weights: str | None = None, device: str | None = None,
@@ -35,6 +36,7 @@ def init_model(config: str | Path | Config, weights: str | None = None, device: 
     config = Config.fromfile(config) if not isinstance(config, Config) else config.copy()
     config.merge_from_dict(cfg_options or {})
     require_adaptable(config, weights)
+    keep_trained_task(config, weights)
     init_default_scope(config.setdefault('default_scope', SCOPE))
     model = mmseg_init_model(config, str(weights) if weights else None, default_device(device))
     if weights is None and isinstance(model, PEFTSegmentor):

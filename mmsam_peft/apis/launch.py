@@ -10,6 +10,8 @@ from mmengine.runner import Runner
 
 from ..engine.hooks import RELIED_ON
 from ..engine.run_checks import check_config
+from .single_task import keep_task
+from .work_dir import run_name
 
 
 def launch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,19 +20,28 @@ def launch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 
 
-def load_config(path: str, cfg_options: dict | None = None, work_dir: str | None = None, launcher: str = 'none') -> Config:
-    """Reads a config; its work directory defaults to work_dirs/METHOD/NAME for configs/METHOD/NAME.py.
+def load_config(path: str, cfg_options: dict | None = None, work_dir: str | None = None, launcher: str = 'none',
+                task: str | None = None, amp: str | None = None) -> Config:
+    """Reads a config. Its work directory is ``work_dir``, else the config's own, else work_dirs/ and ``run_name``.
+
+    Args:
+        task: The one task to keep of a config of several.
+        amp: Mixed precision of the training, as ``use_mixed_precision`` knows it.
 
     Raises:
         FileNotFoundError: There is no such config.
+        ValueError: No such task; float16 without a GPU.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config {path}; those of the zoo are configs/METHOD/DATA.py.')
     cfg = Config.fromfile(path)
+    if task:
+        keep_task(cfg, task)
     cfg.merge_from_dict(cfg_options or {})
+    if amp:
+        use_mixed_precision(cfg, amp)
     cfg.launcher = launcher
-    place = Path(path).resolve()
-    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / place.parent.name / place.stem)
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', run_name(path, cfg_options, task, amp)))
     return cfg
 
 

@@ -61,7 +61,7 @@ class TALoRA(PerTaskMethod):
     not squared, over U1, U2 and the v slices of G of all layers. Merges fully, one task at a time: W0 + s U2 C_t^T U1^T.
 
     Args:
-        num_tasks: T; a config sets it to the number of its tasks.
+        num_tasks: T; a multi-task model sets it where its config does not.
         ranks: (p, q, v) of inputs, outputs and tasks.
         scale: s.
         dropout: Of what the update sees.

@@ -58,7 +58,7 @@ class TaskLoRA(PerTaskMethod):
     With one it is the low-rank part of MTLoRA. Trains A and B. Merges fully, one task at a time.
 
     Args:
-        num_tasks: T; a config sets it to the number of its tasks.
+        num_tasks: T; a multi-task model sets it where its config does not.
         rank: r of each task's LoRA, at least 1.
         alpha: Numerator of the updates' scales.
         shared_rank: s of the LoRA that all tasks share; 0 for none.

@@ -55,6 +55,12 @@ class Task:
             raise ValueError(f"protocol={protocol!r} of task {name!r}: expected 'pooled' or 'per_image'.")
         self.name, self.weight, self.protocol = name, weight, protocol
 
+    @property
+    def main_metric(self) -> str:
+        """By which the best checkpoint is chosen where the task is trained alone: the first of ``better``, unless a kind says
+        otherwise."""
+        return next(iter(self.better))
+
     def __repr__(self) -> str:
         return f'{type(self).__name__} {self.name!r}'
 

@@ -20,6 +20,7 @@ class Depth(Task):
     """
 
     better = dict(AErr='lower', RErr='lower', RMSE='lower', delta1='higher', delta2='higher', delta3='higher')
+    main_metric = 'RErr'
     colours = 'viridis_r'
     """Matplotlib's colour map, from small to large values."""
     unit = 'm'

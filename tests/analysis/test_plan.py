@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmsam_peft.analysis.plan import Run, main_metric, main_score, plan
 from mmsam_peft.analysis.settings import differences
 from mmsam_peft.apis.inference import build_to_count
+from mmsam_peft.apis.launch import load_config
 from mmsam_peft.peft import count_parameters
 from mmsam_peft.peft.notation import label, parse_method
 from mmsam_peft.registry import PEFT
@@ -70,8 +71,9 @@ def test_labels_are_safe_and_distinct():
 
 @pytest.fixture
 def make_plan(tmp_path, tiny) -> Callable[..., list[Run]]:
-    def make(*methods: str, seeds=(0,), config: str = TINY, **options) -> list[Run]:
-        return plan(config, methods, seeds, tmp_path, {key.replace('__', '.'): value for key, value in options.items()})
+    def make(*methods: str, seeds=(0,), config: str = TINY, task: str | None = None, **options) -> list[Run]:
+        options = {key.replace('__', '.'): value for key, value in options.items()}
+        return plan(config, methods, seeds, tmp_path, options, task)
     return make
 
 
@@ -106,14 +108,21 @@ def test_all_methods_on_several_tasks(make_plan):
         make_plan('Frozen', 'TALoRA(num_tasks=2)', config=SHAPES)
 
 
-def test_one_task_beside_several_is_an_error(make_plan):
-    together, alone = (str(CONFIGS / f'lora_stl/quickstart_multitask{name}.py') for name in ('', '_depth'))
-    assert [run.method for run in make_plan('LoRA', together, config=SHAPES)] == ['LoRA', together]
+def test_one_task_beside_several_is_an_error(make_plan, tmp_path):
+    together, alone = str(CONFIGS / 'lora_stl/quickstart_multitask.py'), tmp_path / 'alone.py'
+    load_config(together, task='depth').dump(alone)
+    lora, task_lora = make_plan('LoRA', together, config=SHAPES)
+    assert task_lora.method == together and task_lora.facts['settings']['model']['backbone']['peft']['num_tasks'] == 3
     with pytest.raises(ValueError, match='could not stand beside those of .*: test_dataset.tasks: found .*Depth'):
-        make_plan('LoRA', alone, config=SHAPES)
-    run, = make_plan('TaskLoRA', config=alone)
-    assert run.config.model.backbone.peft == dict(type='TaskLoRA', num_tasks=1)
-    assert (run.facts['metric'], run.facts['rule']) == ('depth/RErr', 'less')
+        make_plan('LoRA', str(alone), config=SHAPES)
+
+
+def test_one_task_alone(make_plan):
+    """Of the config and of those among the methods."""
+    together = str(CONFIGS / 'lora_stl/quickstart_multitask.py')
+    for run in make_plan('TaskLoRA', together, config=SHAPES, task='depth'):
+        assert [task.name for task in run.config.model.tasks] == ['depth'] and run.config.model.backbone.peft.num_tasks == 1
+        assert (run.facts['metric'], run.facts['rule']) == ('depth/RErr', 'less')
 
 
 def test_a_method_replaces_all_of_the_configs(make_plan, config_file):

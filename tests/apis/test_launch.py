@@ -26,6 +26,14 @@ def test_work_dir(config, text, work_dir, expected):
     assert load_config(config(text), work_dir=work_dir).work_dir == expected
 
 
+def test_the_default_work_dir_shows_what_changes_the_training(config):
+    shown = load_config(config("a = dict(b=1)\noptim_wrapper = dict(type='OptimWrapper')"), {'a.b': 2}, amp='bf16')
+    assert shown.work_dir == os.path.join('work_dirs', 'lora', 'mine_a.b=2_amp=bf16')
+    assert shown.optim_wrapper.type == 'AutocastOptimWrapper'
+    assert load_config(config(), {'a.b': 2}, 'told').work_dir == 'told'
+    assert load_config(config(), {'work_dir': 'told', 'a.b': 2}).work_dir == 'told'
+
+
 def test_options_and_launcher(config):
     cfg = load_config(config(), {'a.b': 2, 'a.c': 3}, launcher='pytorch')
     assert cfg.a == dict(b=2, c=3) and cfg.launcher == 'pytorch'

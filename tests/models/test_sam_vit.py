@@ -136,6 +136,8 @@ def test_out_indices_give_the_blocks_maps(encoder, arch):
 
 @pytest.mark.parametrize('changes, message', [
     (dict(arch='gigantic'), 'tiny, base, large, huge'),
+    (dict(arch='tiny', checkpoint='published'), 'weights for arch=base/large/huge only; got .* width 192 and depth 12'),
+    (dict(checkpoint='published'), 'weights for arch=base/large/huge only; got .* width 32 .* to None for random values'),
     (dict(arch=dict(embed_dim=32, depth=2)), 'needs .*num_heads'),
     (dict(arch=dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(), window_sise=7)), 'may have .*window_size'),
     (dict(attention='flash'), 'fused, eager'),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmsam_peft.apis import init_model, save_adapter
+from mmsam_peft.apis.launch import load_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 TOOL = 'analysis_tools/single_task_baseline.py'
@@ -13,13 +14,16 @@ TOOL = 'analysis_tools/single_task_baseline.py'
 
 @pytest.fixture(scope='module')
 def test(tmp_path_factory, start):
-    """``test('talora/quickstart_multitask', options)``: tests an untrained model on two images; the log and its JSON file."""
+    """``test('talora/quickstart_multitask', task, options)``: tests an untrained model on two images; the log and its JSON
+    file."""
     data = tmp_path_factory.mktemp('data')
 
-    def run(name: str, *options) -> tuple[str, Path]:
+    def run(name: str, task: str | None, *options) -> tuple[str, Path]:
         config, place = CONFIGS / f'{name}.py', tmp_path_factory.mktemp('test')
-        save_adapter(init_model(config, device='cpu'), place / 'adapter.safetensors')
-        log = start('test.py', config, place / 'adapter.safetensors', '--work-dir', place / 'work', '--cfg-options',
+        model = init_model(load_config(str(config), task=task), device='cpu')
+        save_adapter(model, place / 'adapter.safetensors')
+        alone = ['--task', task] if task else []
+        log = start('test.py', config, place / 'adapter.safetensors', '--work-dir', place / 'work', *alone, '--cfg-options',
                     f'test_dataloader.dataset.data_root={data}', 'test_dataloader.dataset.num_images=2', *options).stdout
         written, = place.glob('work/*/*.json')
         return log, written
@@ -32,7 +36,7 @@ def scores(log: str) -> dict[str, float]:
 
 def test_delta_b_over_collected_results(test, call, tmp_path, capsys):
     """Depth alone is tested; the values of the other tasks are as compare_peft.py writes them."""
-    log, depth = test('lora_stl/quickstart_multitask_depth')
+    log, depth = test('lora_stl/quickstart_multitask', 'depth')
     alone = scores(log)
     assert set(alone) == {f'depth/{metric}' for metric in ('AErr', 'RErr', 'RMSE', 'delta1', 'delta2', 'delta3')}
     others = dict(seg={'seg/mIoU': 5., 'seg/PixAcc': 0.}, normals={'normals/mean': 50., 'normals/30': 10.})
@@ -51,7 +55,7 @@ def test_delta_b_over_collected_results(test, call, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert 'normals: mean 50.0000' in shown and f'test_evaluator.baseline={out}' in shown
 
-    log, written = test('talora/quickstart_multitask', f'test_evaluator.baseline={out}')
+    log, written = test('talora/quickstart_multitask', None, f'test_evaluator.baseline={out}')
     assert f'Delta_b is against {out}, over seg mIoU; depth RErr, RMSE; normals mean.' in log
     found = json.loads(written.read_text())
     gains = dict(seg=found['seg/mIoU'] / 5 - 1, normals=1 - found['normals/mean'] / 50,

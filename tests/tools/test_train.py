@@ -97,6 +97,13 @@ def test_absent_config(call):
         call('train.py', 'nothing.py')
 
 
+def test_one_task_of_a_config_that_has_others(call, tmp_path):
+    config = Path(__file__).parents[2] / 'configs/talora/quickstart_multitask.py'
+    with pytest.raises(ValueError, match="'dept' is asked for alone, but the config has the tasks seg, depth, normals"):
+        call('train.py', config, '--task', 'dept', '--work-dir', tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
 def test_float16_needs_a_gpu(call, config, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(ValueError, match='float16 training needs a GPU; on a CPU take --amp bf16'):

@@ -14,6 +14,7 @@ from mmengine.config import DictAction
 from mmsam_peft.analysis.plan import plan
 from mmsam_peft.analysis.report import write_report
 from mmsam_peft.analysis.trials import Trials
+from mmsam_peft.apis.work_dir import run_name
 
 
 def main() -> None:
@@ -22,7 +23,9 @@ def main() -> None:
     parser.add_argument('--methods', nargs='+', help='methods, calls of methods, and config files, which are trained as they '
                         'are and must have the same test data (default: every registered method)')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
-    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/compare_peft/METHOD/NAME')
+    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/compare_peft/METHOD/NAME, '
+                        'with what the command line changes')
+    parser.add_argument('--task', help='the one task to train, of configs of several')
     parser.add_argument('--jobs', type=int, default=1, help='trainings at a time; above 1, times and memory are shared')
     parser.add_argument('--table-only', action='store_true', help='train nothing: table and plot of the results there are')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override, in all configs; those of '
@@ -30,8 +33,8 @@ def main() -> None:
     args = parser.parse_args()
 
     place = Path(args.config).resolve()
-    work_dir = args.work_dir or Path('work_dirs/compare_peft', place.parent.name, place.stem)
-    runs = plan(args.config, args.methods, args.seeds, work_dir, args.cfg_options)
+    work_dir = args.work_dir or Path('work_dirs/compare_peft', run_name(args.config, args.cfg_options, args.task))
+    runs = plan(args.config, args.methods, args.seeds, work_dir, args.cfg_options, args.task)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the trainings too
     failed = [] if args.table_only else Trials(Path(__file__).parents[1], args.jobs).run_missing(runs)
     print(write_report(runs, work_dir, f'{place.parent.name}/{place.stem}'))

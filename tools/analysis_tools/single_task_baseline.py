@@ -1,8 +1,9 @@
 """Collects the results of single-task runs into the file that Delta_b, the average gain of a multi-task model, is measured by.
 
-python tools/test.py configs/lora_stl/nyuv2_depth.py work_dirs/lora_stl/nyuv2_depth/adapter_best.safetensors
+python tools/train.py configs/lora_stl/nyuv2.py --task depth
+python tools/test.py configs/lora_stl/nyuv2.py work_dirs/lora_stl/nyuv2_task=depth/adapter_best.safetensors --task depth
     ... and so for each task; then
-python tools/analysis_tools/single_task_baseline.py configs/talora/nyuv2.py work_dirs/lora_stl/nyuv2_*/*/*.json --out stl.json
+python tools/analysis_tools/single_task_baseline.py configs/talora/nyuv2.py work_dirs/lora_stl/nyuv2_task=*/*/*.json --out stl.json
 python tools/test.py configs/talora/nyuv2.py WEIGHTS --cfg-options test_evaluator.baseline=stl.json
 """
 import argparse

@@ -1,55 +1,10 @@
-# CityScapes as published with MTAN: {train,val}/{image,label_7,depth}/*.npy, 2975 + 500 images of 128 x 256; inverse depth
-dataset_type = 'CityScapesMTANDataset'
-data_root = 'data/cityscapes_mtan/'
+# CityScapes as published with MTAN: {train,val}/{image,label_7,depth}/*.npy, 2975 + 500 images of
+# 128 x 256; inverse depth
+_base_ = 'multitask.py'
 tasks = [
     dict(type='SemanticSegmentation', name='seg', num_classes=7),
     dict(type='InverseDepth', name='depth'),
 ]
-image_size = 1024  # of the long side; labels stay as they are, losses and metrics are computed at their size
-
-train_pipeline = [
-    dict(type='LoadImageOrArray'),
-    dict(type='LoadMultiTaskLabels'),
-    dict(type='MultiTaskZoomCrop', scales=(1, 1.2, 1.5)),
-    dict(type='MultiTaskFlip', prob=0.5),
-    dict(type='MultiTaskResize', size=image_size),
-    dict(type='PackMultiTaskInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageOrArray'),
-    dict(type='LoadMultiTaskLabels'),
-    dict(type='MultiTaskResize', size=image_size),
-    dict(type='PackMultiTaskInputs'),
-]
-
-train_dataloader = dict(
-    batch_size=4,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        split='train',
-        tasks=tasks,
-        pipeline=train_pipeline))
-
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        split='val',
-        tasks=tasks,
-        pipeline=test_pipeline))
-test_dataloader = val_dataloader
-
-val_evaluator = dict(type='MultiTaskMetric', tasks=tasks)
-test_evaluator = val_evaluator
-
-default_hooks = dict(
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='seg/mIoU', rule='greater'),
-    visualization=dict(type='PanelHook', interval=20))
+train_dataloader = val_dataloader = test_dataloader = dict(
+    dataset=dict(type='CityScapesMTANDataset', data_root='data/cityscapes_mtan/', tasks=tasks))
+val_evaluator = test_evaluator = dict(tasks=tasks)

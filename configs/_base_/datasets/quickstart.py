@@ -1,8 +1,7 @@
-# Roads seen from above, generated: 400 + 50 + 50 images of 256 x 256, drawn into data_root on first use (about ten seconds)
-dataset_type = 'QuickstartDataset'
-data_root = 'data/quickstart/'
+# Roads seen from above, generated: 400 + 50 + 50 images of 256 x 256, drawn into data_root on first
+# use (about ten seconds)
+_base_ = 'segmentation.py'
 image_size = (256, 256)
-
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadMask'),
@@ -17,36 +16,19 @@ test_pipeline = [
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='TestTimeAug', transforms=[
-        [dict(type='RandomFlip', prob=0., direction='horizontal'), dict(type='RandomFlip', prob=1., direction='horizontal')],
+        [dict(type='RandomFlip', prob=0., direction='horizontal'),
+         dict(type='RandomFlip', prob=1., direction='horizontal')],
         [dict(type='LoadMask')],
         [dict(type='PackSegInputs')],
     ]),
 ]
-
+# _delete_: the data set knows its folders
+data = dict(type='QuickstartDataset', data_root='data/quickstart/')
 train_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(type=dataset_type, data_root=data_root, split='train', pipeline=train_pipeline))
-
+    batch_size=8, dataset=dict(data, _delete_=True, split='train', pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, data_root=data_root, split='val', pipeline=test_pipeline))
-
+    batch_size=8, dataset=dict(data, _delete_=True, split='val', pipeline=test_pipeline))
 test_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type=dataset_type, data_root=data_root, split='test', pipeline=test_pipeline))
-
-val_evaluator = dict(type='BinaryMetric')
-test_evaluator = val_evaluator
-
-default_hooks = dict(
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='Dice', rule='greater'),
-    visualization=dict(type='SegVisualizationHook', draw=True, interval=1))
+    batch_size=8, dataset=dict(data, _delete_=True, split='test', pipeline=test_pipeline))
+val_evaluator = test_evaluator = dict(type='BinaryMetric')
+default_hooks = dict(checkpoint=dict(save_best='Dice'), visualization=dict(interval=1))

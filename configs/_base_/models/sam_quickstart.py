@@ -1,20 +1,5 @@
-# A small model in SAM's shape, trained class-agnostically on generated objects (configs/pretrain/objects.py); it comes with us
+# The quickstart's small model with SAM's mask decoder: one foreground class
+_base_ = 'small.py'
 model = dict(
-    type='PEFTSegmentor',
-    checkpoint='mmsam_peft://quickstart',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        size=(256, 256),
-        pad_val=0,
-        seg_pad_val=255),
-    backbone=dict(
-        type='SAMViT',
-        arch=dict(embed_dim=128, depth=6, num_heads=4, window_size=8, global_attn_indexes=(2, 5), out_channels=128),
-        img_size=256),
-    decode_head=dict(
-        type='SAMMaskHead', num_classes=2, in_channels=128, num_heads=4, mlp_dim=256, loss_decode=dict(type='StructureLoss')),
-    test_cfg=dict(mode='whole'))
+    decode_head=dict(type='SAMMaskHead', num_classes=2, loss_decode=dict(type='StructureLoss')))
 tta_model = dict(type='BinaryTTAModel')

@@ -22,6 +22,13 @@ ARCHS = {
     'large': dict(embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23)),
     'huge': dict(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
 }
+WEIGHTS = 'https://dl.fbaipublicfiles.com/segment_anything/'
+PUBLISHED = {
+    'base': f'{WEIGHTS}sam_vit_b_01ec64.pth',
+    'large': f'{WEIGHTS}sam_vit_l_0b3195.pth',
+    'huge': f'{WEIGHTS}sam_vit_h_4b8939.pth',
+}
+"""Where SAM's authors publish the weights of an arch."""
 COMMON = dict(patch_size=16, window_size=14, mlp_ratio=4, out_channels=256)
 
 
@@ -61,10 +68,12 @@ class SAMViT(BaseModule):
         checkpointing: Keep only the blocks' inputs for the backward pass and compute the rest again: less memory, more time.
         compile: True, or options of ``torch.compile``: every block is compiled, in place, so that names and files stay the
             same; copies and pickles of the encoder are not compiled. For images of one size: each other one compiles anew.
-        checkpoint: Path or URL of SAM weights (or any of the layouts of ``checkpoints.py``), loaded by ``init_weights``.
+        checkpoint: Path or URL of SAM weights (or any of the layouts of ``checkpoints.py``), loaded by ``init_weights``;
+            'published' stands for the address of the arch's own.
 
     Raises:
-        ValueError: Unknown arch, attention or out_indices; an ``unfreeze`` name or PEFT target that matches nothing.
+        ValueError: Unknown arch, attention or out_indices; an ``unfreeze`` name or PEFT target that matches nothing;
+            'published' weights of an arch that has none.
     """
 
     def __init__(self, arch: str | dict = 'base', img_size: int | Sequence[int] = 1024, peft: dict | None = None,
@@ -80,7 +89,8 @@ class SAMViT(BaseModule):
             raise ValueError(f'arch={dict(arch)}: as a dict it needs {", ".join(ARCHS["base"])} '
                              f'and may have {", ".join(COMMON)}.')
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-        self.checkpoint = checkpoint
+        self.published = PUBLISHED.get(arch) if isinstance(arch, str) else None
+        self.checkpoint = self.address_of(checkpoint)
         dim, depth, self.patch_size = self.arch['embed_dim'], self.arch['depth'], self.arch['patch_size']
         grid = tuple(math.ceil(side / self.patch_size) for side in self.img_size)
         if out_indices is not None and not all(0 <= i < depth for i in out_indices):
@@ -106,6 +116,14 @@ class SAMViT(BaseModule):
         if compile:
             for block in [module for module in self.modules() if isinstance(module, Block)]:
                 block.compile(**({} if compile is True else compile))
+
+    def address_of(self, checkpoint: str | None) -> str | None:
+        """``checkpoint`` itself; for 'published', the address of the arch's weights. ValueError where there are none."""
+        if checkpoint == 'published' and self.published is None:
+            raise ValueError(f"checkpoint='published', but SAM's authors publish weights for arch={'/'.join(PUBLISHED)} only; "
+                             f'got an encoder of width {self.arch["embed_dim"]} and depth {self.arch["depth"]}. Set '
+                             'model.checkpoint to a file or an address, or to None for random values.')
+        return self.published if checkpoint == 'published' else checkpoint
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W), normalised, to the neck's map (B, 256, H / 16, W / 16), or to one map (B, C, ..) per out_index.

@@ -9,7 +9,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ...peft.per_task import PerTaskMethod
-from ...registry import MODELS, WEIGHTINGS
+from ...registry import MODELS, PEFT, WEIGHTINGS
 from ...tasks import build_tasks
 from ..decode_heads.sam_decoder import to_image
 from .finite_outputs import require_finite_outputs
@@ -29,22 +29,23 @@ class MultiTaskSegmentor(PEFTSegmentor):
 
     Args:
         tasks: Configs of the tasks, in the order of a per-task method's tasks.
+        backbone: Its method's ``num_tasks``, where it has one, comes from the tasks.
         decode_head: Config of an ``MSAMHead``; the channels come from the tasks.
         weighting: How the tasks' losses become one step, of the registry ``WEIGHTINGS``; None: their mean by the weights.
         one_by_one: Train the tasks of a batch one after the other, with gradients accumulated: the same step with the memory
             of a single task.
-        kwargs: ``PEFTSegmentor``'s: backbone, checkpoint, data_preprocessor, ...
+        kwargs: ``PEFTSegmentor``'s: checkpoint, data_preprocessor, ...
 
     Raises:
         ValueError: Two tasks of one name; the method is made for another number of tasks; ``one_by_one`` with a weighting that
             needs all losses at once.
     """
 
-    def __init__(self, tasks: Sequence[dict], decode_head: dict, weighting: dict | None = None, one_by_one: bool = False,
-                 **kwargs) -> None:
+    def __init__(self, tasks: Sequence[dict], backbone: dict, decode_head: dict, weighting: dict | None = None,
+                 one_by_one: bool = False, **kwargs) -> None:
         tasks = {task.name: task for task in build_tasks(tasks)}
         channels = {name: task.channels for name, task in tasks.items()}
-        super().__init__(decode_head={**decode_head, 'channels': channels}, **kwargs)
+        super().__init__(for_tasks(backbone, len(tasks)), decode_head={**decode_head, 'channels': channels}, **kwargs)
         self.tasks, self.one_by_one = tasks, one_by_one
         self.head_cfg['tasks'] = ', '.join(map(str, tasks.values()))  # in whose order weights are kept
         weights = {name: task.weight for name, task in tasks.items()}
@@ -159,3 +160,12 @@ def _stack(maps: list[Tensor]) -> Tensor:
     """(c, H, W) of any sizes to (B, c, H, W), zero-padded: padding is not valid and enters no loss."""
     H, W = (max(one.shape[axis] for one in maps) for axis in (1, 2))
     return torch.stack([F.pad(one, (0, W - one.shape[2], 0, H - one.shape[1])) for one in maps])
+
+
+def for_tasks(backbone: dict, number: int) -> dict:
+    """The backbone's config, its method made for so many tasks where it adapts the encoder for each and says no number."""
+    peft = backbone.get('peft')
+    kind = PEFT.get(peft['type']) if peft and isinstance(peft.get('type'), str) else None
+    if kind is None or not issubclass(kind, PerTaskMethod) or 'num_tasks' in peft:
+        return backbone
+    return {**backbone, 'peft': {**peft, 'num_tasks': number}}

@@ -24,14 +24,18 @@ class PEFTSegmentor(EncoderDecoder):
 
     Args:
         backbone: A ``SAMViT``.
-        checkpoint: Path or URL of SAM weights for the encoder and, where file and head have one, SAM's mask decoder. None
-            trains from random values.
+        checkpoint: Path or URL of SAM weights for the encoder and, where file and head have one, SAM's mask decoder.
+            'published': those that are published for the backbone's arch. None trains from random values.
         kwargs: ``EncoderDecoder``'s: decode_head, data_preprocessor, test_cfg, ...
+
+    Raises:
+        ValueError: 'published' weights of an arch that has none.
     """
 
     def __init__(self, backbone: dict, checkpoint: str | None = None, **kwargs) -> None:
         super().__init__(backbone, **kwargs)
-        self.checkpoint, self.base_loaded = checkpoint, checkpoint is None
+        self.checkpoint = self.backbone.address_of(checkpoint) if checkpoint == 'published' else checkpoint
+        self.base_loaded = checkpoint is None
         self.head_cfg = {key: value for key, value in kwargs['decode_head'].items() if not key.startswith('loss')}
         self.peft_cfg = dict(backbone.get('peft') or dict(type='Full'))
 

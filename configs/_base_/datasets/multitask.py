@@ -1,0 +1,39 @@
+# What data sets of several tasks share: pipelines and loaders. The file of a data set adds its
+# type, its root, its tasks, and what differs
+# Of the long side; labels stay as they are, losses and metrics are computed at their size
+image_size = 1024
+
+train_pipeline = [
+    dict(type='LoadImageOrArray'),
+    dict(type='LoadMultiTaskLabels'),
+    dict(type='MultiTaskZoomCrop', scales=(1, 1.2, 1.5)),
+    dict(type='MultiTaskFlip', prob=0.5),
+    dict(type='MultiTaskResize', size=image_size),
+    dict(type='PackMultiTaskInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageOrArray'),
+    dict(type='LoadMultiTaskLabels'),
+    dict(type='MultiTaskResize', size=image_size),
+    dict(type='PackMultiTaskInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(split='train', pipeline=train_pipeline))
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(split='val', pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+val_evaluator = test_evaluator = dict(type='MultiTaskMetric')
+default_hooks = dict(
+    checkpoint=dict(
+        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='seg/mIoU', rule='greater'),
+    visualization=dict(type='PanelHook', interval=20))

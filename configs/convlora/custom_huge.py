@@ -1,3 +1,0 @@
-# python tools/train.py configs/convlora/custom_huge.py
-_base_ = './custom.py'
-model = dict(checkpoint='https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth', backbone=dict(arch='huge'))

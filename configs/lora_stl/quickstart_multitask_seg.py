@@ -1,7 +1,0 @@
-# python tools/train.py configs/lora_stl/quickstart_multitask_seg.py
-_base_ = './quickstart_multitask.py'
-tasks = _base_.tasks[0:1]
-model = dict(tasks=tasks, backbone=dict(peft=dict(num_tasks=1)))
-train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(tasks=tasks))
-val_evaluator = test_evaluator = dict(tasks=tasks)
-default_hooks = dict(checkpoint=dict(save_best='seg/mIoU', rule='greater'))
