@@ -6,8 +6,9 @@ compat.check_stack()
 compat.name_packages()
 compat.import_segment_anything()
 
-from . import safe_load  # noqa: E402  (needs the checked stack)
+from . import safe_load, whole_files  # noqa: E402  (need the checked stack)
 
 safe_load.register()
+whole_files.register()
 
 __all__ = ['__version__']

@@ -3,12 +3,12 @@ where it belongs. Nothing here knows a model."""
 import json
 import os
 from collections import OrderedDict
-from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ..safe_load import load_safetensors
+from ..whole_files import whole_file
 
 ADAPTER = 'mmsam_peft_adapter'
 """Where a file's metadata, and a state dict's, carries the header."""
@@ -17,15 +17,9 @@ FORMAT = 1
 
 def write_adapter(tensors: dict[str, Tensor], header: dict, path: str | os.PathLike) -> None:
     """Writes the adapter file, complete or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
+    with whole_file(path) as unfinished:
         save_file(tensors, unfinished, {ADAPTER: json.dumps(header)})
         unfinished.chmod(0o644)  # safetensors keeps its files to their owner
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def readparse_header(path: str | os.PathLike) -> dict:

@@ -1,7 +1,7 @@
 """Writes adapter files beside MMEngine's checkpoints."""
 from pathlib import Path
 
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -10,6 +10,9 @@ from ...adapters.match import adapter_header, save_adapter
 from ...models.segmentors import PEFTSegmentor
 from ...peft import count_parameters
 from ...registry import HOOKS
+from ..renewal import renew_adapters
+
+LAST = 'adapter_last.safetensors'
 
 
 @HOOKS.register_module()
@@ -30,18 +33,23 @@ class AdapterHook(Hook):
             runner.logger.info(f'Training {trained:,} of {everything:,} parameters ({trained / everything:.2%}) '
                                f'with {self.model.peft_cfg["type"]}')
         self.seen = dict(runner.message_hub.runtime_info)
+        if self.model and runner.iter and is_main_process():
+            renew_adapters(self.model, self.header, runner, _files(self.seen))
 
     def after_train_epoch(self, runner: Runner) -> None:
-        self._save(runner, 'last_ckpt', 'adapter_last.safetensors')
+        self._save(runner, 'last_ckpt', LAST)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self._save(runner, 'last_ckpt', 'adapter_last.safetensors')
+        self._save(runner, 'last_ckpt', LAST)
 
     def after_val_epoch(self, runner: Runner, metrics=None) -> None:
-        for key in list(runner.message_hub.runtime_info):
-            if key.startswith('best_ckpt'):
-                name = key.replace('best_ckpt', 'adapter_best').replace('/', '_')
-                self._save(runner, key, f'{name}.safetensors')
+        for key, name in _files(runner.message_hub.runtime_info).items():
+            if key != 'last_ckpt':
+                self._save(runner, key, name)
+
+    def save_before_stopping(self, runner: Runner, meta: dict) -> None:
+        """Called by ``StopHook``."""
+        self._save(runner, 'last_ckpt', LAST)
 
     @master_only
     def _save(self, runner: Runner, key: str, name: str) -> None:
@@ -51,3 +59,10 @@ class AdapterHook(Hook):
             path = Path(runner.work_dir) / name
             save_adapter(self.model, path, header=self.header)
             runner.logger.info(f'Saved {path} ({path.stat().st_size / 2**20:.2f} MiB)')
+
+
+def _files(info: dict) -> dict[str, str]:
+    """The adapter files by the keys of their checkpoints in a message hub's ``runtime_info``."""
+    best = {key: f'{key.replace("best_ckpt", "adapter_best").replace("/", "_")}.safetensors'
+            for key in info if key.startswith('best_ckpt')}
+    return best | ({'last_ckpt': LAST} if 'last_ckpt' in info else {})
