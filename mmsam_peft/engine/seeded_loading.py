@@ -4,17 +4,16 @@ Every sample that training draws has a number: how many were drawn before it, in
 transforms are seeded by that number. So they are the same with any number of workers, whatever was loaded before in the same
 process, and a training that goes on in the middle of an epoch need not load again what it has seen.
 """
+import os
 import signal
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 
 from torch.utils.data import DataLoader, Sampler
 
 from ..datasets.feature_cache import seeded
-
-GRACE = 600
-"""Seconds that a worker lives on after a signal to end, so that its trainer can finish the step and save."""
 
 
 class Numbered(int):
@@ -73,13 +72,21 @@ def number_samples(loader: DataLoader, seed: int, rank: int, world_size: int) ->
 
 
 def keep_workers(loader: DataLoader) -> None:
-    """Lets the workers of ``loader`` survive a signal to end that reaches the whole process group."""
+    """Lets the workers of ``loader`` survive a signal to end that reaches the whole process group; they end when their trainer
+    says so, or is gone."""
     loader.worker_init_fn = partial(_init_worker, loader.worker_init_fn)
 
 
-def _init_worker(init, worker: int) -> None:
+def _init_worker(init: Callable | None, worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if init:
         init(worker)
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass  # the trainer has got it too: it finishes its step, and may need the next samples for that
+    os._exit(0)

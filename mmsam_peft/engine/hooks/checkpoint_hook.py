@@ -129,7 +129,9 @@ class CheckpointHook(MMEngineCheckpointHook):
             length = ' '.join(map(str, asked['schedule']['length']))
             runner.logger.info(f'The schedule is another than before, {length}: the learning rate follows it from iteration '
                                f'{runner.iter} on, which makes it {rates} now.')
-        self.last_ckpt = runner.message_hub.get_info('last_ckpt')
+        last = runner.message_hub.get_info('last_ckpt')
+        if last and Path(last).name != INTERRUPTED:
+            self.last_ckpt = last
         self.validated = self.resumed.get('validated', -1)
         self.to_validate = self._validation_is_due(runner)
         self._restore(runner)
@@ -271,9 +273,15 @@ def _samplers(runner: Runner) -> list:
     return [one for one in (sampler, getattr(sampler, 'sampler', None)) if hasattr(one, 'seed')]
 
 
+def pending_gradients(runner: Runner) -> bool:
+    """Whether the next step of the optimizer is shared by iterations of which some are still to come."""
+    wrapper = runner.optim_wrapper
+    return getattr(wrapper, '_inner_count', 0) % getattr(wrapper, '_accumulative_counts', 1) != 0
+
+
 def _gradients(runner: Runner) -> dict:
-    """The gradients of an optimizer step that several iterations share and not all have contributed to; in one process only."""
-    counts, wrapper = getattr(runner.optim_wrapper, '_accumulative_counts', 1), runner.optim_wrapper
-    if getattr(wrapper, '_inner_count', 0) % counts == 0 or is_model_wrapper(runner.model):
+    """The pending gradients; of several processes each has its own, which are not saved."""
+    if not pending_gradients(runner) or is_model_wrapper(runner.model):
         return {}
-    return {name: parameter.grad.cpu() for name, parameter in runner.model.named_parameters() if parameter.grad is not None}
+    return {name: parameter.grad.cpu() for name, parameter in runner.model.named_parameters()
+            if parameter.grad is not None}
