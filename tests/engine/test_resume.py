@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import signal
+from copy import deepcopy
 
 import pytest
 import torch
@@ -62,16 +63,16 @@ WORKERS = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_worke
     ({**SHORT, 'model.backbone.peft.type': 'ConvLoRA', 'default_hooks.checkpoint.interval': 9}, Signal(1), 'interrupted.pth'),
     ({**SHORT, 'default_hooks.checkpoint.interval': 9}, Signal(2), 'interrupted.pth'),  # the last of its epoch
     ({**SHORT, **WORKERS, 'optim_wrapper.accumulative_counts': 2}, Kill(4), 'epoch_1.pth'),
-    ({**ENDLESS, 'optim_wrapper.accumulative_counts': 2}, Signal(4), 'interrupted.pth'),
+    ({**ENDLESS, 'optim_wrapper.accumulative_counts': 2}, Signal(0), 'interrupted.pth'),
     (ENDLESS, Kill(5), 'iter_4.pth'),
 ])
 def test_goes_on_bit_by_bit(make_runner, root, options, end, left):
     """Noise, random flips, workers, gradients of several iterations; ended in the middle of an epoch, after its last iteration
     or after it."""
     options = {**options, 'train_dataloader.dataset.pipeline': flips()}
-    whole = make_runner({**options, 'work_dir': str(root / 'whole')})
+    whole = make_runner(deepcopy({**options, 'work_dir': str(root / 'whole')}))  # Config changes what it merges
     whole.train()
-    ended = make_runner(options)
+    ended = make_runner(deepcopy(options))
     ended.register_hook(end)
     with pytest.raises((InterruptedError, SystemExit)) as error, StopSignals() as signals:
         ended.register_hook(StopHook(signals))
@@ -80,8 +81,8 @@ def test_goes_on_bit_by_bit(make_runner, root, options, end, left):
     assert (root / 'work/last_checkpoint').read_text() == left
     adapter, state = load_file(root / 'work/adapter_last.safetensors'), torch.load(root / 'work' / left)['state_dict']
     assert all(value.equal(state[key]) for key, value in adapter.items())
-    resumed = make_runner({**options, 'resume': True, 'train_dataloader.num_workers': 0,
-                           'train_dataloader.persistent_workers': False})
+    resumed = make_runner(deepcopy({**options, 'resume': True, 'train_dataloader.num_workers': 0,
+                                    'train_dataloader.persistent_workers': False}))
     resumed.train()
     assert resumed.iter == whole.iter and same(whole, resumed) and not (root / 'work/interrupted.pth').exists()
     histories = [one.message_hub.get_scalar('train/loss').data[0].tolist() for one in (whole, resumed)]

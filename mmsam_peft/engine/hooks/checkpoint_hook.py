@@ -49,6 +49,8 @@ class CheckpointHook(MMEngineCheckpointHook):
     training_random = None
     """While validation runs: the random state that training goes on with."""
     to_validate = False
+    saved = None
+    """The epochs and iterations of the last checkpoint to go on from."""
     record = None
     """What the checkpoint that is being saved says of the training."""
 
@@ -218,7 +220,8 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def save_before_stopping(self, runner: Runner, meta: dict) -> None:
         """Called by ``StopHook`` with the epochs and iterations done."""
-        self._save(runner, INTERRUPTED, meta, by_epoch=False, save_optimizer=True)
+        if self.saved != meta:
+            self._save(runner, INTERRUPTED, meta, by_epoch=False, save_optimizer=True)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         outdated = []
@@ -241,7 +244,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         runner.save_checkpoint(str(self.folder), name, self.file_client_args, save_optimizer=save_optimizer,
                                save_param_scheduler=self.save_param_scheduler, meta=dict(meta), by_epoch=by_epoch,
                                backend_args=self.backend_args, **self.args)
-        self.record = None
+        self.record, self.saved = None, meta
         if is_main_process():
             with whole_file(Path(runner.work_dir) / 'last_checkpoint') as unfinished:
                 unfinished.write_text(name)
