@@ -4,7 +4,8 @@ import argparse
 from mmengine.config import DictAction
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from mmsam_peft.apis.launch import build_runner, launch_arguments, load_config
+from mmsam_peft.apis.launch import launch_arguments, load_config
+from mmsam_peft.apis.training import train
 
 
 @record  # torchrun ends its report with the error
@@ -25,7 +26,7 @@ def main() -> None:
     cfg.resume = args.resume or cfg.get('resume', False)
     if args.tensorboard:
         cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
-    build_runner(cfg).train()
+    train(cfg)
 
 
 if __name__ == '__main__':

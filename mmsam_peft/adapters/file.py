@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
-from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ..finite import require_finite
 from ..safe_load import load_safetensors
+from ..whole_files import whole_file
 from .header import ADAPTER, parse_header
 
 
@@ -50,18 +50,12 @@ def write_adapter(tensors: dict[str, Tensor], header: dict, path: str | os.PathL
         ValueError: A header that no reader takes; a number in the tensors is NaN or infinite. A file of
             this name stays as it is.
     """
-    path = Path(path)
     text = json.dumps(sealed(header, tensors))
     parse_header(text, path)
     require_finite(tensors, f'What {path} is to be written from', 'It was not written. Use an earlier checkpoint.')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
+    with whole_file(path) as unfinished:
         save_file(tensors, unfinished, {ADAPTER: text})
         unfinished.chmod(0o644)  # safetensors keeps its files to their owner
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_adapter(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -17,6 +17,7 @@ from torch import nn
 from ..adapters.match import with_defaults
 from ..apis.inference import build_to_count, is_adaptable
 from ..apis.launch import load_config
+from ..engine.checkpoints import newest_checkpoint
 from ..peft import count_parameters
 from ..peft.notation import label, parse_method
 from ..registry import PEFT
@@ -53,7 +54,7 @@ class Run:
     @property
     def begun(self) -> bool:
         """Whether there is a checkpoint to go on from."""
-        return (self.folder / 'last_checkpoint').exists()
+        return newest_checkpoint(self.folder)[0] is not None
 
     def require_same_settings(self) -> None:
         """Raises ValueError when the folder holds a run with other settings."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from ..engine.checkpoints import newest_checkpoint
 from ..evaluation.delta import read_scores
 from .machine import RSS_UNIT, device_name
 from .plan import Run, main_score
@@ -131,10 +132,11 @@ def find_weights(run: Run) -> Path:
         found = sorted(run.folder.glob(pattern), key=lambda path: path.stat().st_mtime)
         if found:
             return found[-1]
-    if not run.begun:
+    last, _ = newest_checkpoint(run.folder)
+    if not last:
         raise FileNotFoundError(f'{run.folder} has neither an adapter nor a checkpoint; set default_hooks.checkpoint, so that '
                                 'training saves one.')
-    return Path((run.folder / 'last_checkpoint').read_text())
+    return last
 
 
 def measured(run: Run, attempts: list[dict]) -> dict:

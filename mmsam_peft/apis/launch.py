@@ -10,8 +10,8 @@ from mmengine.runner import Runner
 
 from ..engine.hooks import RELIED_ON
 from ..engine.run_checks import check_config
+from .run_name import run_name
 from .single_task import keep_task
-from .work_dir import run_name
 
 
 def launch_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from mmengine.config import DictAction
 from mmsam_peft.analysis.plan import plan
 from mmsam_peft.analysis.report import write_report
 from mmsam_peft.analysis.trials import Trials
-from mmsam_peft.apis.work_dir import run_name
+from mmsam_peft.apis.run_name import run_name
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 from .adapter_hook import AdapterHook
 from .check_data_hook import CheckDataHook
+from .checkpoint_hook import CheckpointHook
+from .dist_sampler_seed_hook import DistSamplerSeedHook
 from .feature_cache_hook import FeatureCacheHook
 from .finite_hook import FiniteHook
 from .panel_hook import PanelHook
@@ -11,5 +13,5 @@ RELIED_ON = ('CheckDataHook', 'FiniteHook', 'AdapterHook', 'PlainCheckpointHook'
 ``custom_hooks`` replaces that list, so the tools add what is missing; see ``apis/launch.py``."""
 
 __all__ = [
-    'RELIED_ON', 'AdapterHook', 'CheckDataHook', 'FeatureCacheHook', 'FiniteHook', 'PanelHook',
-    'PlainCheckpointHook', 'SaveMasksHook']
+    'RELIED_ON', 'AdapterHook', 'CheckDataHook', 'CheckpointHook', 'DistSamplerSeedHook', 'FeatureCacheHook',
+    'FiniteHook', 'PanelHook', 'PlainCheckpointHook', 'SaveMasksHook']

@@ -2,7 +2,7 @@
 import json
 from pathlib import Path
 
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -13,6 +13,9 @@ from ...adapters.match import adapter_header, adapter_state
 from ...models.segmentors import PEFTSegmentor
 from ...peft import count_parameters
 from ...registry import HOOKS
+from ..renewal import renew_adapters
+
+LAST = 'adapter_last.safetensors'
 
 
 @HOOKS.register_module()
@@ -38,6 +41,8 @@ class AdapterHook(Hook):
             runner.logger.info(f'Training {trained:,} of {everything:,} parameters ({trained / everything:.2%}) '
                                f'with {self.model.peft_cfg["type"]}')
         self.seen = dict(runner.message_hub.runtime_info)
+        if self.model and runner.iter and is_main_process():
+            renew_adapters(self.model, self.header, runner, _files(self.seen))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self.model:
@@ -46,16 +51,19 @@ class AdapterHook(Hook):
             checkpoint['meta'][ADAPTER] = json.dumps(sealed(self.header, self.state))
 
     def after_train_epoch(self, runner: Runner) -> None:
-        self._save(runner, 'last_ckpt', 'adapter_last.safetensors')
+        self._save(runner, 'last_ckpt', LAST)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self._save(runner, 'last_ckpt', 'adapter_last.safetensors')
+        self._save(runner, 'last_ckpt', LAST)
 
     def after_val_epoch(self, runner: Runner, metrics=None) -> None:
-        for key in list(runner.message_hub.runtime_info):
-            if key.startswith('best_ckpt'):
-                name = key.replace('best_ckpt', 'adapter_best').replace('/', '_')
-                self._save(runner, key, f'{name}.safetensors')
+        for key, name in _files(runner.message_hub.runtime_info).items():
+            if key != 'last_ckpt':
+                self._save(runner, key, name)
+
+    def save_before_stopping(self, runner: Runner, meta: dict) -> None:
+        """Called by ``StopHook``."""
+        self._save(runner, 'last_ckpt', LAST)
 
     @master_only
     def _save(self, runner: Runner, key: str, name: str) -> None:
@@ -65,3 +73,10 @@ class AdapterHook(Hook):
             path = Path(runner.work_dir) / name
             write_adapter(self.state, self.header, path)
             runner.logger.info(f'Saved {path} ({path.stat().st_size / 2**20:.2f} MiB)')
+
+
+def _files(info: dict) -> dict[str, str]:
+    """The adapter files by the keys of their checkpoints in a message hub's ``runtime_info``."""
+    best = {key: f'{key.replace("best_ckpt", "adapter_best").replace("/", "_")}.safetensors'
+            for key in info if key.startswith('best_ckpt')}
+    return best | ({'last_ckpt': LAST} if 'last_ckpt' in info else {})

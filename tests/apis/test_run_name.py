@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mmsam_peft.apis.work_dir import LONGEST, run_name
+from mmsam_peft.apis.run_name import LONGEST, run_name
 
 CONFIG = 'configs/convlora/kvasir.py'
 

@@ -1,0 +1,35 @@
+"""Training as the tools do it."""
+import os
+from contextlib import ExitStack
+
+from mmengine.config import Config
+from mmengine.utils import mkdir_or_exist
+
+from ..engine.hooks.stop_hook import StopHook
+from ..engine.stop_signals import StopSignals
+from .launch import build_runner
+from .work_dir import locked, make_room
+
+
+def train(cfg: Config) -> None:
+    """Trains a config in its work directory, alone there, and ends as signals ask for; see docs/reliability.md.
+
+    Raises:
+        RuntimeError: Another training is under way in the work directory.
+        SystemExit: A signal came: 128 + its number.
+    """
+    with ExitStack() as stack:
+        if _rank() == 0:
+            mkdir_or_exist(cfg.work_dir)
+            stack.enter_context(locked(cfg.work_dir))
+            if not cfg.get('resume'):
+                make_room(cfg)
+        signals = stack.enter_context(StopSignals())
+        runner = build_runner(cfg)
+        runner.register_hook(StopHook(signals))
+        runner.train()
+
+
+def _rank() -> int:
+    """Of this process among those of the launcher, before they talk to each other."""
+    return int(next((os.environ[name] for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK') if name in os.environ), 0))
