@@ -17,7 +17,8 @@ class Host:
 
     def __init__(self, module: ModuleType) -> None:
         self.module, self.run = module, module.run
-        self.anatomy = anatomy_of(self.build(None))
+        plain = self.build(None)
+        self.anatomy, self.names = anatomy_of(plain), plain.state_dict().keys()
         self.depth = len(self.anatomy.blocks)
 
     def build(self, peft: dict | None, seed: int = 0, **settings) -> nn.Module:
@@ -45,5 +46,12 @@ CASES = [(name, host) for name, host in PAIRS if PEFT.get(name).needs <= HOSTS[h
 @pytest.fixture(params=CASES, ids='-'.join)
 def case(request) -> tuple[str, Host]:
     """Every registered method in every host it goes into."""
+    name, host = request.param
+    return name, HOSTS[host]
+
+
+@pytest.fixture(params=[case for case in CASES if case[1] in ('encoder', 'decoder')], ids='-'.join)
+def own(request) -> tuple[str, Host]:
+    """Every registered method in SAM's encoder and, where it goes there, in its decoder."""
     name, host = request.param
     return name, HOSTS[host]
