@@ -11,7 +11,7 @@ from torch import nn
 
 from mmsam_peft.analysis.candidates import PlainLoRALinear
 from mmsam_peft.analysis.machine import clock, median_and_range
-from mmsam_peft.peft import extend
+from mmsam_peft.peft import specialise_in_place
 from mmsam_peft.peft.conv_lora import ConvLoRALinear
 from mmsam_peft.peft.dora import DoRALinear
 from mmsam_peft.peft.lora import LoRALinear
@@ -20,7 +20,7 @@ from mmsam_peft.peft.task_lora import TaskLoRALinear
 
 BASE = nn.Linear(768, 2304).requires_grad_(False)
 LAYERS = {
-    'plain LoRA, rank 3': extend(LoRALinear(BASE, 3, 32), PlainLoRALinear),
+    'plain LoRA, rank 3': specialise_in_place(LoRALinear(BASE, 3, 32), PlainLoRALinear),
     'LoRA, rank 3': LoRALinear(BASE, 3, 32), 'LoRA, rank 8': LoRALinear(BASE, 8, 32), 'DoRA, rank 3': DoRALinear(BASE, 3, 32),
     'Conv-LoRA, rank 3, 8 experts': ConvLoRALinear(BASE, 3, 32, 8, False),
 }

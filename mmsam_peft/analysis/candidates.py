@@ -7,11 +7,9 @@ from torch import Tensor, nn
 
 from ..models.backbones import SAMViT
 from ..models.backbones.sam_vit import ARCHS, COMMON
-from ..peft import apply_peft, build_method, extend
+from ..peft import apply_peft, build_method, specialise_in_place
 from ..peft.conv_lora import ConvLoRALinear
-from ..peft.frozen import Frozen
-from ..peft.full import Full
-from ..peft.lora import LoRA, LoRALinear
+from ..peft.lora import LoRALinear
 from ..peft.notation import parse_method
 
 FORMS = ('sam', 'eager', 'plain', 'checkpointed')
@@ -46,7 +44,7 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
     """``LoRA(rank=8)``, or ``FORM:LoRA(rank=8)``, or several ``FORM+FORM:METHOD``; the neck is trained throughout.
 
     Forms:
-        sam: segment-anything's own encoder, with LoRA, DoRA or Conv-LoRA in it, or as ``sam:Frozen``, ``sam:Full``.
+        sam: segment-anything's own encoder, with any method that goes into it, such as LoRA, DoRA or Conv-LoRA.
         eager: the attention matrix in memory.
         plain: LoRA's product apart and added; Conv-LoRA so, and its experts one after the other, up-sampling and all.
         checkpointed: activation checkpointing of every block.
@@ -63,7 +61,7 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
     if 'sam' in forms and set(forms) & {'eager', 'checkpointed'}:
         raise ValueError(f'{text}: segment-anything\'s encoder is eager and has no checkpointing; with it goes plain.')
     if 'sam' in forms:
-        encoder = _segment_anything(text, parse_method(method), arch, size)
+        encoder = _segment_anything(parse_method(method), arch, size)
     else:
         encoder = SAMViT(arch, size, parse_method(method), ['neck'], attention='eager' if 'eager' in forms else 'fused',
                          checkpointing='checkpointed' in forms)
@@ -72,18 +70,16 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
         if not layers:
             raise ValueError(f'{text}: a plain form is there of LoRA and ConvLoRA.')
         for layer in layers:
-            extend(layer, PLAIN[type(layer)])
+            specialise_in_place(layer, PLAIN[type(layer)])
     return encoder.train()
 
 
-def _segment_anything(text: str, cfg: dict, arch: str, size: int) -> nn.Module:
+def _segment_anything(cfg: dict, arch: str, size: int) -> nn.Module:
     from segment_anything.modeling import ImageEncoderViT  # importable once mmsam_peft is
     sizes = {**COMMON, **ARCHS[arch]}
     encoder = ImageEncoderViT(size, out_chans=sizes.pop('out_channels'), norm_layer=partial(nn.LayerNorm, eps=1e-6),
                               use_rel_pos=True, **sizes)
     encoder.peft = build_method(cfg)
-    if not isinstance(encoder.peft, LoRA | Frozen | Full):
-        raise ValueError(f'{text}: into segment-anything\'s encoder go LoRA, DoRA, ConvLoRA, Frozen and Full.')
     apply_peft(encoder, encoder.peft, ['neck'])
     return encoder
 

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from ..adapters.match import TABLES, trained_names
 from ..finite import require_finite
-from ..models.backbones import SAMViT
 from ..models.backbones.checkpoints import read_sam_checkpoint, to_sam_keys
 from ..models.decode_heads import SAMMaskHead
 from ..models.segmentors import PEFTSegmentor
@@ -117,7 +116,8 @@ def is_sams(head: nn.Module) -> bool:
 def difference(model: PEFTSegmentor, state: dict[str, Tensor], task: str | None = None) -> float:
     """How far a plain encoder, and a plain binary head, with the weights ``state`` are from the model, on a random image:
     |plain - model| / |model|, the larger of embedding and logits. ValueError above ``TOLERANCE``, or when it is NaN."""
-    encoder = SAMViT(model.backbone.arch, model.backbone.img_size, out_indices=model.backbone.out_indices)
+    backbone = model.backbone
+    encoder = type(backbone)(backbone.arch, backbone.img_size, out_indices=backbone.out_indices)
     encoder.load_sam(state, 'The merged model')
     model, encoder = copy.deepcopy(model).cpu().eval(), encoder.eval()
     if chosen := task_number(model, task):

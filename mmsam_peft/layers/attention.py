@@ -134,7 +134,7 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, input_size: tuple[int, int], attention: str = 'fused') -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.input_size = num_heads, input_size
         self.scale = (dim // num_heads) ** -0.5
         self.attention = attention
         self.qkv = nn.Linear(dim, 3 * dim)
@@ -158,7 +158,7 @@ class Attention(nn.Module):
             k, v = append(k, extra_k), append(v, extra_v)
         return self.attend(q, k, v, x.shape[1:3]).reshape(-1, *x.shape[1:])
 
-    def exchange(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+    def attend_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
         """As ``forward``, and the ``extra`` tokens attend too, in every map: also returns what they get there, (B, P, C)."""
         q, k, v = (append(*pair) for pair in zip(self.heads(x), self.heads(extra), strict=True))
         y = self.attend(q, k, v, x.shape[1:3])

@@ -1,4 +1,6 @@
 """The transformer block of SAM's image encoder, with attention in windows or over the whole map."""
+from collections.abc import Callable, Iterator
+
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling.common import MLPBlock
@@ -36,19 +38,61 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = MLPBlock(dim, int(dim * mlp_ratio))
 
+    def resized(self, dim: int, num_heads: int, mlp_ratio: float) -> 'Block':
+        """A new block of another width, with this one's windows, attention and checkpointing."""
+        return Block(dim, num_heads, mlp_ratio, self.window_size, self.attn.input_size, self.attn.attention, self.checkpointing)
+
     def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         """The map (B, H, W, C) after the block. ``extra`` tokens, (1, P, C) or (B, P, C), are seen by the attention of every
         window, normalised and projected like any other; they have no position and are not returned."""
+        return self.run(self.transform, x, extra)
+
+    def forward_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``forward``, and the ``extra`` tokens go through the block too: the map and the tokens (B, P, C) after it."""
+        return self.run(self.transform_both, x, extra)
+
+    def run(self, transform: Callable, *inputs: Tensor | None) -> Tensor | tuple[Tensor, ...]:
         if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(self.transform, x, extra, use_reentrant=False)
-        return self.transform(x, extra)
+            return checkpoint(transform, *inputs, use_reentrant=False)
+        return transform(*inputs)
 
     def transform(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
-        x = x + self.attend(self.norm1(x), None if extra is None else self.norm1(extra))
-        return x + self.mlp(self.norm2(x))
+        x = self.add(x, self.attend(self.norm1(x), None if extra is None else self.norm1(extra)))
+        return self.add(x, self.mlp(self.norm2(x)))
+
+    def transform_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+        gain, extra_gain = self.attend_both(self.norm1(x), self.norm1(extra))
+        x, extra = self.add(x, gain), self.add(extra, extra_gain)
+        return self.add(x, self.mlp(self.norm2(x))), self.add(extra, self.mlp(self.norm2(extra)))
+
+    def add(self, x: Tensor, gain: Tensor) -> Tensor:
+        """The residual stream after an addition."""
+        return x + gain
 
     def attend(self, x: Tensor, extra: Tensor | None) -> Tensor:
         if not self.window_size:
             return self.attn(x, extra)
         windows, padded = window_partition(x, self.window_size)
         return window_unpartition(self.attn(windows, extra), padded, x.shape[1:3])
+
+    def attend_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``attend``, and what the extra tokens get, (B, P, C): in a windowed block the mean over the image's windows."""
+        if not self.window_size:
+            return self.attn.attend_both(x, extra)
+        windows, padded = window_partition(x, self.window_size)
+        y, answers = self.attn.attend_both(windows, extra)
+        answers = answers.unflatten(0, (len(x), -1)).mean(1)  # (B * windows, P, C) -> (B, P, C)
+        return window_unpartition(y, padded, x.shape[1:3]), answers
+
+
+def run_blocks(host: nn.Module, x: Tensor, first: int = 0, end: int | None = None) -> Iterator[Tensor]:
+    """The map (B, H, W, C) after each of ``host.blocks`` from ``first`` to before ``end``.
+
+    Args:
+        x: The padded images (B, 3, H, W), or the map before a later block.
+    """
+    if first == 0:
+        x = host.add_position(host.patch_embed(x))
+    for block in host.blocks[first:end]:
+        x = block(x)
+        yield x

@@ -2,16 +2,15 @@
 import math
 
 import torch.nn.functional as F
-from segment_anything.modeling.common import MLPBlock
 from torch import Tensor, nn
 
 from ..registry import PEFT
-from .adapter import bottleneck, chosen_mlps
+from .adapter import BottleneckMLP, specialise_mlps
 from .base import PEFTMethod
-from .placement import Blocks, extend
+from .placement import Blocks
 
 
-class AdaptMLP(MLPBlock):
+class AdaptMLP(BottleneckMLP):
     """A frozen mlp with a trained bottleneck beside it. For x of (..., C), the normalised map:
 
         y = mlp(x) + scale * up(ReLU(down(x)))
@@ -19,15 +18,10 @@ class AdaptMLP(MLPBlock):
     down: (width, C), Kaiming-uniform, and a bias; up: (C, width) and a bias. All but down's weight start at zero.
     """
 
-    def add_branch(self, width: int, scale: float) -> None:
-        self.adapt_scale = scale
-        self.adapt_down, self.adapt_up = bottleneck(self, width, bias=True)
-        nn.init.kaiming_uniform_(self.adapt_down.weight, a=math.sqrt(5))
-        for zero in (self.adapt_down.bias, self.adapt_up.weight, self.adapt_up.bias):
-            nn.init.zeros_(zero)
+    down_name, up_name = 'adapt_down', 'adapt_up'
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + self.adapt_scale * self.adapt_up(F.relu(self.adapt_down(x)))
+        return self.base_forward(x) + self.adapt_scale * self.adapt_up(F.relu(self.adapt_down(x)))
 
 
 @PEFT.register_module()
@@ -46,11 +40,14 @@ class AdaptFormer(PEFTMethod):
         blocks: 'all', 'first:N', 'last:N' or block numbers.
     """
 
-    in_decoder = True
+    needs = frozenset({'mlp'})
 
     def __init__(self, width: int = 64, scale: float = 0.1, blocks: Blocks = 'all') -> None:
         self.width, self.scale, self.blocks = width, scale, blocks
 
     def inject(self, host: nn.Module) -> None:
-        for mlp in chosen_mlps(host, self.blocks):
-            extend(mlp, AdaptMLP).add_branch(self.width, self.scale)
+        for mlp in specialise_mlps(host, self.blocks, AdaptMLP, self.width, of_output=False, bias=True):
+            mlp.adapt_scale = self.scale
+            nn.init.kaiming_uniform_(mlp.adapt_down.weight, a=math.sqrt(5))
+            for zero in (mlp.adapt_down.bias, mlp.adapt_up.weight, mlp.adapt_up.bias):
+                nn.init.zeros_(zero)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..registry import PEFT
+from .anatomy import WORDS, anatomy_of
 
 
 class Mergeable:
@@ -42,8 +43,8 @@ class Mergeable:
 
 
 class PEFTMethod:
-    """What a method says of itself. Its host is a ``SAMViT`` encoder or, for methods with ``in_decoder``, the two-way
-    transformer of SAM's mask decoder. The host's own parameters keep their names through injection.
+    """What a method says of itself. Its host is an encoder or the two-way transformer of a mask decoder, whatever has an
+    anatomy. The host's own parameters keep their names through injection.
     """
 
     added: frozenset[str] = frozenset()
@@ -53,8 +54,8 @@ class PEFTMethod:
     host later changes nothing of what belongs into its files."""
     identity_at_init: bool = True
     """Whether the host computes after injection what it did before. A method that cannot says why in its docstring."""
-    in_decoder: bool = False
-    """Whether the method also goes into the mask decoder."""
+    needs: frozenset[str] = frozenset()
+    """What the host must have, of ``anatomy.WORDS``. The linear layers that ``targets`` names are asked for by themselves."""
     merges: str = 'no'
     """How much of the update :meth:`merge` folds into the base weights: 'no', 'in part' or 'fully'."""
 
@@ -96,19 +97,21 @@ def apply_peft(host: nn.Module, method: PEFTMethod, unfreeze: str | Sequence[str
     """Injects ``method`` and freezes every parameter that neither it nor ``unfreeze`` (beginnings of names) trains.
 
     Raises:
-        ValueError: An ``unfreeze`` entry matches no parameter; the method does not go into this host.
+        ValueError: An ``unfreeze`` entry matches no parameter; the method does not go into this host; the host has no anatomy.
     """
-    if not method.in_decoder and not hasattr(host, 'blocks'):
-        able = ', '.join(sorted(name for name, kind in PEFT.module_dict.items() if kind.in_decoder))
-        raise ValueError(f'{type(method).__name__} works on an encoder; for the mask decoder take one of {able}.')
+    offers = anatomy_of(host).offers
+    if missing := [what for word, what in WORDS.items() if word in method.needs - offers]:
+        fit = ', '.join(sorted(name for name, kind in PEFT.module_dict.items() if kind.needs <= offers))
+        raise ValueError(f'{type(method).__name__} needs {" and ".join(missing)}, which {type(host).__name__} does not have: '
+                         f'take one of {fit}.')
     unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
     base = {name for name, _ in host.named_parameters()}
-    method.inject(host)
-    method.added = frozenset(name for name, _ in host.named_parameters()) - base
     for prefix in unfreeze:
         if not any(name.startswith(prefix) for name in base):
             parts = sorted({name.split('.')[0] for name in base})
             raise ValueError(f'unfreeze={prefix!r} matches no parameter of the encoder: its parts are {", ".join(parts)}.')
+    method.inject(host)
+    method.added = frozenset(name for name, _ in host.named_parameters()) - base
     method.trained_names = frozenset(name for name, _ in host.named_parameters()
                                      if method.trains(name) or name.startswith(unfreeze))
     for name, parameter in host.named_parameters():

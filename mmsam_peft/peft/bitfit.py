@@ -19,3 +19,5 @@ class BitFit(Full):
 
     def inject(self, host: nn.Module) -> None:
         self.names = {name for name in reached_parameters(host, self.blocks) if name.endswith('bias')}
+        if not self.names:
+            raise ValueError(f'BitFit trains biases, and blocks={self.blocks!r} of {type(host).__name__} have none.')

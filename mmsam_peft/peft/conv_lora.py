@@ -10,6 +10,7 @@ from ..registry import PEFT
 from .experts import chosen_experts
 from .lora import LoRA, LoRALinear
 from .placement import Blocks
+from .qkv import QKVParts
 
 
 def top1_gate(p: Tensor, w_gate: Tensor, w_noise: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -63,8 +64,8 @@ class ConvLoRALinear(LoRALinear):
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, num_experts: int, gate_weighting: bool,
-                 parts: tuple[int, ...] | None = None) -> None:
-        super().__init__(base, rank, alpha, parts)
+                 qkv_parts: QKVParts | None = None) -> None:
+        super().__init__(base, rank, alpha, qkv_parts)
         like = dict(device=base.weight.device, dtype=base.weight.dtype)
         self.num_experts, self.gate_weighting = num_experts, gate_weighting
         self.lora_conv_weight = nn.Parameter(torch.empty(num_experts, rank, rank, 3, 3, **like))
@@ -114,7 +115,7 @@ class ConvLoRA(LoRA):
     """A :class:`ConvLoRALinear` in place of every block's fused qkv.
 
     Trains A, B, the experts and the gate; ``loss_balance`` keeps the experts in use. Merges its linear part: W0 + (alpha / r)
-    B A; the experts stay beside it. Needs maps, so it does not go into the mask decoder.
+    B A; the experts stay beside it. Needs maps, so it does not go into the mask decoder, whose layers see tokens.
 
     Args:
         rank, alpha, targets, blocks: As for LoRA.
@@ -123,7 +124,7 @@ class ConvLoRA(LoRA):
         balance_weight: Weight of the balance losses' sum over the layers (paper: 1.0 binary, 2.0 multi-class).
     """
 
-    in_decoder = False
+    needs = frozenset({'maps'})
     merges = 'in part'
 
     def __init__(self, rank: int = 3, alpha: float = 32, num_experts: int = 8, gate_weighting: bool = False,
@@ -133,8 +134,8 @@ class ConvLoRA(LoRA):
             raise ValueError(f'num_experts={num_experts}: needs at least 1; for none take peft type LoRA.')
         self.num_experts, self.gate_weighting, self.balance_weight = num_experts, gate_weighting, balance_weight
 
-    def make(self, base: nn.Linear, parts: tuple[int, ...] | None) -> ConvLoRALinear:
-        return ConvLoRALinear(base, self.rank, self.alpha, self.num_experts, self.gate_weighting, parts)
+    def make(self, base: nn.Linear, qkv_parts: QKVParts | None) -> ConvLoRALinear:
+        return ConvLoRALinear(base, self.rank, self.alpha, self.num_experts, self.gate_weighting, qkv_parts)
 
     def aux_losses(self, host: nn.Module) -> dict[str, Tensor]:
         layers = [layer for layer in host.modules() if isinstance(layer, ConvLoRALinear) and layer.use is not None]

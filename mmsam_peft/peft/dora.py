@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..registry import PEFT
 from .lora import LoRA, LoRALinear, low_rank_linear
-from .placement import place_rows
+from .qkv import QKVParts, gather_qkv_rows, scatter_qkv_rows
 
 
 class Gain(torch.autograd.Function):
@@ -42,12 +42,12 @@ class DoRALinear(LoRALinear):
         y  = (m / ||V||) * V x + b
 
     with ||V|| the norm of each row, which the backward pass takes for a constant (section 4.3): the gradients of A and B are
-    not those of y. m: (out,), at first ||V||, so that y is what LoRA gives. With ``parts`` m, like B, has rows of the chosen
-    thirds only. A state dict with a weight but no magnitude, such as SAM's, sets m to ||V|| again.
+    not those of y. m: (out,), at first ||V||, so that y is what LoRA gives. With ``qkv_parts`` m, like B, has their rows only. A state dict with a weight but no magnitude, such as SAM's, sets m to ||V|| again.
     """
 
-    def __init__(self, base: nn.Linear, rank: int, alpha: float, parts: tuple[int, ...] | None = None) -> None:
-        super().__init__(base, rank, alpha, parts)
+    def __init__(self, base: nn.Linear, rank: int, alpha: float, qkv_parts: QKVParts | None = None,
+                 split: bool = False) -> None:
+        super().__init__(base, rank, alpha, qkv_parts, split)
         self.lora_magnitude = nn.Parameter(self.norms())
 
     @torch.no_grad()
@@ -63,13 +63,13 @@ class DoRALinear(LoRALinear):
         cross = 2 * s * F.linear(W, A) + s * s * F.linear(B, A @ A.T)  # (out, r)
         square = torch.linalg.vector_norm(W, dim=1).square() + (cross * B).sum(1)
         norms = square.clamp_min(0).sqrt().to(dtype).clamp_min(torch.finfo(dtype).tiny)
-        return norms if self.parts is None else torch.cat([norms.chunk(3)[part] for part in self.parts])
+        return gather_qkv_rows(norms, self.qkv_parts)
 
     def excess(self) -> Tensor:
         """m / ||V|| - 1, (out,), in float32 at least, under autocast too; 0 for rows without a magnitude."""
         dtype = torch.promote_types(self.weight.dtype, torch.float32)
         with torch.autocast(self.weight.device.type, enabled=False):
-            return place_rows(self.lora_magnitude.to(dtype) / self.norms().to(dtype) - 1, self.parts)
+            return scatter_qkv_rows(self.lora_magnitude.to(dtype) / self.norms().to(dtype) - 1, self.qkv_parts)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
@@ -96,5 +96,5 @@ class DoRA(LoRA):
     Trains A, B and m. Merges fully: (m / ||V||) * V. Takes LoRA's arguments.
     """
 
-    def make(self, base: nn.Linear, parts: tuple[int, ...] | None) -> DoRALinear:
-        return DoRALinear(base, self.rank, self.alpha, parts)
+    def make(self, base: nn.Linear, qkv_parts: QKVParts | None) -> DoRALinear:
+        return DoRALinear(base, self.rank, self.alpha, qkv_parts, self.split_qkv)

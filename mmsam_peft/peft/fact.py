@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from ..registry import PEFT
 from .base import Mergeable, PEFTMethod
-from .placement import QKV, Blocks, place_rows, target_linears
+from .placement import Blocks, target_linears
+from .qkv import QKVParts, count_rows, from_thirds, scatter_qkv_rows
 
 
 class TensorTrain(nn.Module):
@@ -58,23 +59,24 @@ class FacTLinear(Mergeable, nn.Linear):
         W_ab = W0_ab + s * V Sigma_i U^T,   i = first + a * n + b
 
     computed as V (M (U^T x)), where M (m * r, n * r) holds the layer's cores as the weight holds its pieces. ``weight`` and
-    ``bias`` are the base layer's own parameters; the factors are registered at the host, once for all layers. With ``parts``
-    of a fused qkv, only the chosen thirds are pieces.
+    ``bias`` are the base layer's own parameters; the factors are registered at the host, once for all layers. The pieces of a
+    fused qkv are those of q, k and v, wherever their rows are; with ``qkv_parts`` only of the chosen ones.
     """
 
     def __init__(self, base: nn.Linear, factors: TensorTrain, first: int, grid: tuple[int, int], scale: float,
-                 parts: tuple[int, ...] | None) -> None:
+                 qkv_parts: QKVParts | None) -> None:
         super().__init__(base.in_features, base.out_features, base.bias is not None, device='meta')
         self.weight, self.bias = base.weight, base.bias
         self.shared = (factors,)  # in a tuple, which does not register it
         self.grid, self.pieces = grid, slice(first, first + math.prod(grid))
-        self.scale, self.parts = scale, parts
+        self.scale, self.qkv_parts = scale, qkv_parts
 
     @property
     def M(self) -> Tensor:
         """(out / C * r, in / C * r), zero where there are no pieces."""
         cores = self.shared[0].cores(self.pieces).unflatten(0, self.grid)  # (m, n, r, r)
-        return place_rows(cores.transpose(1, 2).flatten(2).flatten(0, 1), self.parts)
+        thirds = None if self.qkv_parts is None else QKVParts(self.qkv_parts.chosen)
+        return scatter_qkv_rows(cores.transpose(1, 2).flatten(2).flatten(0, 1), thirds)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.linear(x, self.weight, self.bias)
@@ -83,13 +85,13 @@ class FacTLinear(Mergeable, nn.Linear):
         width, rank = self.shared[0].U.shape
         z = (x.unflatten(-1, (-1, width)) @ self.shared[0].U).flatten(-2)  # (.., n * r)
         z = F.linear(z, self.M).unflatten(-1, (-1, rank))  # (.., out / C, r)
-        return y + self.scale * F.linear(z, self.shared[0].V).flatten(-2)
+        return y + self.scale * from_thirds(F.linear(z, self.shared[0].V).flatten(-2), self.qkv_parts)
 
     def merged_values(self) -> dict[str, Tensor]:
         U, V = self.shared[0].U, self.shared[0].V
         M = self.M.unflatten(1, (-1, U.shape[1])).unflatten(0, (-1, U.shape[1]))  # (out / C, r, in / C, r)
         update = torch.einsum('cr,arbs,ds->acbd', V, M, U).reshape(self.weight.shape)
-        return dict(weight=self.weight + self.scale * update)
+        return dict(weight=self.weight + self.scale * from_thirds(update.T, self.qkv_parts).T)
 
 
 @PEFT.register_module()
@@ -112,7 +114,6 @@ class FacT(PEFTMethod):
         ValueError: A rank below 1, an unknown form; targets or blocks that are not there.
     """
 
-    in_decoder = True
     merges = 'fully'
 
     def __init__(self, rank: int = 16, scale: float = 1.0, form: str = 'tt', targets: Sequence[str] = ('qkv', 'proj', 'mlp'),
@@ -126,12 +127,12 @@ class FacT(PEFTMethod):
     def inject(self, host: nn.Module) -> None:
         targets = target_linears(host, self.targets, self.blocks)
         width = math.gcd(*(side for target in targets for side in target.linear.weight.shape))
-        rows = [target.linear.out_features * len(target.parts or QKV) // 3 for target in targets]
+        rows = [count_rows(target.linear.out_features, target.qkv_parts) for target in targets]
         grids = [(side // width, target.linear.in_features // width) for side, target in zip(rows, targets, strict=True)]
         like = dict(device=targets[0].linear.weight.device, dtype=targets[0].linear.weight.dtype)
         host.fact = FORMS[self.form](width, sum(map(math.prod, grids)), self.rank, like)
         first = 0
         for target, grid in zip(targets, grids, strict=True):
-            layer = FacTLinear(target.linear, host.fact, first, grid, self.scale, target.parts)
+            layer = FacTLinear(target.linear, host.fact, first, grid, self.scale, target.qkv_parts)
             setattr(target.parent, target.attribute, layer)
             first += math.prod(grid)

@@ -7,5 +7,4 @@ from .base import PEFTMethod
 class Frozen(PEFTMethod):
     """Trains nothing of the host: of an encoder, so that only the decode head learns. Merging is trivial."""
 
-    in_decoder = True
     merges = 'fully'

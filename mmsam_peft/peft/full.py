@@ -15,7 +15,6 @@ class Full(PEFTMethod):
             precedes them (patch and position embedding) if block 0 is.
     """
 
-    in_decoder = True
     merges = 'fully'
 
     def __init__(self, blocks: Blocks = 'all') -> None:

@@ -110,7 +110,6 @@ class HFPeft(PEFTMethod):
             from the base weights, as of LoRA's ``use_dora``; 'q', 'k' or 'v' of a fused qkv.
     """
 
-    in_decoder = True
     merges = 'fully'
 
     def __init__(self, config: dict = LOHA, targets: Sequence[str] = ('qkv',), blocks: Blocks = 'all') -> None:
@@ -137,7 +136,7 @@ class HFPeft(PEFTMethod):
     def inject(self, host: nn.Module) -> None:
         import peft
         targets = target_linears(host, self.targets, self.blocks)
-        if any(target.parts is not None for target in targets):
+        if any(target.qkv_parts is not None and not target.qkv_parts.whole for target in targets):
             raise ValueError(f"targets={self.targets!r}: HFPeft adapts whole linear layers, and here q, k and v are one: take "
                              "'qkv', or peft type LoRA, which adapts parts of it.")
         names = {module: name for name, module in host.named_modules()}
@@ -146,7 +145,7 @@ class HFPeft(PEFTMethod):
             setattr(target.parent, target.attribute, stand_in(target.linear))
         settings = self.config | dict(target_modules=list(linears))
         if settings['peft_type'] == 'IA3':
-            settings['feedforward_modules'] = [name for name in linears if name.endswith('lin2')]
+            settings['feedforward_modules'] = [name for name, target in zip(linears, targets, strict=True) if target.role == 'lin2']
         config = peft.get_peft_config(settings)
         try:
             with torch.device('cpu'):  # where peft's generators are

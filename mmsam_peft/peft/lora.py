@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from ..registry import PEFT
 from .base import Mergeable, PEFTMethod
-from .placement import Blocks, place_rows, target_linears
+from .placement import Blocks, target_linears
+from .qkv import QKVParts, count_rows, scatter_qkv_rows, split_qkv_columns
 
 
 def low_rank_linear(x: Tensor, weight: Tensor, bias: Tensor | None, z: Tensor, up: Tensor) -> Tensor:
@@ -26,24 +27,29 @@ class LoRALinear(Mergeable, nn.Linear):
 
         y = W0 x + b + (alpha / r) * B A x
 
-    A: (r, in), Kaiming-uniform; B: (out, r), zero. ``weight`` and ``bias`` are the base layer's own parameters. With ``parts``
-    of a fused qkv, the rows of B belong to the chosen thirds only; A is common to them, as it is to q, k and v of the whole.
+    A: (r, in), Kaiming-uniform; B: (out, r), zero. ``weight`` and ``bias`` are the base layer's own parameters.
+
+    Of a fused qkv, the rows of B belong to ``qkv_parts`` only; A is common to them, as it is to q, k and v of the whole. With
+    ``split``, each part has an A of its own, and A is (parts * r, in).
     """
 
-    def __init__(self, base: nn.Linear, rank: int, alpha: float, parts: tuple[int, ...] | None = None) -> None:
+    def __init__(self, base: nn.Linear, rank: int, alpha: float, qkv_parts: QKVParts | None = None,
+                 split: bool = False) -> None:
         super().__init__(base.in_features, base.out_features, base.bias is not None, device='meta')
         self.weight, self.bias = base.weight, base.bias
         like = dict(device=base.weight.device, dtype=base.weight.dtype)
-        rows = base.out_features if parts is None else base.out_features // 3 * len(parts)
-        self.scale, self.parts = alpha / rank, parts
-        self.lora_A = nn.Parameter(torch.empty(rank, base.in_features, **like))
-        self.lora_B = nn.Parameter(torch.zeros(rows, rank, **like))
+        self.scale, self.qkv_parts, self.split = alpha / rank, qkv_parts, split and qkv_parts is not None
+        factors = len(qkv_parts.chosen) if self.split else 1
+        self.lora_A = nn.Parameter(torch.empty(factors * rank, base.in_features, **like))
+        self.lora_B = nn.Parameter(torch.zeros(count_rows(base.out_features, qkv_parts), rank, **like))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
 
     @property
     def B(self) -> Tensor:
-        """(out, r)"""
-        return place_rows(self.lora_B, self.parts)
+        """(out, r), or (out, parts * r) where the parts are split."""
+        if self.split:
+            return split_qkv_columns(self.lora_B, self.qkv_parts)
+        return scatter_qkv_rows(self.lora_B, self.qkv_parts)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
@@ -60,7 +66,11 @@ class LoRALinear(Mergeable, nn.Linear):
 
 @PEFT.register_module()
 class LoRA(PEFTMethod):
-    """A :class:`LoRALinear` in place of every block's fused qkv.
+    """A :class:`LoRALinear` in place of every block's qkv.
+
+    Where q, k and v are one layer, as in SAM's encoder, they have one A and each its rows of B: the update of all three has rank
+    r. Where they are layers of their own, as in SAM's mask decoder, each has its A and B: three updates of rank r. With
+    ``split_qkv`` a fused qkv is adapted like that too, for 2 r C more parameters.
 
     Trains A and B. Merges fully: W0 + (alpha / r) B A.
 
@@ -69,19 +79,20 @@ class LoRA(PEFTMethod):
         alpha: Numerator of the update's scale.
         targets: Linear layers of a block, of 'qkv', 'q', 'k', 'v', 'proj', 'mlp'.
         blocks: 'all', 'first:N', 'last:N' or block numbers.
+        split_qkv: Give q, k and v of a fused qkv an A each. Layers of their own have that anyway.
     """
 
-    in_decoder = True
     merges = 'fully'
 
-    def __init__(self, rank: int = 3, alpha: float = 32, targets: Sequence[str] = ('qkv',), blocks: Blocks = 'all') -> None:
+    def __init__(self, rank: int = 3, alpha: float = 32, targets: Sequence[str] = ('qkv',), blocks: Blocks = 'all',
+                 split_qkv: bool = False) -> None:
         if rank < 1:
             raise ValueError(f'rank={rank}: a low-rank update needs at least rank 1; to train no update take peft type Frozen.')
-        self.rank, self.alpha, self.targets, self.blocks = rank, alpha, targets, blocks
+        self.rank, self.alpha, self.targets, self.blocks, self.split_qkv = rank, alpha, targets, blocks, split_qkv
 
-    def make(self, base: nn.Linear, parts: tuple[int, ...] | None) -> LoRALinear:
-        return LoRALinear(base, self.rank, self.alpha, parts)
+    def make(self, base: nn.Linear, qkv_parts: QKVParts | None) -> LoRALinear:
+        return LoRALinear(base, self.rank, self.alpha, qkv_parts, self.split_qkv)
 
     def inject(self, host: nn.Module) -> None:
         for target in target_linears(host, self.targets, self.blocks):
-            setattr(target.parent, target.attribute, self.make(target.linear, target.parts))
+            setattr(target.parent, target.attribute, self.make(target.linear, target.qkv_parts))

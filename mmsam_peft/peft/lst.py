@@ -3,8 +3,8 @@ from collections.abc import Collection, Iterator
 
 from torch import Tensor, nn, zeros
 
-from ..layers.block import Block
 from ..registry import PEFT
+from .anatomy import anatomy_of
 from .base import PEFTMethod
 from .placement import Blocks, chosen_blocks
 
@@ -16,7 +16,7 @@ HEAD_WIDTH = 8
 class Rung(nn.Module):
     """One step of the ladder: the gate between an encoder block's map and the side network, and a small block."""
 
-    def __init__(self, dim: int, width: int, block: Block) -> None:
+    def __init__(self, dim: int, width: int, block: nn.Module) -> None:
         super().__init__()
         self.down = nn.Linear(dim, width, bias=False)
         self.alpha = nn.Parameter(zeros(1))
@@ -33,7 +33,8 @@ class Ladder(nn.Module):
 
     def __init__(self, encoder: nn.Module, numbers: Collection[int], reduction: int, mlp_ratio: float) -> None:
         super().__init__()
-        dim, grid = encoder.pos_embed.shape[3], tuple(encoder.pos_embed.shape[1:3])
+        anatomy = anatomy_of(encoder)
+        dim = anatomy.width(range(min(numbers), len(anatomy.blocks)))
         heads = max(1, dim // (HEAD_WIDTH * reduction))
         width = heads * HEAD_WIDTH
         if width * mlp_ratio < 1:
@@ -42,9 +43,7 @@ class Ladder(nn.Module):
         self.start = nn.Linear(dim, width, bias=False)
         self.rungs = nn.ModuleDict()
         for number in numbers:
-            base = encoder.blocks[number]
-            block = Block(width, heads, mlp_ratio, base.window_size, grid, base.attn.attention, base.checkpointing)
-            self.rungs[str(number)] = Rung(dim, width, block)
+            self.rungs[str(number)] = Rung(dim, width, anatomy.blocks[number].resized(width, heads, mlp_ratio))
         self.up = nn.Linear(width, dim, bias=False)
         nn.init.zeros_(self.up.weight)
 
@@ -87,6 +86,8 @@ class LST(PEFTMethod):
         ValueError: ``reduction`` below 1; ``mlp_ratio`` leaves the MLPs no channel; no such block.
     """
 
+    needs = frozenset({'walk', 'resize'})
+
     def __init__(self, reduction: int = 10, mlp_ratio: float = 0.25, blocks: Blocks = 'all') -> None:
         if reduction < 1:
             raise ValueError(f'reduction={reduction}: the side network is at most as wide as the encoder: take 1 or more.')
@@ -94,4 +95,5 @@ class LST(PEFTMethod):
 
     def inject(self, host: nn.Module) -> None:
         ladder = Ladder(host, chosen_blocks(host, self.blocks), self.reduction, self.mlp_ratio)
-        host.walk = ladder.to(host.pos_embed.device, host.pos_embed.dtype)
+        like = anatomy_of(host).patches.weight
+        host.walk = ladder.to(like.device, like.dtype)

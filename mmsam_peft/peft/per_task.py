@@ -1,15 +1,16 @@
 """What methods have in common that adapt one frozen encoder to several tasks: computing all tasks in one pass."""
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from ..layers.block import Block
+from .anatomy import anatomy_of
 from .base import Mergeable, PEFTMethod
-from .placement import Blocks, chosen_blocks, extend, target_linears
+from .placement import Blocks, chosen_blocks, specialise_in_place, target_linears
+from .qkv import QKVParts
 
 
 class PerTaskLinear(Mergeable, nn.Linear):
@@ -81,22 +82,21 @@ def add_to_common(common: Tensor, per_task: Tensor) -> Tensor:
     return (common + per_task.unflatten(0, (-1, len(common)))).flatten(0, 1)
 
 
-class BranchingBlock(Block):
-    """A block with :class:`PerTaskLinear` layers, one of which may branch: (B, H, W, C) to (A * B, H, W, C)."""
+class Branching:
+    """Mixin of a block with :class:`PerTaskLinear` layers, one of which may branch: (B, H, W, C) to (A * B, H, W, C)."""
 
-    def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(self.transform_for, per_task_layers(self)[0].tasks, x, extra, use_reentrant=False)
-        return self.transform(x, extra)
+    def add(self, x: Tensor, gain: Tensor) -> Tensor:
+        return add_to_common(x, gain)
 
-    def transform_for(self, tasks: tuple[int, ...], x: Tensor, extra: Tensor | None) -> Tensor:
-        """By the time of the backward pass, which runs this again, other tasks may be active."""
+    def run(self, transform: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+        """By the time of the backward pass, which may run ``transform`` again, other tasks may be active."""
+        if self.checkpointing:
+            transform = partial(self.run_for, per_task_layers(self)[0].tasks, transform)
+        return super().run(transform, *inputs)
+
+    def run_for(self, tasks: tuple[int, ...], transform: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
         with selected(per_task_layers(self), tasks):
-            return self.transform(x, extra)
-
-    def transform(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
-        x = add_to_common(x, self.attend(self.norm1(x), None if extra is None else self.norm1(extra)))
-        return add_to_common(x, self.mlp(self.norm2(x)))
+            return transform(*inputs)
 
 
 class PerTaskMethod(PEFTMethod):
@@ -116,6 +116,7 @@ class PerTaskMethod(PEFTMethod):
         ValueError: No task; targets or blocks that are not there; ``out_indices`` before the first chosen block.
     """
 
+    needs = frozenset({'branches'})
     merges = 'fully'
 
     def __init__(self, num_tasks: int, targets: Sequence[str], blocks: Blocks) -> None:
@@ -123,18 +124,19 @@ class PerTaskMethod(PEFTMethod):
             raise ValueError(f'num_tasks={num_tasks}: at least 1, the number of tasks of the model.')
         self.num_tasks, self.targets, self.blocks = num_tasks, targets, blocks
 
-    def make(self, base: nn.Linear, parts: tuple[int, ...] | None) -> PerTaskLinear:
+    def make(self, base: nn.Linear, qkv_parts: QKVParts | None) -> PerTaskLinear:
         raise NotImplementedError
 
     def inject(self, host: nn.Module) -> None:
-        chosen = chosen_blocks(host, self.blocks)
-        if host.out_indices is not None and min(host.out_indices) < min(chosen):
-            raise ValueError(f'out_indices={tuple(host.out_indices)}: the map after block {min(host.out_indices)} is common to '
-                             f'the tasks, whose updates begin in block {min(chosen)}. Choose no map before it, or more blocks.')
+        chosen, outputs = chosen_blocks(host, self.blocks), anatomy_of(host).outputs
+        if min(outputs) < min(chosen):
+            raise ValueError(f'out_indices={outputs}: the map after block {min(outputs)} is common to the tasks, whose updates '
+                             f'begin in block {min(chosen)}. Choose no map before it, or more blocks.')
+        targets = target_linears(host, self.targets, self.blocks)
         for block in chosen.values():
-            extend(block, BranchingBlock)
-        for number, target in enumerate(target_linears(host, self.targets, self.blocks)):
-            layer = self.make(target.linear, target.parts)
+            specialise_in_place(block, Branching)
+        for number, target in enumerate(targets):
+            layer = self.make(target.linear, target.qkv_parts)
             layer.branches = number == 0
             setattr(target.parent, target.attribute, layer)
 

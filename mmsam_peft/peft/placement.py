@@ -1,58 +1,38 @@
-"""Where a method goes: which blocks of a host, and which linear layers of a block.
-
-A host is a ``SAMViT`` encoder or the two-way transformer of SAM's mask decoder.
-"""
+"""Where a method goes: which blocks of a host, and which linear layers of a block."""
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import nn
+
+from .anatomy import Anatomy, BlockParts, anatomy_of
+from .qkv import QKV, QKVParts
 
 Blocks = str | Sequence[int]
 """'all', 'first:N', 'last:N', or the blocks' numbers."""
 
-QKV = ('q', 'k', 'v')
-LEAVES = {
-    'qkv': ('qkv', 'q_proj', 'k_proj', 'v_proj'), 'q': ('q_proj',), 'k': ('k_proj',), 'v': ('v_proj',),
-    'proj': ('proj', 'out_proj'), 'mlp': ('lin1', 'lin2'), 'lin1': ('lin1',), 'lin2': ('lin2',),
-}
-"""The linear layers that a target names, by the last part of their own names. q, k and v are also parts of a fused qkv."""
-
-
-def extend(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
-    """Makes ``module`` an instance of ``kind``, a subclass of its own class, in place: parameters, children and their names
-    stay (torch's parametrizations do the same). Returns it."""
-    if not issubclass(kind, type(module)):
-        raise TypeError(f'{kind.__name__} extends no {type(module).__name__}.')
-    module.__class__ = kind
-    return module
+TARGETS = ('qkv', 'q', 'k', 'v', 'proj', 'mlp', 'lin1', 'lin2')
+"""What a user calls a block's linear layers: their roles, and 'mlp' for 'lin1' and 'lin2'. A fused qkv can be had in parts."""
 
 
 class Target(NamedTuple):
-    """A linear layer to adapt, ``parent.attribute``. ``parts``: the chosen thirds (0, 1, 2) of a fused qkv; None for all."""
+    """A linear layer to adapt, ``parent.attribute``, and its role. ``qkv_parts``: of a fused qkv, None for other layers."""
 
     parent: nn.Module
     attribute: str
-    parts: tuple[int, ...] | None
+    role: str
+    qkv_parts: QKVParts | None
 
     @property
     def linear(self) -> nn.Linear:
         return getattr(self.parent, self.attribute)
 
 
-def blocks_of(host: nn.Module) -> list[nn.Module]:
-    """The host's blocks in the order they run; the decoder's are its two-way layers and its final attention."""
-    return list(host.blocks) if hasattr(host, 'blocks') else [*host.layers, host.final_attn_token_to_image]
-
-
 def chosen_blocks(host: nn.Module, blocks: Blocks) -> dict[int, nn.Module]:
     """The blocks that ``blocks`` names, by number. ValueError when it names none, or one that is not there."""
-    every = blocks_of(host)
+    every = anatomy_of(host).blocks
     if isinstance(blocks, str):
-        side, _, count = blocks.partition(':')
-        number = int(count) if count.isdecimal() else 0
-        numbers = {'all': range(len(every) if not count else 0), 'first': range(number),
-                   'last': range(len(every) - number, len(every))}.get(side, ())
+        numbers = _named_numbers(blocks, len(every))
     else:
         numbers = sorted(set(blocks))
     if not numbers or min(numbers) < 0 or max(numbers) >= len(every):
@@ -61,46 +41,131 @@ def chosen_blocks(host: nn.Module, blocks: Blocks) -> dict[int, nn.Module]:
     return {number: every[number] for number in numbers}
 
 
+def _named_numbers(blocks: str, depth: int) -> Sequence[int]:
+    """The numbers of 'all', 'first:N' or 'last:N'; none for any other text."""
+    if blocks == 'all':
+        return range(depth)
+    side, _, count = blocks.partition(':')
+    if side == 'first' and count.isdecimal():
+        return range(int(count))
+    if side == 'last' and count.isdecimal():
+        return range(depth - int(count), depth)
+    return ()
+
+
+def stages(host: nn.Module) -> dict[str, int]:
+    """Before which block every tensor of the state dict is first needed: its own block; block 0 for what precedes the blocks;
+    the number of blocks for what follows them."""
+    anatomy = anatomy_of(host)
+    depth, paths = len(anatomy.blocks), {module: path for path, module in host.named_modules()}
+    inside = {f'{paths[block]}.': number for number, block in enumerate(anatomy.blocks)}
+
+    def stage(name: str) -> int:
+        own = [number for path, number in inside.items() if name.startswith(path)]
+        return own[0] if own else 0 if name.startswith(anatomy.before) else depth
+
+    return {name: stage(name) for name in host.state_dict()}
+
+
 def reached_parameters(host: nn.Module, blocks: Blocks) -> set[str]:
     """Names of the parameters in the chosen blocks, after the blocks (the neck), and, if block 0 is chosen, before them."""
-    chosen = chosen_blocks(host, blocks)
-    skipped = {id(p) for number, block in enumerate(blocks_of(host)) if number not in chosen for p in block.parameters()}
-    before = () if 0 in chosen else ('patch_embed.', 'pos_embed')
+    anatomy, chosen = anatomy_of(host), chosen_blocks(host, blocks)
+    skipped = {id(p) for number, block in enumerate(anatomy.blocks) if number not in chosen for p in block.parameters()}
+    before = () if 0 in chosen else anatomy.before
     return {name for name, p in host.named_parameters() if id(p) not in skipped and not name.startswith(before)}
 
 
+def norm_parameters(host: nn.Module) -> set[str]:
+    """Names of the parameters of the host's normalisation layers."""
+    norms = anatomy_of(host).norms
+    return {f'{path}.{name}' for path, layer in host.named_modules() if isinstance(layer, norms)
+            for name, _ in layer.named_parameters()}
+
+
 def target_linears(host: nn.Module, targets: str | Sequence[str], blocks: Blocks = 'all') -> list[Target]:
-    """Every linear layer that ``targets`` names in the chosen blocks.
+    """Every linear layer that ``targets`` names in the chosen blocks, in the order of the host's modules.
 
     Args:
         targets: Of 'qkv', 'q', 'k', 'v', 'proj' (the attention's output), 'mlp', or 'lin1' and 'lin2' of the mlp.
 
     Raises:
-        ValueError: An unknown target; no such block; the chosen blocks have none of these layers.
+        ValueError: An unknown target; no such block; a chosen block has no layer of a target, or one that is not nn.Linear.
     """
     targets = (targets,) if isinstance(targets, str) else tuple(targets)
-    unknown = [target for target in targets if target not in LEAVES]
+    unknown = [target for target in targets if target not in TARGETS]
     if unknown or not targets:
-        raise ValueError(f'target {unknown[0] if unknown else ""!r} matches no linear layer: take from {", ".join(LEAVES)}.')
-    leaves = {leaf for target in targets for leaf in LEAVES[target]}
-    parts = tuple(i for i, part in enumerate(QKV) if part in targets)
+        raise ValueError(f'target {unknown[0] if unknown else ""!r} matches no linear layer: take from {", ".join(TARGETS)}.')
+    anatomy, chosen = anatomy_of(host), chosen_blocks(host, blocks)
+    for target in targets:
+        lacking = [number for number in chosen if not _has(anatomy.parts[number], target)]
+        by_nature = [number for number in lacking if set(_roles(anatomy.parts[number], target)) <= {*anatomy.parts[number].lacks}]
+        if lacking != by_nature or len(lacking) == len(chosen):
+            raise ValueError(_no_layer(host, anatomy, target, blocks, lacking))
+    return [found for number, block in chosen.items() for found in _in_block(block, anatomy.parts[number], targets)]
+
+
+def _roles(parts: BlockParts, target: str) -> tuple[str, ...]:
+    """The roles of the layers that a target means in a block."""
+    if target == 'mlp':
+        return 'lin1', 'lin2'
+    if target == 'qkv' and not parts.fused:
+        return QKV
+    return ('qkv',) if target in QKV and parts.fused else (target,)
+
+
+def _has(parts: BlockParts, target: str) -> bool:
+    return all(parts.paths(role) for role in _roles(parts, target))
+
+
+def _no_layer(host: nn.Module, anatomy: Anatomy, target: str, blocks: Blocks, lacking: list[int]) -> str:
+    there = [other for other in TARGETS if any(_has(parts, other) for parts in anatomy.parts)]
+    return (f'blocks={blocks!r} have no linear layer of target {target!r}: {type(host).__name__} has none in '
+            f'{", ".join(f"block {number}" for number in lacking)}. Take from {", ".join(there)}, or other blocks.')
+
+
+def _in_block(block: nn.Module, parts: BlockParts, targets: Sequence[str]) -> list[Target]:
+    roles = {path: role for target in targets for role in _roles(parts, target) for path in parts.paths(role)}
+    chosen = tuple(i for i, part in enumerate(QKV) if part in targets or 'qkv' in targets)
     found = []
-    for block in chosen_blocks(host, blocks).values():
-        for module in block.modules():
-            for name, child in module.named_children():
-                if isinstance(child, nn.Linear) and name in leaves:
-                    found.append(Target(module, name, None))
-                elif isinstance(child, nn.Linear) and name == 'qkv' and parts:
-                    found.append(Target(module, name, None if len(parts) == 3 else parts))
-    if not found:
-        raise ValueError(f'blocks={blocks!r} have no linear layer of targets={targets}.')
+    for path, module in block.named_modules():
+        if path in roles:
+            if not isinstance(module, nn.Linear):
+                raise ValueError(f'{path} of {type(block).__name__} is a {type(module).__name__}: only nn.Linear can be adapted, '
+                                 'and by one method.')
+            parent, _, attribute = path.rpartition('.')
+            qkv_parts = QKVParts(chosen, parts.qkv_groups) if roles[path] == 'qkv' else None
+            found.append(Target(block.get_submodule(parent), attribute, roles[path], qkv_parts))
     return found
 
 
-def place_rows(update: Tensor, parts: tuple[int, ...] | None) -> Tensor:
-    """(len(parts) * C, ...) to (3 * C, ...): the chosen thirds of a fused qkv, zeros in the others."""
-    if parts is None:
-        return update
-    chunks = dict(zip(parts, update.chunk(len(parts)), strict=True))
-    zero = torch.zeros_like(chunks[parts[0]])
-    return torch.cat([chunks.get(part, zero) for part in range(3)])
+def specialise_in_place(module: nn.Module, kind: type) -> nn.Module:
+    """Makes ``module`` an instance of ``kind``, in place: its parameters, children and their names stay (torch's
+    parametrizations do the same). Returns it.
+
+    Args:
+        kind: A subclass of the module's own class, or a mixin, no module itself, that goes before the module's class.
+
+    Raises:
+        TypeError: Another module.
+    """
+    if issubclass(kind, type(module)):
+        module.__class__ = kind
+    elif not issubclass(kind, nn.Module):
+        module.__class__ = _combined(kind, type(module))
+    else:
+        raise TypeError(f'{kind.__name__} extends no {type(module).__name__}.')
+    return module
+
+
+@cache
+def _combined(mixin: type, base: type[nn.Module]) -> type[nn.Module]:
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        _, _, *state = base.__reduce_ex__(self, protocol)
+        return _blank, (mixin, base), *state  # pickle finds classes by name, and this one has no place of its own
+
+    return type(f'{mixin.__name__}{base.__name__}', (mixin, base), {'__module__': mixin.__module__, '__reduce_ex__': __reduce_ex__})
+
+
+def _blank(mixin: type, base: type[nn.Module]) -> nn.Module:
+    kind = _combined(mixin, base)
+    return kind.__new__(kind)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..registry import PEFT
+from .anatomy import anatomy_of
 from .base import PEFTMethod
 from .placement import Blocks, chosen_blocks
 
@@ -32,14 +33,16 @@ class PromptedWalk(nn.Module):
 
     def __init__(self, encoder: nn.Module, numbers: Collection[int], reduction: int, freq_ratio: float) -> None:
         super().__init__()
-        weight = encoder.patch_embed.proj.weight  # (C, 3, patch, patch)
-        dim, channels, *patch = weight.shape
+        anatomy = anatomy_of(encoder)
+        patches = anatomy.patches
+        weight, channels = patches.weight, patches.in_channels
+        dim = anatomy.width(range(min(numbers), max(numbers) + 1))
         if not 1 <= reduction <= dim:
             raise ValueError(f'reduction={reduction}: the prompts have {dim} / reduction channels: take 1 to {dim}.')
         width, like = dim // reduction, dict(device=weight.device, dtype=weight.dtype)
         self.freq_ratio = freq_ratio
-        self.patches = nn.Linear(dim, width, **like)
-        self.frequencies = nn.Conv2d(channels, width, patch, stride=patch, **like)
+        self.patches = nn.Linear(patches.out_channels, width, **like)
+        self.frequencies = nn.Conv2d(channels, width, patches.kernel_size, patches.stride, patches.padding, **like)
         self.tune = nn.ModuleDict({str(number): nn.Linear(width, width, **like) for number in numbers})
         self.up = nn.Linear(width, dim, **like)
         nn.init.zeros_(self.up.weight)
@@ -84,6 +87,8 @@ class SAMAdapter(PEFTMethod):
     Raises:
         ValueError: ``reduction`` below 1 or above C; ``freq_ratio`` out of range; no such block.
     """
+
+    needs = frozenset({'maps', 'walk'})
 
     def __init__(self, reduction: int = 16, freq_ratio: float = 0.25, blocks: Blocks = 'all') -> None:
         if not 0 < freq_ratio < 1:

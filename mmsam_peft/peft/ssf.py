@@ -3,8 +3,9 @@ import torch
 from torch import Tensor, nn
 
 from ..registry import PEFT
+from .anatomy import anatomy_of
 from .base import Mergeable, PEFTMethod
-from .placement import Blocks, chosen_blocks, extend
+from .placement import Blocks, chosen_blocks, specialise_in_place
 
 
 def spread(values: Tensor, axes: int) -> Tensor:
@@ -41,21 +42,13 @@ class ScaledShifted(Mergeable):
                     bias=self.ssf_gamma * self.bias + self.ssf_beta)
 
 
-class SSFLinear(ScaledShifted, nn.Linear):
-    """(..., in) -> (..., C)"""
-
-
-class SSFLayerNorm(ScaledShifted, nn.LayerNorm):
-    """(..., C) -> (..., C)"""
-
-
-class SSFConv2d(ScaledShifted, nn.Conv2d):
+class ScaledShiftedMap(ScaledShifted):
     """(B, in, H, W) -> (B, C, H', W')"""
 
     axes = 2
 
 
-KINDS = {nn.Linear: SSFLinear, nn.LayerNorm: SSFLayerNorm, nn.Conv2d: SSFConv2d}
+KINDS = {nn.Linear: ScaledShifted, nn.LayerNorm: ScaledShifted, nn.Conv2d: ScaledShiftedMap}
 
 
 @PEFT.register_module()
@@ -68,20 +61,30 @@ class SSF(PEFTMethod):
     Args:
         blocks: 'all', 'first:N', 'last:N' or block numbers. The patch embedding is adapted if block 0 is; what follows the
             blocks (the neck) never.
+
+    Raises:
+        ValueError: No such block; a norm of another kind than nn.LayerNorm; a layer without weight, or without the bias that
+            beta is merged into.
     """
 
-    in_decoder = True
     merges = 'fully'
 
     def __init__(self, blocks: Blocks = 'all') -> None:
         self.blocks = blocks
 
     def inject(self, host: nn.Module) -> None:
-        chosen = chosen_blocks(host, self.blocks)
-        parts = list(chosen.values())
-        if 0 in chosen and hasattr(host, 'patch_embed'):
-            parts.append(host.patch_embed)
-        for layer in (layer for part in parts for layer in part.modules()):
-            for base, kind in KINDS.items():
-                if isinstance(layer, base):
-                    extend(layer, kind).add_parameters()
+        anatomy, chosen = anatomy_of(host), chosen_blocks(host, self.blocks)
+        inside = {layer for block in chosen.values() for layer in block.modules()}
+        found = {}
+        for path, layer in host.named_modules():
+            if layer in inside or 0 in chosen and f'{path}.'.startswith(anatomy.before):
+                kind = next((kind for base, kind in KINDS.items() if isinstance(layer, base)), None)
+                if kind is None and isinstance(layer, anatomy.norms):
+                    raise ValueError(f'SSF scales nn.LayerNorm, and {path} is a {type(layer).__name__}: choose other blocks.')
+                if kind and (layer.weight is None or layer.bias is None):
+                    raise ValueError(f'SSF merges into weight and bias, and {path}, a {type(layer).__name__}, lacks one: choose '
+                                     'other blocks, or peft type LoRA.')
+                if kind:
+                    found[layer] = kind
+        for layer, kind in found.items():
+            specialise_in_place(layer, kind).add_parameters()

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from ..registry import PEFT
 from .per_task import PerTaskLinear, PerTaskMethod, per_task_layers
-from .placement import Blocks, chosen_blocks, place_rows
+from .placement import Blocks, chosen_blocks, norm_parameters
+from .qkv import QKVParts, count_rows, scatter_qkv_rows
 
 
 def departure(U: Tensor) -> Tensor:
@@ -23,16 +24,16 @@ class TALoRALinear(PerTaskLinear):
         y_t = W0 x + b + s * U2 C_t^T U1^T dropout(x),   C_t = sum_v U3[t, v] G[:, :, v]
 
     G: (p, q, v), zero; U1: (in, p), U2: (out, q), U3: (T, v), standard normal. Only the rows of U3 are the tasks' own. With
-    ``parts`` of a fused qkv, the rows of U2 belong to the chosen thirds only.
+    ``qkv_parts`` of a fused qkv, the rows of U2 belong to these only.
     """
 
     def __init__(self, base: nn.Linear, num_tasks: int, ranks: Sequence[int], scale: float, dropout: float,
-                 parts: tuple[int, ...] | None = None) -> None:
+                 qkv_parts: QKVParts | None = None) -> None:
         super().__init__(base, num_tasks, dropout)
         like = dict(device=base.weight.device, dtype=base.weight.dtype)
-        rows = base.out_features if parts is None else base.out_features // 3 * len(parts)
+        rows = count_rows(base.out_features, qkv_parts)
         p, q, v = ranks
-        self.scale, self.parts = scale, parts
+        self.scale, self.qkv_parts = scale, qkv_parts
         self.lora_G = nn.Parameter(torch.zeros(p, q, v, **like))
         self.lora_U1 = nn.Parameter(torch.randn(base.in_features, p, **like))
         self.lora_U2 = nn.Parameter(torch.randn(rows, q, **like))
@@ -46,7 +47,7 @@ class TALoRALinear(PerTaskLinear):
     def update(self, x: Tensor, tasks: Sequence[int]) -> tuple[Tensor, Tensor]:
         U3 = torch.stack([self.lora_U3[task] for task in tasks])
         cores = self.scale * torch.einsum('tv,pqv->tpq', U3, self.lora_G)
-        return x @ self.lora_U1 @ cores, place_rows(self.lora_U2, self.parts).expand(len(tasks), -1, -1)
+        return x @ self.lora_U1 @ cores, scatter_qkv_rows(self.lora_U2, self.qkv_parts).expand(len(tasks), -1, -1)
 
     def departures(self) -> Tensor:
         """Those of U1, U2 and each G[:, :, v], (2 + v,)."""
@@ -66,7 +67,7 @@ class TALoRA(PerTaskMethod):
         scale: s.
         dropout: Of what the update sees.
         ortho_weight: Weight of ``loss_ortho``; 0 computes none.
-        train_norms: Train norm1 and norm2 of the chosen blocks too.
+        train_norms: Train the norms of the chosen blocks too.
         orthonormal: Begin with U1 and U2 where ``loss_ortho`` wants them, instead of standard normal as the authors' program.
             There they are at first 10 to 20 times too long and every step on G is magnified accordingly, until the
             regulariser has shrunk them: thousands of steps. Short trainings need this.
@@ -88,19 +89,21 @@ class TALoRA(PerTaskMethod):
         self.ranks, self.scale, self.dropout = tuple(ranks), scale, dropout
         self.ortho_weight, self.train_norms, self.orthonormal = ortho_weight, train_norms, orthonormal
 
-    def make(self, base: nn.Linear, parts: tuple[int, ...] | None) -> TALoRALinear:
-        layer = TALoRALinear(base, self.num_tasks, self.ranks, self.scale, self.dropout, parts)
+    def make(self, base: nn.Linear, qkv_parts: QKVParts | None) -> TALoRALinear:
+        layer = TALoRALinear(base, self.num_tasks, self.ranks, self.scale, self.dropout, qkv_parts)
         if self.orthonormal:
             layer.orthonormalise()
         return layer
 
     def inject(self, host: nn.Module) -> None:
         super().inject(host)
-        chosen = chosen_blocks(host, self.blocks) if self.train_norms else ()
-        self.norms = tuple(f'blocks.{number}.norm{i}.' for number in chosen for i in (1, 2))
+        chosen = chosen_blocks(host, self.blocks).values() if self.train_norms else ()
+        inside = {id(parameter) for block in chosen for parameter in block.parameters()}
+        norms = norm_parameters(host)
+        self.norms = {name for name, parameter in host.named_parameters() if id(parameter) in inside and name in norms}
 
     def trains(self, name: str) -> bool:
-        return super().trains(name) or name.startswith(self.norms)
+        return super().trains(name) or name in self.norms
 
     def aux_losses(self, host: nn.Module) -> dict[str, Tensor]:
         if not self.ortho_weight:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from ..registry import PEFT
 from .per_task import PerTaskLinear, PerTaskMethod
-from .placement import Blocks, place_rows
+from .placement import Blocks
+from .qkv import QKVParts, count_rows, scatter_qkv_rows
 
 
 class TaskLoRALinear(PerTaskLinear):
@@ -16,16 +17,16 @@ class TaskLoRALinear(PerTaskLinear):
 
         y_t = W0 x + b + (alpha / r) * B_t A_t x + (alpha / s) * B' A' x
 
-    A: (T, r, in), A': (s, in), Kaiming-uniform for each task; B: (T, out, r), B': (out, s), zero. With ``parts`` of a fused
-    qkv, the rows of B and B' belong to the chosen thirds only.
+    A: (T, r, in), A': (s, in), Kaiming-uniform for each task; B: (T, out, r), B': (out, s), zero. With ``qkv_parts`` of a
+    fused qkv, the rows of B and B' belong to these only.
     """
 
     def __init__(self, base: nn.Linear, num_tasks: int, rank: int, alpha: float, shared_rank: int,
-                 parts: tuple[int, ...] | None = None) -> None:
+                 qkv_parts: QKVParts | None = None) -> None:
         super().__init__(base, num_tasks)
         like = dict(device=base.weight.device, dtype=base.weight.dtype)
-        rows = base.out_features if parts is None else base.out_features // 3 * len(parts)
-        self.rank, self.alpha, self.shared_rank, self.parts = rank, alpha, shared_rank, parts
+        rows = count_rows(base.out_features, qkv_parts)
+        self.rank, self.alpha, self.shared_rank, self.qkv_parts = rank, alpha, shared_rank, qkv_parts
         self.lora_A = nn.Parameter(torch.empty(num_tasks, rank, base.in_features, **like))
         self.lora_B = nn.Parameter(torch.zeros(num_tasks, rows, rank, **like))
         for A in self.lora_A:
@@ -37,7 +38,7 @@ class TaskLoRALinear(PerTaskLinear):
 
     def update(self, x: Tensor, tasks: Sequence[int]) -> tuple[Tensor, Tensor]:
         A = torch.stack([self.down(task) for task in tasks])
-        up = torch.stack([place_rows(self.up(task), self.parts) for task in tasks])
+        up = torch.stack([scatter_qkv_rows(self.up(task), self.qkv_parts) for task in tasks])
         return x @ A.mT, up
 
     def down(self, task: int) -> Tensor:
@@ -77,5 +78,5 @@ class TaskLoRA(PerTaskMethod):
                              'a shared update alone take peft type LoRA.')
         self.rank, self.alpha, self.shared_rank = rank, alpha, shared_rank
 
-    def make(self, base: nn.Linear, parts: tuple[int, ...] | None) -> TaskLoRALinear:
-        return TaskLoRALinear(base, self.num_tasks, self.rank, self.alpha, self.shared_rank, parts)
+    def make(self, base: nn.Linear, qkv_parts: QKVParts | None) -> TaskLoRALinear:
+        return TaskLoRALinear(base, self.num_tasks, self.rank, self.alpha, self.shared_rank, qkv_parts)

@@ -1,39 +1,28 @@
 """VPT (Jia et al., "Visual Prompt Tuning", ECCV 2022)."""
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ..layers.block import Block, window_partition, window_unpartition
 from ..registry import PEFT
+from .anatomy import Anatomy, anatomy_of
 from .base import PEFTMethod
-from .placement import Blocks, chosen_blocks, extend
+from .placement import Blocks, chosen_blocks, specialise_in_place
 
 
-class PromptedBlock(Block):
-    """A block with prompts of its own, ``vpt_prompts`` of (P, C)."""
+class Prompted:
+    """Mixin of a block with prompts of its own, ``vpt_prompts`` of (P, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x, self.vpt_prompts[None])
 
 
-class CarryingBlock(Block):
-    """A block that transforms prompts along with the map."""
+class Carrying:
+    """Mixin of a block that transforms prompts along with the map."""
 
-    def transform(self, x: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, W, C) and (1, P, C) or (B, P, C) to (B, H, W, C) and (B, P, C)."""
-        gain, prompt_gain = self.attend(self.norm1(x), self.norm1(prompts))
-        x, prompts = x + gain, prompts + prompt_gain
-        return x + self.mlp(self.norm2(x)), prompts + self.mlp(self.norm2(prompts))
-
-    def attend(self, x: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.window_size:
-            return self.attn.exchange(x, prompts)
-        windows, padded = window_partition(x, self.window_size)
-        y, answers = self.attn.exchange(windows, prompts)
-        answers = answers.unflatten(0, (len(x), -1)).mean(1)  # (B * windows, P, C) -> (B, P, C)
-        return window_unpartition(y, padded, x.shape[1:3]), answers
+    def forward(self, x: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward_both(x, prompts)
 
 
 class ShallowWalk(nn.Module):
@@ -83,26 +72,29 @@ class VPT(PEFTMethod):
     """
 
     identity_at_init = False
+    needs = frozenset({'tokens'})
 
     def __init__(self, num_tokens: int = 12, deep: bool = True, blocks: Blocks = 'all') -> None:
         if num_tokens < 1:
             raise ValueError(f'num_tokens={num_tokens}: VPT needs at least 1 prompt; to train none take peft type Frozen.')
         self.num_tokens, self.deep, self.blocks = num_tokens, deep, blocks
+        if not deep:
+            self.needs = frozenset({'tokens', 'walk'})
 
     def inject(self, host: nn.Module) -> None:
-        chosen = chosen_blocks(host, self.blocks)
+        anatomy, chosen = anatomy_of(host), chosen_blocks(host, self.blocks)
         if self.deep:
-            for block in chosen.values():
-                extend(block, PromptedBlock).vpt_prompts = self.prompts(host)
+            for number, block in chosen.items():
+                specialise_in_place(block, Prompted).vpt_prompts = self.prompts(anatomy, [number])
             return
         first, last = min(chosen), max(chosen)
-        for block in host.blocks[first:last]:
-            extend(block, CarryingBlock)
-        host.walk = ShallowWalk(self.prompts(host), first, last)
+        host.walk = ShallowWalk(self.prompts(anatomy, range(first, last + 1)), first, last)
+        for block in anatomy.blocks[first:last]:
+            specialise_in_place(block, Carrying)
 
-    def prompts(self, host: nn.Module) -> nn.Parameter:
-        like = host.patch_embed.proj.weight
-        channels, fan_in = like.shape[0], like[0].numel()  # C, 3 * patch_size^2
-        bound = math.sqrt(6 / (fan_in + channels))
+    def prompts(self, anatomy: Anatomy, numbers: Sequence[int]) -> nn.Parameter:
+        """(P, C), for blocks of C channels."""
+        like, channels = anatomy.patches.weight, anatomy.width(numbers)
+        bound = math.sqrt(6 / (like[0].numel() + channels))  # 3 * patch_size^2 + C
         prompts = torch.empty(self.num_tokens, channels, device=like.device, dtype=like.dtype)
         return nn.Parameter(nn.init.uniform_(prompts, -bound, bound))

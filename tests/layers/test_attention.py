@@ -66,20 +66,20 @@ def test_extra_tokens_have_no_position(randomise, form, owners):
         with torch.no_grad():
             expected = by_hand(layer, x, extra)
             torch.testing.assert_close(layer(x, extra), expected[0], rtol=1e-12, atol=1e-12)
-            for got, wanted in zip(layer.exchange(x, extra), expected, strict=True):
+            for got, wanted in zip(layer.attend_both(x, extra), expected, strict=True):
                 torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize('size', [(7, 7), (4, 9), (9, 4), (1, 1), (1, 5)])
-@pytest.mark.parametrize('extra', ['none', 'seen', 'exchanged'])
+@pytest.mark.parametrize('extra', ['none', 'seen', 'attends too'])
 def test_fused_equals_eager(randomise, form, size, extra):
     results = []
     for layer in twins(randomise, size):
         generator = torch.Generator().manual_seed(1)
         x = torch.randn(2, *size, 24, dtype=torch.float64, generator=generator).requires_grad_()
         prompts = torch.randn(1, 3, 24, dtype=torch.float64, generator=generator).requires_grad_()
-        if extra == 'exchanged':
-            outputs = layer.exchange(x, prompts)
+        if extra == 'attends too':
+            outputs = layer.attend_both(x, prompts)
         else:
             outputs = [layer(x, prompts if extra == 'seen' else None)]
         inputs = [x, *layer.parameters()] + [prompts] * (extra != 'none')

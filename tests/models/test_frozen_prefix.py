@@ -29,7 +29,7 @@ def test_the_rest_of_the_prefix_is_the_encoder(late):
     images, gradients = torch.randn(2, 3, 80, 50), []
     start = prefix(images)
     assert not start.requires_grad and start.shape[-1 if not whole else 1] == 32
-    (y,), (expected,) = prefix.rest(start), encoder(images)
+    (y,), (expected,) = prefix.finish(start), encoder(images)
     assert y.equal(expected)
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     if trained:

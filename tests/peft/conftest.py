@@ -1,61 +1,57 @@
-"""Small hosts of a method: an encoder, and the two-way transformer of a mask decoder."""
+"""Small hosts of the methods, one file each in hosts/, and which methods go into which."""
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mmsam_peft.models.backbones import SAMViT
-from mmsam_peft.peft import apply_peft, build_method
+from mmsam_peft.peft import anatomy_of
 from mmsam_peft.registry import PEFT
 
-ARCH = dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
 
+class Host:
+    """A file of hosts/, which has ``build(peft, **settings)``, ``inputs(generator, batch)`` and ``run(model, inputs)``."""
 
-class Encoder:
-    """One windowed and one global block on a 4 x 4 grid, which the windows of 3 do not divide."""
-
-    depth = 2
+    def __init__(self, module: ModuleType) -> None:
+        self.module, self.run = module, module.run
+        plain = self.build(None)
+        self.anatomy, self.names = anatomy_of(plain), plain.state_dict().keys()
+        self.depth = len(self.anatomy.blocks)
 
     def build(self, peft: dict | None, seed: int = 0, **settings) -> nn.Module:
         torch.manual_seed(seed)
-        return SAMViT(ARCH, img_size=64, peft=peft, **settings)
+        return self.module.build(peft, **settings)
 
     def inputs(self, seed: int = 0, batch: int = 2) -> tuple[Tensor, ...]:
-        return (torch.randn(batch, 3, 64, 64, generator=torch.Generator().manual_seed(seed)),)
-
-    def run(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-        return model(*inputs)[0]
+        return self.module.inputs(torch.Generator().manual_seed(seed), batch)
 
 
-class Decoder:
-    """Two two-way layers and the final attention, for three tokens and a 4 x 4 map."""
-
-    depth = 3
-
-    def build(self, peft: dict | None, seed: int = 0) -> nn.Module:
-        from segment_anything.modeling.transformer import TwoWayTransformer  # importable once mmsam_peft is
-        torch.manual_seed(seed)
-        model = TwoWayTransformer(depth=2, embedding_dim=32, num_heads=2, mlp_dim=64)
-        model.peft = peft and build_method(peft)
-        if peft:
-            apply_peft(model, model.peft)
-        return model
-
-    def inputs(self, seed: int = 0, batch: int = 2) -> tuple[Tensor, ...]:
-        generator = torch.Generator().manual_seed(seed)
-        return tuple(torch.randn(batch, *size, generator=generator) for size in ((32, 4, 4), (32, 4, 4), (3, 32)))
-
-    def run(self, model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-        tokens, image = model(*inputs)
-        return torch.cat([tokens, image], 1)
+def load_host(path: Path) -> Host:
+    name = f'peft_host_{path.stem}'  # in sys.modules, where pickle looks for the classes of the file
+    spec = importlib.util.spec_from_file_location(name, path)
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+    return Host(sys.modules[name])
 
 
-HOSTS = dict(encoder=Encoder(), decoder=Decoder())
-CASES = [(name, host) for name, kind in sorted(PEFT.module_dict.items()) for host in HOSTS
-         if host == 'encoder' or kind.in_decoder]
+HOSTS = {path.stem: load_host(path) for path in sorted(Path(__file__).with_name('hosts').glob('*.py'))}
+ARCH = HOSTS['encoder'].module.ARCH
+PAIRS = [(name, host) for name in sorted(PEFT.module_dict) for host in HOSTS]
+CASES = [(name, host) for name, host in PAIRS if PEFT.get(name).needs <= HOSTS[host].anatomy.offers]
 
 
 @pytest.fixture(params=CASES, ids='-'.join)
-def case(request) -> tuple[str, Encoder | Decoder]:
+def case(request) -> tuple[str, Host]:
     """Every registered method in every host it goes into."""
+    name, host = request.param
+    return name, HOSTS[host]
+
+
+@pytest.fixture(params=[case for case in CASES if case[1] in ('encoder', 'decoder')], ids='-'.join)
+def own(request) -> tuple[str, Host]:
+    """Every registered method in SAM's encoder and, where it goes there, in its decoder."""
     name, host = request.param
     return name, HOSTS[host]

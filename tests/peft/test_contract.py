@@ -1,4 +1,5 @@
-"""What every method of the PEFT registry owes, whoever wrote it, in the encoder and, where it goes there, in the decoder."""
+"""What every method of the PEFT registry owes, whoever wrote it, in every host of hosts/: it works, or it is refused with a
+reason. What depends on the method more than on the host is tested in SAM's encoder and decoder alone (``own``)."""
 import copy
 import inspect
 import pickle
@@ -9,7 +10,7 @@ import torch
 from mmsam_peft.peft import PEFTMethod, apply_peft, build_method
 from mmsam_peft.registry import PEFT
 
-from .conftest import HOSTS
+from .conftest import CASES, HOSTS, PAIRS
 
 METHODS = sorted(PEFT.module_dict)
 CONSTANTS = {'DoRA': "the row norms are constants to the gradient (its paper's section 4.3); test_dora.py checks it"}
@@ -17,6 +18,10 @@ CONSTANTS = {'DoRA': "the row norms are constants to the gradient (its paper's s
 STEP = {'TALoRA': 0.01}
 """How far parameters are moved from their initial values, where not 0.1: TA-LoRA's factors start at N(0, 1), and a core of 0.1
 would make its update many times the frozen projection."""
+FOREIGN = {'LST', 'SAMAdapter', 'TALoRA', 'TaskLoRA', 'VPT'}
+REFUSED = dict(encoder=set(), decoder=FOREIGN | {'ConvLoRA'}, tokens=FOREIGN | {'ConvLoRA'}, stages=FOREIGN,
+               segment_anything=FOREIGN, hugging_face=FOREIGN)
+"""What does not go into the hosts we know. Whatever else is registered has to go by its needs."""
 WITH_BLOCKS = [name for name in METHODS if 'blocks' in inspect.signature(PEFT.get(name)).parameters]
 
 
@@ -124,49 +129,49 @@ def test_gradients_are_right(case):
     torch.testing.assert_close((values[0] - values[1]) / 2e-6, slope, rtol=1e-4, atol=1e-7)
 
 
-def test_two_forwards_before_one_backward(case):
+def test_two_forwards_before_one_backward(own):
     """A forward pass leaves nothing behind that another, or the backward pass, would trip over."""
-    model, (first, second) = adapted(case).eval(), (case[1].inputs(0), case[1].inputs(1))
+    model, (first, second) = adapted(own).eval(), (own[1].inputs(0), own[1].inputs(1))
     if not trained(model):
         return
     for inputs in (first, second):
-        case[1].run(model, inputs).square().mean().backward()
+        own[1].run(model, inputs).square().mean().backward()
     apart = {name: gradient.clone() for name, gradient in gradients(model).items()}
     model.zero_grad()
-    sum(case[1].run(model, inputs).square().mean() for inputs in (first, second)).backward()
+    sum(own[1].run(model, inputs).square().mean() for inputs in (first, second)).backward()
     for name, gradient in gradients(model).items():
         torch.testing.assert_close(gradient, apart[name], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize('clone', [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=['deepcopy', 'pickle'])
-def test_copies(case, clone):
-    model = adapted(case)
-    case[1].run(model.train(), case[1].inputs())  # leaves auxiliary losses behind, which are part of a graph
+def test_copies(own, clone):
+    model = adapted(own)
+    own[1].run(model.train(), own[1].inputs())  # leaves auxiliary losses behind, which are part of a graph
     twin = clone(model)
-    assert run(case, twin).equal(run(case, model))
+    assert run(own, twin).equal(run(own, model))
     assert trained(twin) == trained(model)
     assert twin.peft.added == model.peft.added
     for parameter in twin.parameters():
         parameter.data.zero_()
-    assert run(case, model).abs().max() > 0
+    assert run(own, model).abs().max() > 0
 
 
-def test_builds_on_the_meta_device(case):
-    real = case[1].build(dict(type=case[0]))
+def test_builds_on_the_meta_device(own):
+    real = own[1].build(dict(type=own[0]))
     with torch.device('meta'):
-        ghost = case[1].build(dict(type=case[0]))
+        ghost = own[1].build(dict(type=own[0]))
     assert all(parameter.is_meta for parameter in ghost.parameters())
     assert [(n, p.shape, p.requires_grad) for n, p in ghost.named_parameters()] == \
         [(n, p.shape, p.requires_grad) for n, p in real.named_parameters()]
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_autocast(case, dtype):
-    model = adapted(case)
-    expected = run(case, model)
+def test_autocast(own, dtype):
+    model = adapted(own)
+    expected = run(own, model)
     with torch.autocast('cpu', dtype):
-        got = run(case, model)
-        train_step(case, model)
+        got = run(own, model)
+        train_step(own, model)
     assert (got - expected).norm() / expected.norm() < 0.05
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
     assert trained(model) == gradients(model).keys()
@@ -174,14 +179,14 @@ def test_autocast(case, dtype):
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_low_precision_weights(case, dtype):
-    model = adapted(case)
-    expected = run(case, model)
+def test_low_precision_weights(own, dtype):
+    model = adapted(own)
+    expected = run(own, model)
     model.to(dtype)
-    inputs = [x.to(dtype) for x in case[1].inputs()]
+    inputs = [x.to(dtype) for x in own[1].inputs()]
     for train in (False, True):
         with torch.no_grad():
-            got = case[1].run(model.train(train), inputs)
+            got = own[1].run(model.train(train), inputs)
         assert got.dtype == dtype and got.isfinite().all()
         if not train:
             assert (got - expected).norm() / expected.norm() < 0.05
@@ -209,6 +214,26 @@ def test_merging(case):
         model.peft.unmerge(model)
         assert all(value.equal(state[key]) for key, value in model.state_dict().items())
     assert run(case, model).equal(expected)
+
+
+def test_trained_parameters_are_all_that_a_file_needs(case):
+    name, host = case
+    model, fresh = adapted(case), host.build(dict(type=name))
+    state = {key: value for key, value in model.state_dict().items() if key in trained(model) or key not in host.names}
+    assert not fresh.load_state_dict(state, strict=False).unexpected_keys
+    assert run(case, fresh).equal(run(case, model))
+
+
+@pytest.mark.parametrize('name, host', PAIRS)
+def test_what_does_not_go_in_is_refused(name, host):
+    if (name, host) in CASES:
+        assert name not in REFUSED.get(host, ())
+        return
+    assert name in REFUSED.get(host, {name})
+    with pytest.raises(ValueError, match=f'^{name} needs .*, which .* does not have: take one of .*LoRA') as error:
+        HOSTS[host].build(dict(type=name))
+    fit = str(error.value).rpartition('take one of ')[2].rstrip('.').split(', ')
+    assert fit == [other for other in METHODS if (other, host) in CASES]
 
 
 @pytest.mark.parametrize('name', METHODS)

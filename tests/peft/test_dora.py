@@ -6,6 +6,7 @@ from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import apply_peft, build_method, count_parameters
 from mmsam_peft.peft.dora import DoRALinear
 from mmsam_peft.peft.lora import LoRALinear
+from mmsam_peft.peft.qkv import QKVParts
 
 ARCH = dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
 
@@ -13,7 +14,7 @@ ARCH = dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window
 def layer(dtype: torch.dtype = torch.float32, parts: tuple[int, ...] | None = None, bias: bool = True) -> DoRALinear:
     """As after some training: B and m are not where they start."""
     torch.manual_seed(0)
-    made = DoRALinear(nn.Linear(8, 12, bias, dtype=dtype), 2, 8, parts)
+    made = DoRALinear(nn.Linear(8, 12, bias, dtype=dtype), 2, 8, parts and QKVParts(parts))
     made.lora_B.data.normal_()
     made.lora_magnitude.data.uniform_(0.5, 2)
     return made
@@ -22,7 +23,7 @@ def layer(dtype: torch.dtype = torch.float32, parts: tuple[int, ...] | None = No
 def dense(made: DoRALinear) -> tuple[Tensor, Tensor]:
     """W' and ||V|| in float64, row by row."""
     weight, A, B, m = (p.detach().double() for p in (made.weight, made.lora_A, made.lora_B, made.lora_magnitude))
-    rows = range(12) if made.parts is None else [4 * part + i for part in made.parts for i in range(4)]
+    rows = range(12) if made.qkv_parts is None else [4 * part + i for part in made.qkv_parts.chosen for i in range(4)]
     result, norms = weight.clone(), []
     for i, row in enumerate(rows):
         v = weight[row] + 8 / 2 * sum(B[i, r] * A[r] for r in range(2))
@@ -133,7 +134,7 @@ def test_an_update_that_cancels_the_row_gives_no_nan():
 @pytest.mark.parametrize('parts', [None, (0, 2)])
 def test_starts_as_the_base_layer(parts, dtype):
     base = nn.Linear(48, 96, dtype=dtype)
-    made, x = DoRALinear(base, 2, 8, parts), torch.randn(5, 48, dtype=dtype)
+    made, x = DoRALinear(base, 2, 8, parts and QKVParts(parts)), torch.randn(5, 48, dtype=dtype)
     assert made.lora_magnitude.dtype == dtype
     assert made.excess().abs().max() == 0
     assert made(x).equal(nn.functional.linear(x, base.weight, base.bias))

@@ -5,6 +5,7 @@ from torch import nn
 
 from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft.lora import LoRALinear
+from mmsam_peft.peft.qkv import QKVParts
 
 ARCH = dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
 WIDTH = {'attn.qkv': (32, 96), 'attn.proj': (32, 32), 'mlp.lin1': (32, 128), 'mlp.lin2': (128, 32)}
@@ -38,7 +39,7 @@ def test_parts_of_a_fused_layer(parts):
     """The update of the chosen thirds is that of a whole layer whose other rows of B are zero."""
     torch.manual_seed(0)
     base = nn.Linear(6, 12)
-    layer, whole = LoRALinear(base, 2, 8, parts), LoRALinear(base, 2, 8)
+    layer, whole = LoRALinear(base, 2, 8, QKVParts(parts)), LoRALinear(base, 2, 8)
     layer.lora_B.data.normal_()
     assert layer.lora_B.shape == (4 * len(parts), 2)
     rows = [row for part in parts for row in range(4 * part, 4 * part + 4)]

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmsam_peft.peft import blocks_of, chosen_blocks, extend, place_rows, reached_parameters, target_linears
+from mmsam_peft.peft import anatomy_of, chosen_blocks, reached_parameters, specialise_in_place, target_linears
+from mmsam_peft.peft.qkv import QKVParts, gather_qkv_rows, scatter_qkv_rows, split_qkv_columns
 
 from .conftest import HOSTS
 
@@ -12,16 +13,16 @@ ATTENTION = ('q_proj', 'k_proj', 'v_proj', 'out_proj')
 def names(host: nn.Module, targets, blocks='all') -> list[tuple[str, tuple[int, ...] | None]]:
     """The targets by their names in the host."""
     paths = {id(module): path for path, module in host.named_modules()}
-    return [(f'{paths[id(target.parent)]}.{target.attribute}'.lstrip('.'), target.parts)
+    return [(f'{paths[id(target.parent)]}.{target.attribute}'.lstrip('.'), target.qkv_parts and target.qkv_parts.chosen)
             for target in target_linears(host, targets, blocks)]
 
 
 @pytest.mark.parametrize('targets, expected', [
-    ('qkv', [('attn.qkv', None)]),
-    (['q', 'k', 'v'], [('attn.qkv', None)]),
+    ('qkv', [('attn.qkv', (0, 1, 2))]),
+    (['q', 'k', 'v'], [('attn.qkv', (0, 1, 2))]),
     ('q', [('attn.qkv', (0,))]),
     (['v', 'q'], [('attn.qkv', (0, 2))]),
-    (['qkv', 'k'], [('attn.qkv', None)]),
+    (['qkv', 'k'], [('attn.qkv', (0, 1, 2))]),
     (['proj', 'k'], [('attn.qkv', (1,)), ('attn.proj', None)]),
     ('mlp', [('mlp.lin1', None), ('mlp.lin2', None)]),
     ('lin2', [('mlp.lin2', None)])])
@@ -51,14 +52,14 @@ def test_targets_that_match_nothing(targets):
 
 
 def test_blocks_without_the_target():
-    with pytest.raises(ValueError, match="blocks='last:1' have no linear layer of targets=\\('mlp',\\)"):
+    with pytest.raises(ValueError, match="blocks='last:1' have no linear layer of target 'mlp': TwoWayTransformer has none in block 2. Take from qkv, q, "):
         names(HOSTS['decoder'].build(None), 'mlp', 'last:1')
 
 
 @pytest.mark.parametrize('host, count', [('encoder', 2), ('decoder', 3)])
 def test_blocks(host, count):
     host = HOSTS[host].build(None)
-    blocks = blocks_of(host)
+    blocks = anatomy_of(host).blocks
     assert len(blocks) == count
     for chosen, expected in {'all': range(count), 'first:1': [0], 'last:2': [count - 2, count - 1]}.items():
         assert list(chosen_blocks(host, chosen)) == list(expected)
@@ -79,13 +80,29 @@ def test_reached_parameters():
     assert not [name for name in reached_parameters(decoder, [1]) if name.startswith(('layers.0', 'final_attn_token'))]
 
 
-def test_place_rows():
+def test_rows_of_thirds():
     update = torch.arange(8.).view(4, 2)
-    assert place_rows(update, None) is update
-    assert place_rows(update, (0, 2)).tolist() == [[0, 1], [2, 3], [0, 0], [0, 0], [4, 5], [6, 7]]
-    assert place_rows(update[:2], (1,)).tolist() == [[0, 0]] * 2 + [[0, 1], [2, 3]] + [[0, 0]] * 2
+    assert scatter_qkv_rows(update, None) is update and scatter_qkv_rows(update, QKVParts()) is update
+    assert scatter_qkv_rows(update, QKVParts((0, 2))).tolist() == [[0, 1], [2, 3], [0, 0], [0, 0], [4, 5], [6, 7]]
+    assert scatter_qkv_rows(update[:2], QKVParts((1,))).tolist() == [[0, 0]] * 2 + [[0, 1], [2, 3]] + [[0, 0]] * 2
 
 
-def test_extend_refuses_what_is_no_subclass():
+@pytest.mark.parametrize('groups, rows', [(1, {0: [0, 1, 2, 3], 1: [4, 5, 6, 7], 2: [8, 9, 10, 11]}),
+                                          (2, {0: [0, 1, 6, 7], 1: [2, 3, 8, 9], 2: [4, 5, 10, 11]})])
+@pytest.mark.parametrize('chosen', [(0,), (0, 2), (1, 2), (0, 1, 2)])
+def test_rows_of_any_layout(groups, rows, chosen):
+    """What is scattered lies in the rows of the chosen parts, in their order, and comes back; split, each in its own columns."""
+    qkv_parts, own = QKVParts(chosen, groups), sorted(row for part in chosen for row in rows[part])
+    update = torch.arange(1., 1 + 2 * len(own)).view(-1, 2)
+    whole = scatter_qkv_rows(update, qkv_parts)
+    assert whole[own].equal(update) and whole.count_nonzero() == update.numel() and len(whole) == 12
+    assert gather_qkv_rows(whole, qkv_parts).equal(update)
+    split = split_qkv_columns(update, qkv_parts)
+    for i, part in enumerate(chosen):
+        assert split[rows[part], 2 * i:2 * i + 2].equal(whole[rows[part]])
+    assert split.count_nonzero() == update.numel() and split.shape == (12, 2 * len(chosen))
+
+
+def test_specialising_refuses_another_module():
     with pytest.raises(TypeError, match='Conv2d extends no Linear'):
-        extend(nn.Linear(2, 2), nn.Conv2d)
+        specialise_in_place(nn.Linear(2, 2), nn.Conv2d)

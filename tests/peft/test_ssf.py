@@ -6,8 +6,8 @@ from segment_anything.modeling.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
 from mmsam_peft.models.backbones import SAMViT
-from mmsam_peft.peft import apply_peft, build_method, count_parameters, extend
-from mmsam_peft.peft.ssf import SSFConv2d, SSFLayerNorm, SSFLinear
+from mmsam_peft.peft import apply_peft, build_method, count_parameters, specialise_in_place
+from mmsam_peft.peft.ssf import ScaledShifted, ScaledShiftedMap
 
 ARCH = dict(embed_dim=32, depth=3, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
 LAYERS = ('norm1', 'attn.qkv', 'attn.proj', 'norm2', 'mlp.lin1', 'mlp.lin2')
@@ -65,8 +65,8 @@ def run(host: nn.Module, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 @pytest.mark.parametrize('base, kind, shape', [
-    (nn.Linear(6, 5), SSFLinear, (2, 3, 6)), (nn.LayerNorm(5, eps=1e-6), SSFLayerNorm, (2, 3, 5)),
-    (nn.Conv2d(3, 5, 2, stride=2), SSFConv2d, (2, 3, 6, 4))])
+    (nn.Linear(6, 5), ScaledShifted, (2, 3, 6)), (nn.LayerNorm(5, eps=1e-6), ScaledShifted, (2, 3, 5)),
+    (nn.Conv2d(3, 5, 2, stride=2), ScaledShiftedMap, (2, 3, 6, 4))])
 def test_formula(base, kind, shape):
     torch.manual_seed(0)
     for parameter in base.parameters():
@@ -74,11 +74,11 @@ def test_formula(base, kind, shape):
     x = torch.randn(shape)
     with torch.no_grad():
         y = base(x)
-        layer = extend(copy.deepcopy(base), kind)
+        layer = specialise_in_place(copy.deepcopy(base), kind)
         layer.add_parameters()
         assert torch.equal(layer(x), y)
         randomise(layer)
-        expected, axis = torch.empty_like(y), 1 if kind is SSFConv2d else -1
+        expected, axis = torch.empty_like(y), 1 if kind is ScaledShiftedMap else -1
         for c in range(5):
             expected.select(axis, c).copy_(layer.ssf_gamma[c] * y.select(axis, c) + layer.ssf_beta[c])
         torch.testing.assert_close(layer(x), expected)
@@ -87,7 +87,7 @@ def test_formula(base, kind, shape):
 
 
 def test_starts_at_one_and_zero_in_the_type_of_the_base():
-    layer = extend(nn.Linear(4, 3, dtype=torch.bfloat16), SSFLinear)
+    layer = specialise_in_place(nn.Linear(4, 3, dtype=torch.bfloat16), ScaledShifted)
     layer.add_parameters()
     assert torch.equal(layer.ssf_gamma, torch.ones(3, dtype=torch.bfloat16))
     assert torch.equal(layer.ssf_beta, torch.zeros(3, dtype=torch.bfloat16))
@@ -147,7 +147,7 @@ def test_autocast_keeps_the_type_of_every_layer(dtype):
 def test_small_scales_survive_bfloat16():
     """Rounded to bfloat16, 1.003 is 1: then nothing would happen."""
     torch.manual_seed(0)
-    layer, x = extend(nn.Linear(64, 8), SSFLinear), torch.randn(4096, 64)
+    layer, x = specialise_in_place(nn.Linear(64, 8), ScaledShifted), torch.randn(4096, 64)
     layer.add_parameters()
     with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
         y = layer(x).double()

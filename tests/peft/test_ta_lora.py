@@ -9,6 +9,7 @@ from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import count_parameters
 from mmsam_peft.peft.lora import LoRALinear
 from mmsam_peft.peft.per_task import per_task_layers
+from mmsam_peft.peft.qkv import QKVParts
 from mmsam_peft.peft.ta_lora import TALoRA, TALoRALinear, departure
 from mmsam_peft.peft.task_lora import TaskLoRALinear
 from mmsam_peft.safe_load import load_safetensors
@@ -39,7 +40,7 @@ def test_reference_numbers(case, branches):
     golden, sizes = load_safetensors(DATA / f'ta_lora_{case}.safetensors')
     parts = tuple(i for i, enabled in enumerate(json.loads(sizes['enable_qkv'].lower())) if enabled)
     layer = TALoRALinear(nn.Linear(24, 72), int(sizes['tasks']), [int(sizes[rank]) for rank in 'pqv'], float(sizes['scaling']),
-                         0., None if len(parts) == 3 else parts)
+                         0., QKVParts(parts))
     own = {f'lora_{name}': f'td_{name}' for name in FACTORS} | dict(bias='bias')
     layer.load_state_dict({name: golden[f'state.{key}'] for name, key in own.items()} | dict(weight=golden['state.weight']))
     x = golden['io.x'].requires_grad_()
@@ -53,7 +54,7 @@ def test_reference_numbers(case, branches):
 @pytest.mark.parametrize('parts', [None, (0,), (0, 2), (1, 2)])
 def test_formula(parts):
     torch.manual_seed(0)
-    layer = fill(TALoRALinear(nn.Linear(6, 12), 3, (2, 3, 4), 0.7, 0.1, parts).double()).eval()
+    layer = fill(TALoRALinear(nn.Linear(6, 12), 3, (2, 3, 4), 0.7, 0.1, parts and QKVParts(parts)).double()).eval()
     weight, bias, G, U1, U2, U3 = (layer.get_parameter(name).detach().clone() for name in (
         'weight', 'bias', *(f'lora_{factor}' for factor in FACTORS)))
     rows = [row for row in range(12) if parts is None or row // 4 in parts]
@@ -175,7 +176,7 @@ def test_regulariser_in_low_precision(dtype):
 def test_one_task_is_lora():
     torch.manual_seed(0)
     base, r = nn.Linear(6, 12), 3
-    lora, layer = LoRALinear(base, r, 0.7 * r, (0, 2)), TALoRALinear(base, 1, (r, r, 1), 0.7, 0., (0, 2))
+    lora, layer = LoRALinear(base, r, 0.7 * r, QKVParts((0, 2))), TALoRALinear(base, 1, (r, r, 1), 0.7, 0., QKVParts((0, 2)))
     nn.init.normal_(lora.lora_B)
     layer.load_state_dict(dict(layer.state_dict(), lora_G=torch.eye(r)[..., None], lora_U1=lora.lora_A.T, lora_U2=lora.lora_B,
                                lora_U3=torch.ones(1, 1)))

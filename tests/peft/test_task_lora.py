@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import count_parameters
+from mmsam_peft.peft.qkv import QKVParts
 from mmsam_peft.peft.task_lora import TaskLoRALinear
 
 from .conftest import ARCH
@@ -49,7 +50,7 @@ def test_the_same_as_an_encoder_with_a_lora_for_each_task(targets):
 @pytest.mark.parametrize('shared_rank', [0, 2])
 def test_formula(shared_rank, branches):
     torch.manual_seed(0)
-    layer = TaskLoRALinear(nn.Linear(6, 12), T, 3, 7, shared_rank, (0, 2)).double()
+    layer = TaskLoRALinear(nn.Linear(6, 12), T, 3, 7, shared_rank, QKVParts((0, 2))).double()
     layer.branches = branches
     for parameter in layer.parameters():
         parameter.data.normal_()

@@ -1,19 +1,19 @@
 """The beginning of an encoder in which nothing is trained."""
-from collections import deque
-from itertools import chain, islice
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .sam_vit import SAMViT, walk
+from ...layers.block import run_blocks
+from ...peft import anatomy_of
+from ...peft.placement import stages
 
 
 class FrozenPrefix:
     """Patch embedding, position and the blocks before the first in which anything is trained; where nothing of the encoder is,
     the neck as well. What it computes of an image stays the same throughout training.
 
-        rest(prefix(image)) == encoder(image)
+        finish(prefix(image)) == encoder(image)
 
     Attributes:
         blocks: How many blocks belong to it.
@@ -23,15 +23,22 @@ class FrozenPrefix:
         ValueError: There is no such beginning, for the reason given.
     """
 
-    def __init__(self, encoder: SAMViT) -> None:
-        depth, method = len(encoder.blocks), type(encoder.peft).__name__ if encoder.peft else 'Full'
+    def __init__(self, encoder: nn.Module) -> None:
+        anatomy, method = anatomy_of(encoder), type(encoder.peft).__name__ if encoder.peft else 'Full'
+        depth = len(anatomy.blocks)
         cure = "Take peft type Frozen, or a method on late blocks, such as dict(type='LoRA', blocks='last:4')."
-        if encoder.neck is None:
-            raise ValueError(f'out_indices={tuple(encoder.out_indices)}: a frozen beginning is known for encoders that return '
+        if 'walk' not in anatomy.can:
+            raise ValueError(f'{type(encoder).__name__} does not run its blocks one by one, so that no beginning of it stands '
+                             'alone: train it without a feature cache.')
+        if getattr(encoder, 'out_indices', None) is not None:
+            raise ValueError(f'out_indices={anatomy.outputs}: a frozen beginning is known for encoders that return '
                              'the output of their neck. Leave out_indices away.')
-        if encoder.walk is not walk:
+        if encoder.walk is not run_blocks:
             raise ValueError(f'{method} follows all blocks beside the encoder, so that no beginning of it stands alone. {cure}')
-        starts = {name: _stage(name, depth) for name, p in encoder.named_parameters(remove_duplicate=False) if p.requires_grad}
+        # what a method added outside the blocks may be used in any of them
+        added = encoder.peft.added if encoder.peft else ()
+        self.stages = {name: 0 if name in added and stage == depth else stage for name, stage in stages(encoder).items()}
+        starts = {name: self.stages[name] for name, p in encoder.named_parameters(remove_duplicate=False) if p.requires_grad}
         first = min(starts.values(), default=depth + 1)
         if first == 0:
             name = min(starts, key=starts.get)
@@ -46,21 +53,22 @@ class FrozenPrefix:
         """Images (B, 3, H, W), normalised, to the map (B, h, w, C) after the last frozen block, or the neck's (B, C, h, w)."""
         if self.whole:
             return self.encoder(images)[0]
-        maps = walk(self.encoder, self.encoder.pad(images))
-        return deque(islice(maps, self.blocks), maxlen=1).pop()
+        for x in run_blocks(self.encoder, self.encoder.pad(images), end=self.blocks):
+            pass  # each follows from the one before
+        return x
 
-    def rest(self, x: Tensor) -> tuple[Tensor, ...]:
+    def finish(self, x: Tensor) -> tuple[Tensor, ...]:
         """From that map on, what the encoder returns."""
         if self.whole:
             return (x,)
-        x = deque(chain([x], walk(self.encoder, x, self.blocks)), maxlen=1).pop()
-        return (self.encoder.neck(x.permute(0, 3, 1, 2)),)  # (B, h, w, C) -> (B, C, h, w)
+        for x in run_blocks(self.encoder, x, self.blocks):
+            pass
+        return self.encoder.finish(x)
 
     def state(self) -> dict[str, Tensor]:
         """Everything its output depends on, by name, except the encoder's ``arch``."""
-        depth = len(self.encoder.blocks)
-        end = depth + 1 if self.whole else self.blocks
-        return {name: value for name, value in self.encoder.state_dict().items() if _stage(name, depth) < end}
+        return {name: value for name, value in self.encoder.state_dict().items()
+                if self.whole or self.stages[name] < self.blocks}
 
 
 class Encoded(NamedTuple):
@@ -72,9 +80,3 @@ class Encoded(NamedTuple):
     @property
     def device(self) -> torch.device:
         return self.map.device
-
-
-def _stage(name: str, depth: int) -> int:
-    """Before which block a parameter is first needed: its own, ``depth`` for the neck, 0 for all others."""
-    part, *numbers = name.split('.')
-    return int(numbers[0]) if part == 'blocks' else depth if part == 'neck' else 0

@@ -1,6 +1,6 @@
 """SAM's image encoder (Kirillov et al., "Segment Anything", 2023, after Li et al., "ViTDet", 2022), as a backbone."""
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,8 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
 from ...layers.attention import ATTENTION
-from ...layers.block import Block
-from ...peft import apply_peft, build_method
+from ...layers.block import Block, run_blocks
+from ...peft import Anatomy, BlockParts, apply_peft, build_method
 from ...registry import MODELS
 from .checkpoints import guess_arch, load_part, read_sam_checkpoint, resize_pos_embed
 from .sam_keys import ENCODER
@@ -30,6 +30,7 @@ PUBLISHED = {
 }
 """Where SAM's authors publish the weights of an arch."""
 COMMON = dict(patch_size=16, window_size=14, mlp_ratio=4, out_channels=256)
+BLOCK = BlockParts(linears=dict(qkv='attn.qkv', proj='attn.proj', lin1='mlp.lin1', lin2='mlp.lin2'), mlp='mlp')
 
 
 class PatchEmbed(nn.Module):
@@ -41,16 +42,6 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(x).permute(0, 2, 3, 1)
-
-
-def walk(encoder: 'SAMViT', x: Tensor, first: int = 0) -> Iterator[Tensor]:
-    """The map (B, H, W, C) after each block from ``first`` on; x is the image, or the map before a later block. A method that
-    needs more than one block at a time replaces ``encoder.walk``, by a module if it has parameters."""
-    if first == 0:
-        x = encoder.add_position(encoder.patch_embed(x))
-    for block in encoder.blocks[first:]:
-        x = block(x)
-        yield x
 
 
 @MODELS.register_module()
@@ -109,7 +100,7 @@ class SAMViT(BaseModule):
             nn.Conv2d(dim, out, 1, bias=False), LayerNorm2d(out), nn.Conv2d(out, out, 3, padding=1, bias=False),
             LayerNorm2d(out))
 
-        self.walk = walk
+        self.walk = run_blocks  # where a method may put a module: the name is part of adapter files
         self.peft = build_method(peft) if peft else None
         if self.peft:
             apply_peft(self, self.peft, unfreeze)
@@ -125,6 +116,12 @@ class SAMViT(BaseModule):
                              'model.checkpoint to a file or an address, or to None for random values.')
         return self.published if checkpoint == 'published' else checkpoint
 
+    @property
+    def anatomy(self) -> Anatomy:
+        return Anatomy(self.blocks, BLOCK, before=('patch_embed.', 'pos_embed'), norms=(nn.LayerNorm, LayerNorm2d),
+                       can={'maps', 'tokens', 'walk', 'branches', 'resize'}, patches=self.patch_embed.proj,
+                       outputs=self.out_indices)
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, H, W), normalised, to the neck's map (B, 256, H / 16, W / 16), or to one map (B, C, ..) per out_index.
 
@@ -134,7 +131,11 @@ class SAMViT(BaseModule):
         for i, x in enumerate(self.walk(self, image)):
             if self.neck is None and i in self.out_indices:
                 maps.append(x.permute(0, 3, 1, 2).contiguous())  # (B, H, W, C) -> (B, C, H, W)
-        return tuple(maps) if self.neck is None else (self.neck(x.permute(0, 3, 1, 2)),)
+        return tuple(maps) if self.neck is None else self.finish(x)
+
+    def finish(self, x: Tensor) -> tuple[Tensor, ...]:
+        """From the last map, (B, H, W, C), to what the encoder returns."""
+        return (self.neck(x.permute(0, 3, 1, 2)),)
 
     def pad(self, x: Tensor) -> Tensor:
         return F.pad(x, (0, -x.shape[-1] % self.patch_size, 0, -x.shape[-2] % self.patch_size))

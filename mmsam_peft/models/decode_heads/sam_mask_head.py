@@ -73,6 +73,9 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
         if self.peft:
             apply_peft(self.transformer, self.peft)
 
+    peft_host = 'transformer'
+    """The part of the head that ``peft`` adapts."""
+
     @property
     def losses(self) -> list[nn.Module]:
         return list(self.loss_decode) if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
@@ -127,5 +130,5 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
             state = {**state, key: first + noise}
         added = {'class_head.weight', 'class_head.bias'}
         if self.peft:
-            added |= {f'transformer.{name}' for name in self.peft.added}
+            added |= {f'{self.peft_host}.{name}' for name in self.peft.added}
         load_part(self, state, ('mask_decoder.', 'prompt_encoder.'), source, added, sizes=SIZES)

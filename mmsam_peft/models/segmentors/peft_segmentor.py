@@ -61,7 +61,7 @@ class PEFTSegmentor(EncoderDecoder):
         """The encoder's maps of images, or of what its frozen beginning has made of them already."""
         if not isinstance(inputs, Encoded):
             return super().extract_feat(inputs)
-        maps = inputs.prefix.rest(inputs.map)
+        maps = inputs.prefix.finish(inputs.map)
         return self.neck(maps) if self.with_neck else maps
 
     def loss(self, inputs: Tensor | Encoded, data_samples: list) -> dict[str, Tensor]:
@@ -84,10 +84,11 @@ class PEFTSegmentor(EncoderDecoder):
     def adapted(self) -> dict[str, tuple[nn.Module, PEFTMethod]]:
         """What fine-tuning methods went into, by the beginning of its parameters' names: (host, method)."""
         adapted = {}
-        if self.backbone.peft:
-            adapted['backbone.'] = self.backbone, self.backbone.peft
-        if getattr(self.decode_head, 'peft', None):
-            adapted['decode_head.transformer.'] = self.decode_head.transformer, self.decode_head.peft
+        for part in ('backbone', 'decode_head'):
+            module = getattr(self, part)
+            if getattr(module, 'peft', None):
+                path = f'{part}.{module.peft_host}' if hasattr(module, 'peft_host') else part
+                adapted[f'{path}.'] = self.get_submodule(path), module.peft
         return adapted
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *args) -> None:
