@@ -64,6 +64,6 @@ def test_a_score_that_is_nan_is_a_failure(run, monkeypatch, capsys):
     (run.folder / 'adapter_best.safetensors').touch()
     monkeypatch.setattr(Trials, '_tool', lambda *args: None)
     monkeypatch.setattr(trials, '_scores', lambda folder: dict(Dice=float('nan'), IoU=3.0))
-    assert Trials(run.folder).make([run]) == [run]
+    assert Trials(run.folder).run_missing([run]) == [run]
     assert 'Dice of the test is NaN' in capsys.readouterr().out
     assert not run.result.exists()

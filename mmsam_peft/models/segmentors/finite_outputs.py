@@ -23,10 +23,10 @@ def require_finite_outputs(outputs: Tensor, samples: Sequence[SegDataSample] | N
              for i, meta in enumerate(metas) if not finite[i]]
     if names:
         raise NotFiniteError(
-            f'{", ".join(map(str, names))}: the model gives {what} that are NaN or infinite. If all '
-            'images fail, its weights are broken: use an earlier checkpoint, or train with a lower '
-            'learning rate (optim_wrapper.optimizer.lr). If some do, look at their pixels. In place '
-            'of float16 use bfloat16 or float32.')
+            f'{", ".join(map(str, names))}: the model gives {what} that are NaN or infinite. If '
+            'all images fail, its weights are broken: use an earlier checkpoint, or train with a '
+            'lower learning rate (optim_wrapper.optimizer.lr). If some do, look at their pixels. '
+            'Use bfloat16 or float32 in place of float16.')
 
 
 @torch.no_grad()
