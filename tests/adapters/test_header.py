@@ -51,11 +51,12 @@ def test_every_malformed_header_is_an_error_that_names_the_file(adapter):
     texts |= {f'{key}={value!r}': json.dumps({**header, key: value}) for key, value in WRONG}
     texts |= {number: json.dumps(header).replace('"format": 2', f'"format": 2, "score": {number}')
               for number in ('NaN', 'Infinity', '1e999', '9' * 5000)}
-    texts |= {'no JSON': '{', 'a list': '[]', 'a text': '"x"', 'empty': '', 'huge': json.dumps({**header, 'more': 'x' * 2 ** 20}),
-              'deep': deep(13), 'very deep': deep(100_000),
+    texts |= {'no JSON': '{', 'a list': '[]', 'a text': '"x"', 'empty': '', 'deep': deep(13),
+              'very deep': deep(100_000), 'huge': json.dumps({**header, 'more': 'x' * 2 ** 20}),
               'deep arch': json.dumps({**header, 'arch': json.loads(deep(13))})}
+    malformed = r'adapter\.safetensors has (a malformed adapter header|adapter format)'
     for name, text in texts.items():
-        with pytest.raises(ValueError, match=r'adapter\.safetensors (has a malformed adapter header|has adapter format)') as error:
+        with pytest.raises(ValueError, match=malformed) as error:
             parse_header(text, path)
         assert len(str(error.value)) < 500, name
     for name in ('no peft', 'format=True', 'NaN', 'very deep', 'palette=[[0, 0, 0]]'):
@@ -108,7 +109,7 @@ def test_flipped_bytes_are_found(adapter):
     places = [len(content) - 1, len(content) // 2, content.index(b'disc'), content.index(b'0, 255') + 3]
     for place in places:
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1:])
-        for name, road in ROADS.items():
+        for road in ROADS.values():
             with pytest.raises(ValueError, match=r'adapter\.safetensors (is damaged|has a malformed|is not a readable)'):
                 road(model, path)
     path.write_bytes(content)

@@ -9,6 +9,7 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 from mmsam_peft.adapters.file import sealed
 from mmsam_peft.adapters.header import ADAPTER
 from mmsam_peft.adapters.match import adapter_header, adapter_state, save_adapter
+from mmsam_peft.apis.merging import merged_state
 from mmsam_peft.models.backbones import checkpoints
 from mmsam_peft.models.backbones.checkpoints import read_sam_checkpoint, to_sam_keys
 from mmsam_peft.models.segmentors import peft_segmentor
@@ -65,6 +66,18 @@ def test_every_weight_of_hugging_faces_sam_loads_into_segment_anything(relative)
                       input_masks=mask)
     assert relative(masks, expected.pred_masks[:, 0]) < 1e-3  # its LayerNorms have another epsilon: 5e-5
     assert relative(scores, expected.iou_scores[:, 0]) < 1e-3
+
+
+def test_a_merged_file_from_hugging_faces_base_loads_into_segment_anything(build, tmp_path):
+    base = hugging_face_model().state_dict()
+    model = build({'model.checkpoint': write(base, tmp_path / 'hugging_face.pth')}, trained=True)
+    merged, sam = merged_state(model), segment_anything_model()
+    sam.load_state_dict(merged, strict=True)
+    qkv = sam.image_encoder.blocks[0].attn.qkv.weight
+    assert qkv.equal(model.backbone.blocks[0].attn.qkv.merged_values()['weight'])
+    assert not qkv.equal(base['vision_encoder.layers.0.attn.qkv.weight'])
+    points = sam.prompt_encoder.point_embeddings[3].weight
+    assert points.equal(base['prompt_encoder.point_embed.3.weight'])
 
 
 @pytest.mark.parametrize('parts', [('vision_encoder.',), ('mask_decoder.', 'prompt_encoder.')])
@@ -213,7 +226,8 @@ def test_a_part_of_a_decoder(sam, segmentor, tmp_path, lost):
 def test_decoders_of_other_sizes(sam, segmentor, tmp_path):
     state = sam(64).state_dict()
     state |= {key.replace('layers.1', 'layers.2'): value for key, value in state.items() if 'transformer.layers.1.' in key}
-    with pytest.raises(ValueError, match=r'has \d+ tensors that SAMMaskHead has no place for.*Set in_channels, depth, .*decode_head'):
+    message = r'has \d+ tensors that SAMMaskHead has no place for.*Set in_channels, depth, .*decode_head'
+    with pytest.raises(ValueError, match=message):
         segmentor(checkpoint=write(state, tmp_path / 'deep.pth')).init_weights()
 
 
