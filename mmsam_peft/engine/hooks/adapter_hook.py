@@ -1,4 +1,5 @@
 """Writes adapter files beside MMEngine's checkpoints."""
+
 import json
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class AdapterHook(Hook):
     ``EMAHook`` the averages.
     """
 
-    priority = 'LOWEST'  # after CheckpointHook; and EMAHook has put the averages into the checkpoint
+    priority = 'LOWEST'  # after CheckpointHook, and after EMAHook has put in the averages
     model = None
 
     def before_train(self, runner: Runner) -> None:
@@ -35,8 +36,10 @@ class AdapterHook(Hook):
         if self.model:
             self.header = adapter_header(self.model, runner.train_dataloader.dataset.metainfo)
             trained, everything = count_parameters(self.model)
-            runner.logger.info(f'Training {trained:,} of {everything:,} parameters ({trained / everything:.2%}) '
-                               f'with {self.model.peft_cfg["type"]}')
+            runner.logger.info(
+                f'Training {trained:,} of {everything:,} parameters ({trained / everything:.2%}) '
+                f'with {self.model.peft_cfg["type"]}'
+            )
         self.seen = dict(runner.message_hub.runtime_info)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -48,7 +51,9 @@ class AdapterHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         self._save(runner, 'last_ckpt', 'adapter_last.safetensors')
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
         self._save(runner, 'last_ckpt', 'adapter_last.safetensors')
 
     def after_val_epoch(self, runner: Runner, metrics=None) -> None:
