@@ -9,6 +9,8 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors.torch import save_file
 
+from mmsam_peft import safe_load
+from mmsam_peft.adapters.file import as_checkpoint
 from mmsam_peft.models import SAMViT
 from mmsam_peft.registry import MODELS
 
@@ -159,3 +161,10 @@ def test_damaged_files(tmp_path, content, suffix):
     path.write_bytes(content)
     with pytest.raises(ValueError, match='weights.* not a readable'):
         CheckpointLoader.load_checkpoint(str(path))
+
+
+@pytest.mark.parametrize('name', ['_safe_torch_load', 'load_from_http'])
+def test_another_mmengine_is_not_left_unguarded(monkeypatch, name):
+    monkeypatch.delattr(mmengine_checkpoint, name)
+    with pytest.raises(ImportError, match=f'version of MMEngine has no {name} .*may open files in a way that runs code'):
+        safe_load.register(as_checkpoint)

@@ -1,6 +1,7 @@
 """The format of an adapter file: what was trained, and nothing else, in one small ``.safetensors``
 with a header that says where it belongs. ``.pth`` checkpoints carry the same header. Nothing here
 knows a model."""
+
 import hashlib
 import json
 import os
@@ -17,13 +18,13 @@ from .header import ADAPTER, parse_header
 
 
 def sealed(header: dict, tensors: dict[str, Tensor]) -> dict:
-    """The header with the tensors' names and a hash of everything, by which a changed byte shows."""
+    """The header with the tensors' names and a hash of everything: a changed byte shows."""
     header = {**json.loads(json.dumps(header)), 'tensors': sorted(tensors)}
     return {**header, 'sha256': digest(header, tensors)}
 
 
 def digest(header: dict, tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of a header without its ``sha256``, and of the tensors: names, dtypes, shapes, bytes."""
+    """SHA-256 of a header without its ``sha256``, and of names, dtypes, shapes and bytes."""
     rest = {key: value for key, value in header.items() if key != 'sha256'}
     content = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
@@ -37,10 +38,14 @@ def check_digest(header: dict, content: dict, path: str | os.PathLike) -> None:
     Format 1 has no hash."""
     if header['format'] > 1:
         tensors = {name: content.get(name) for name in header['tensors']}
-        if (not all(isinstance(tensor, Tensor) for tensor in tensors.values())
-                or digest(header, tensors) != header['sha256']):
-            raise ValueError(f'{path} is damaged: its content does not have the hash that its header '
-                             'names. Copy it again from where it was written.')
+        if (
+            not all(isinstance(tensor, Tensor) for tensor in tensors.values())
+            or digest(header, tensors) != header['sha256']
+        ):
+            raise ValueError(
+                f'{path} is damaged: its content does not have the hash that its header '
+                'names. Copy it again from where it was written.'
+            )
 
 
 def write_adapter(tensors: dict[str, Tensor], header: dict, path: str | os.PathLike) -> None:
@@ -59,11 +64,13 @@ def write_adapter(tensors: dict[str, Tensor], header: dict, path: str | os.PathL
 
 
 def read_adapter(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of an adapter file. ValueError when it is damaged or no adapter."""
+    """Tensors and metadata of an adapter file. ValueError when it is damaged or no adapter."""
     tensors, metadata = load_safetensors(path)
     if ADAPTER not in metadata:
-        raise ValueError(f'{path} is not an adapter of mmsam_peft: its metadata has no {ADAPTER!r}. '
-                         'Base weights belong in model.checkpoint.')
+        raise ValueError(
+            f'{path} is not an adapter of mmsam_peft: its metadata has no {ADAPTER!r}. '
+            'Base weights belong in model.checkpoint.'
+        )
     check_digest(parse_header(metadata[ADAPTER], path), tensors, path)
     return tensors, metadata
 
@@ -91,8 +98,10 @@ def as_checkpoint(content: dict, metadata: dict[str, str], path: str | os.PathLi
         header = parse_header(metadata[ADAPTER], path)
         check_digest(header, content, path)
         state = _with_header(content, metadata[ADAPTER], path, whole=False)
-        return dict(state_dict=state, meta=dict(
-            dataset_meta=dict(classes=header['classes'], palette=header['palette'])))
+        return dict(
+            state_dict=state,
+            meta=dict(dataset_meta=dict(classes=header['classes'], palette=header['palette'])),
+        )
     meta, state = content.get('meta'), content.get('state_dict')
     if isinstance(meta, dict) and ADAPTER in meta and isinstance(state, dict):
         check_digest(parse_header(meta[ADAPTER], path), state, path)
@@ -103,8 +112,10 @@ def as_checkpoint(content: dict, metadata: dict[str, str], path: str | os.PathLi
 def _with_header(tensors: dict, text: str, path: str | os.PathLike, whole: bool) -> OrderedDict:
     state = OrderedDict(tensors)
     state._metadata = OrderedDict(getattr(tensors, '_metadata', {}))
-    state._metadata[''] = {**state._metadata.get('', {}),
-                           ADAPTER: dict(header=text, path=str(path), whole=whole)}
+    state._metadata[''] = {
+        **state._metadata.get('', {}),
+        ADAPTER: dict(header=text, path=str(path), whole=whole),
+    }
     return state
 
 
@@ -113,6 +124,8 @@ def carried_header(local_metadata: object) -> dict | None:
     metadata of its own."""
     found = local_metadata.get(ADAPTER) if isinstance(local_metadata, dict) else None
     kinds = dict(header=str, path=str, whole=bool)
-    if isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in kinds.items()):
+    if isinstance(found, dict) and all(
+        isinstance(found.get(key), kind) for key, kind in kinds.items()
+    ):
         return found
     return None

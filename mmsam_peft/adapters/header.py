@@ -1,5 +1,6 @@
 """What the header of an adapter file, or of a ``.pth`` checkpoint, may hold. A file can come from
 anywhere: whatever is not as it should be is a ValueError that names the file."""
+
 import json
 import math
 import os
@@ -9,7 +10,7 @@ ADAPTER = 'mmsam_peft_adapter'
 """Where a file's metadata, a checkpoint's ``meta`` and a state dict's metadata carry the header."""
 FORMAT = 2
 """Format 1 had neither ``tensors`` nor ``sha256``."""
-MAX_CHARACTERS = 2 ** 20
+MAX_CHARACTERS = 2**20
 MAX_LEVELS = 12
 
 
@@ -23,15 +24,20 @@ def parse_header(text: str, path: str | os.PathLike) -> dict:
     except (ValueError, RecursionError) as error:
         raise _malformed(path, 'is JSON', str(error)[:80]) from None
     if not isinstance(header, dict) or not _is_plain(header):
-        raise _malformed(path, f'is a dict of finite numbers and texts, at most {MAX_LEVELS} levels '
-                         'deep', text[:40])
+        raise _malformed(
+            path,
+            f'is a dict of finite numbers and texts, at most {MAX_LEVELS} levels deep',
+            text[:40],
+        )
     form = header.get('format')
     if not _is_count(form):
         raise _malformed(path, f'has a format from 1 to {FORMAT}', f'format={_short(form)}')
     if form > FORMAT:
-        raise ValueError(f'{path} has adapter format {_short(form)} (mmsam_peft '
-                         f'{_short(header.get("version"))}), this version reads up to {FORMAT}: '
-                         'upgrade mmsam_peft.')
+        raise ValueError(
+            f'{path} has adapter format {_short(form)} (mmsam_peft '
+            f'{_short(header.get("version"))}), this version reads up to {FORMAT}: '
+            'upgrade mmsam_peft.'
+        )
     for field, (is_right, expected) in FIELDS.items():
         if field in ('tensors', 'sha256') and form == 1:
             continue
@@ -40,15 +46,20 @@ def parse_header(text: str, path: str | os.PathLike) -> dict:
             raise _malformed(path, f'has {field}: {expected}', found)
     classes, palette = header['classes'], header['palette']
     if palette is not None and len(palette) != len(classes or ()):
-        raise _malformed(path, 'has a colour for each class',
-                         f'{len(palette)} colours, {len(classes or ())} classes')
+        raise _malformed(
+            path,
+            'has a colour for each class',
+            f'{len(palette)} colours, {len(classes or ())} classes',
+        )
     return header
 
 
 def _malformed(path: str | os.PathLike, expected: str, found: str) -> ValueError:
-    return ValueError(f'{path} has a malformed adapter header: got {found}; a sound one {expected}. '
-                      'The file is damaged, or another program made it: copy it again from where '
-                      'it was written, or train it again.')
+    return ValueError(
+        f'{path} has a malformed adapter header: got {found}; a sound one {expected}. '
+        'The file is damaged, or another program made it: copy it again from where '
+        'it was written, or train it again.'
+    )
 
 
 def _short(value: object) -> str:
@@ -62,8 +73,12 @@ def _is_plain(value: object) -> bool:
     for _ in range(MAX_LEVELS):
         if any(isinstance(one, float) and not math.isfinite(one) for one in level):
             return False
-        level = [inner for one in level if isinstance(one, dict | list)
-                 for inner in (one.values() if isinstance(one, dict) else one)]
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
     return not level
 
 
@@ -99,12 +114,18 @@ def _is_palette(value: object) -> bool:
 
 
 def _is_colour(value: object) -> bool:
-    return (isinstance(value, list) and len(value) == 3
-            and all(type(part) is int and 0 <= part <= 255 for part in value))
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(part) is int and 0 <= part <= 255 for part in value)
+    )
 
 
 FIELDS = {
-    'arch': (lambda value: isinstance(value, dict) and len(value) > 0, "the encoder's sizes by name"),
+    'arch': (
+        lambda value: isinstance(value, dict) and len(value) > 0,
+        "the encoder's sizes by name",
+    ),
     'img_size': (_is_size, '[height, width], in pixels'),
     'base': (_is_hash, 'the SHA-256 of the frozen weights'),
     'peft': (_is_config, 'a config with a type'),
@@ -114,4 +135,4 @@ FIELDS = {
     'tensors': (_is_names, "the tensors' names"),
     'sha256': (_is_hash, 'the SHA-256 of the content'),
 }
-"""Whether a field is right, and what is expected of it. ``version`` is free; so are further fields."""
+"""Whether a field is right, and what is expected. ``version`` is free; so are further fields."""

@@ -1,4 +1,5 @@
 """What a model gives to an adapter file, and whether a file belongs to a model."""
+
 import hashlib
 import inspect
 import json
@@ -24,9 +25,12 @@ machine to machine."""
 def base_hash(*adapted: tuple[nn.Module, PEFTMethod]) -> str:
     """SHA-256 of the frozen weights of (host, method) pairs, by name, in float32, without position
     tables. What is frozen is what the method does not train, whatever was frozen later."""
-    return _hash_of((name, parameter) for host, method in adapted
-                    for name, parameter in sorted(host.named_parameters())
-                    if name not in method.trained_names)
+    return _hash_of(
+        (name, parameter)
+        for host, method in adapted
+        for name, parameter in sorted(host.named_parameters())
+        if name not in method.trained_names
+    )
 
 
 def _hash_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
@@ -41,8 +45,11 @@ def _hash_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
 def trained_names(model: nn.Module) -> set[str]:
     """The parameters of encoder and adapted decoder that are trained, as injection left it: freezing
     or thawing the model afterwards changes nothing."""
-    names = {prefix + name for prefix, (_, method) in model.adapted.items()
-             for name in method.trained_names}
+    names = {
+        prefix + name
+        for prefix, (_, method) in model.adapted.items()
+        for name in method.trained_names
+    }
     if 'backbone.' not in model.adapted:
         names |= {f'backbone.{name}' for name, _ in model.backbone.named_parameters()}
     return names
@@ -52,8 +59,11 @@ def adapter_names(model: nn.Module) -> set[str]:
     """What an adapter file holds: the trained parameters of what was adapted and the rest of the
     decode head, by the model's own names."""
     trained, base = trained_names(model), tuple({'backbone.', *model.adapted})
-    return {name for name in model.state_dict()
-            if (name in trained or not name.startswith(base)) and not name.startswith('weighting.')}
+    return {
+        name
+        for name in model.state_dict()
+        if (name in trained or not name.startswith(base)) and not name.startswith('weighting.')
+    }
 
 
 def adapter_state(model: nn.Module, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -61,23 +71,36 @@ def adapter_state(model: nn.Module, state: dict[str, Tensor] | None = None) -> d
     checkpoint's, or by default from the model."""
     state = model.state_dict() if state is None else state
     names = adapter_names(model)
-    return {name: value.detach().cpu().contiguous() for name, value in state.items() if name in names}
+    return {
+        name: value.detach().cpu().contiguous() for name, value in state.items() if name in names
+    }
 
 
 def adapter_header(model: nn.Module, dataset_meta: dict | None = None) -> dict:
     """What an adapter file says of itself. ``dataset_meta`` gives classes and palette."""
     meta = dataset_meta or {}
-    return dict(format=FORMAT, version=__version__, **_made_of(model),
-                base=base_hash(*model.adapted.values()),
-                classes=_plain(meta.get('classes')), palette=_plain(meta.get('palette')))
+    return dict(
+        format=FORMAT,
+        version=__version__,
+        **_made_of(model),
+        base=base_hash(*model.adapted.values()),
+        classes=_plain(meta.get('classes')),
+        palette=_plain(meta.get('palette')),
+    )
 
 
 def _made_of(model: nn.Module) -> dict:
-    return dict(arch=_plain(model.backbone.arch), img_size=list(model.backbone.img_size),
-                peft=with_defaults(PEFT, model.peft_cfg), head=with_defaults(MODELS, model.head_cfg))
+    return dict(
+        arch=_plain(model.backbone.arch),
+        img_size=list(model.backbone.img_size),
+        peft=with_defaults(PEFT, model.peft_cfg),
+        head=with_defaults(MODELS, model.head_cfg),
+    )
 
 
-def save_adapter(model: nn.Module, path: str | os.PathLike, dataset_meta: dict | None = None) -> None:
+def save_adapter(
+    model: nn.Module, path: str | os.PathLike, dataset_meta: dict | None = None
+) -> None:
     """Writes the adapter file of a ``PEFTSegmentor``, complete or not at all."""
     write_adapter(adapter_state(model), adapter_header(model, dataset_meta), path)
 
@@ -91,7 +114,9 @@ def load_adapter(model: nn.Module, path: str | os.PathLike) -> None:
     model.load_state_dict(as_checkpoint(*read_adapter(path), path)['state_dict'])
 
 
-def check_loaded(model: nn.Module, carried: dict, state: dict[str, Tensor], base_at_hand: bool) -> None:
+def check_loaded(
+    model: nn.Module, carried: dict, state: dict[str, Tensor], base_at_hand: bool
+) -> None:
     """Raises ValueError when an adapter, or a ``.pth`` with a header, does not belong to ``model``.
 
     A ``.pth`` holds its base itself. It is compared with the model's where ``base_at_hand``, else
@@ -104,49 +129,71 @@ def check_loaded(model: nn.Module, carried: dict, state: dict[str, Tensor], base
     """
     path, whole = carried['path'], carried['whole']
     header, own = parse_header(carried['header'], path), _made_of(model)
-    found = {**header, 'peft': with_defaults(PEFT, header['peft']),
-             'head': with_defaults(MODELS, header['head'])}
-    for key, cure in (('arch', 'Set backbone.arch as found.'),
-                      ('img_size', 'Set backbone.img_size as found.'),
-                      ('peft', 'Use the config it was trained with.'),
-                      ('head', 'Set decode_head as found (num_classes is the class count).')):
+    found = {
+        **header,
+        'peft': with_defaults(PEFT, header['peft']),
+        'head': with_defaults(MODELS, header['head']),
+    }
+    for key, cure in (
+        ('arch', 'Set backbone.arch as found.'),
+        ('img_size', 'Set backbone.img_size as found.'),
+        ('peft', 'Use the config it was trained with.'),
+        ('head', 'Set decode_head as found (num_classes is the class count).'),
+    ):
         if found[key] != own[key]:
             there, here = _difference(found[key], own[key])
-            raise ValueError(f'{path} was trained on another {key}: the file has {there}, this model '
-                             f'{here}. {cure}')
+            raise ValueError(
+                f'{path} was trained on another {key}: the file has {there}, this model '
+                f'{here}. {cure}'
+            )
     expected, names = adapter_names(model), set(header.get('tensors', state))
     if names != expected:
         only_file, only_model = sorted(names - expected)[:3], sorted(expected - names)[:3]
-        raise ValueError(f'{path} and this model train different tensors: only the file has '
-                         f'{only_file}, only the model {only_model}. Set backbone.unfreeze as in the '
-                         'config it was trained with.')
+        raise ValueError(
+            f'{path} and this model train different tensors: only the file has '
+            f'{only_file}, only the model {only_model}. Set backbone.unfreeze as in the '
+            'config it was trained with.'
+        )
     if whole:
         _check_own_base(model, header, state, path, base_at_hand)
     elif header['base'] != (base := base_hash(*model.adapted.values())):
-        raise ValueError(f'{path} was trained on another base: the file has {header["base"][:16]}, '
-                         f'this model {base[:16]}. Set model.checkpoint to the weights it was '
-                         'trained on.')
+        raise ValueError(
+            f'{path} was trained on another base: the file has {header["base"][:16]}, '
+            f'this model {base[:16]}. Set model.checkpoint to the weights it was '
+            'trained on.'
+        )
 
 
 def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_hand: bool) -> None:
     """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names."""
     own = dict(model.named_parameters())
-    frozen = [(prefix, name) for prefix, (host, method) in model.adapted.items()
-              for name, _ in sorted(host.named_parameters()) if name not in method.trained_names]
-    if missing := [prefix + name for prefix, name in frozen
-                   if not isinstance(state.get(prefix + name), Tensor)]:
-        raise ValueError(f'{path} is damaged: it lacks {len(missing)} of the frozen weights, such as '
-                         f'{missing[0]}. Copy it again from where it was written.')
+    frozen = [
+        (prefix, name)
+        for prefix, (host, method) in model.adapted.items()
+        for name, _ in sorted(host.named_parameters())
+        if name not in method.trained_names
+    ]
+    if missing := [
+        prefix + name for prefix, name in frozen if not isinstance(state.get(prefix + name), Tensor)
+    ]:
+        raise ValueError(
+            f'{path} is damaged: it lacks {len(missing)} of the frozen weights, such as '
+            f'{missing[0]}. Copy it again from where it was written.'
+        )
     if not at_hand:
         if _hash_of((name, state[prefix + name]) for prefix, name in frozen) != header['base']:
-            raise ValueError(f'{path} is damaged: its frozen weights do not have the hash that its '
-                             'header names. Copy it again from where it was written.')
+            raise ValueError(
+                f'{path} is damaged: its frozen weights do not have the hash that its '
+                'header names. Copy it again from where it was written.'
+            )
         return
     for name in (prefix + name for prefix, name in frozen):
         is_table = any(table in name for table in TABLES)
         if not is_table and not own[name].equal(state[name].to(own[name])):
-            raise ValueError(f'{path} was trained on another base than this model: {name} differs. '
-                             'Set model.checkpoint to the weights it was trained on.')
+            raise ValueError(
+                f'{path} was trained on another base than this model: {name} differs. '
+                'Set model.checkpoint to the weights it was trained on.'
+            )
 
 
 def with_defaults(registry: Registry, cfg: dict) -> dict:
@@ -157,8 +204,11 @@ def with_defaults(registry: Registry, cfg: dict) -> dict:
     cfg['type'] = name
     if kind is not None:  # else of another version or package: it will differ from the model's own
         parameters = inspect.signature(kind).parameters.values()
-        defaults = {p.name: p.default for p in parameters
-                    if p.default is not p.empty and not p.name.startswith('loss')}
+        defaults = {
+            p.name: p.default
+            for p in parameters
+            if p.default is not p.empty and not p.name.startswith('loss')
+        }
         cfg = {**_plain(defaults), **cfg}
     if cfg.get('peft'):
         cfg['peft'] = with_defaults(PEFT, cfg['peft'])
@@ -184,8 +234,10 @@ def _plain(value):
 
 def _name_of(value) -> str:
     if not isinstance(value, type):
-        raise TypeError(f'A config holds a {type(value).__name__}, which an adapter file cannot name: '
-                        'use numbers, texts, lists and dicts.')
+        raise TypeError(
+            f'A config holds a {type(value).__name__}, which an adapter file cannot name: '
+            'use numbers, texts, lists and dicts.'
+        )
     return value.__name__
 
 
@@ -194,5 +246,7 @@ def _difference(found, expected) -> tuple[str, str]:
     if not isinstance(found, dict):
         return str(found)[:16], str(expected)[:16]
     keys = [key for key in {**found, **expected} if found.get(key) != expected.get(key)][:6]
-    return tuple(', '.join(f'{key}={str(side.get(key, "(default)"))[:60]}' for key in keys)
-                 for side in (found, expected))
+    return tuple(
+        ', '.join(f'{key}={str(side.get(key, "(default)"))[:60]}' for key in keys)
+        for side in (found, expected)
+    )

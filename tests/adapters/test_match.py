@@ -144,7 +144,7 @@ def test_made_for_another_model(adapter, build, options, message):
 def test_method_in_the_decoder_too(build, run, tmp_path):
     """The file holds the decoder's adapters and what is trained beside them; its frozen weights belong to the base."""
     path = tmp_path / 'adapter.safetensors'
-    source = build({'model.checkpoint': None, 'model.backbone.peft': None})
+    source = build({'model.checkpoint': None, **method('Frozen')})
     checkpoint = {'model.checkpoint': str(tmp_path / 'sam.pth')}
     torch.save(source.state_dict(), tmp_path / 'sam.pth')
     options = {**checkpoint, 'model.decode_head.peft': dict(type='LoRA', rank=2)}

@@ -1,4 +1,5 @@
 """Checkpoints (.pth) carry an adapter's header; adapters of format 1 still load; configs in files are not run."""
+
 import json
 from pathlib import Path
 
@@ -49,17 +50,37 @@ def test_a_checkpoint_loads(build, tiny, run, tmp_path, header):
     assert run(init_model(tiny(), path, 'cpu')).equal(run(model))
 
 
-@pytest.mark.parametrize(('changes', 'message'), [
-    ({'model.backbone.peft.alpha': 16}, 'another peft: the file has alpha=32, this model alpha=16. Use the config'),
-    ({'model.backbone.peft': dict(type='DoRA', _delete_=True)}, 'another peft: the file has type=LoRA'),
-    ({'model.backbone.img_size': 80}, 'another img_size'),
-    ({'model.backbone.arch.window_size': 0}, 'another arch: the file has window_size=3, this model window_size=0'),
-    ({'model.decode_head.threshold': 0.3}, 'another head: the file has threshold=0.5, this model threshold=0.3'),
-    (NECK, "train different tensors: only the file has .*, only the model .'backbone.neck.0.weight'"),
-])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (
+            {'model.backbone.peft.alpha': 16},
+            'another peft: the file has alpha=32, this model alpha=16. Use the config',
+        ),
+        (
+            {'model.backbone.peft': dict(type='DoRA', _delete_=True)},
+            'another peft: the file has type=LoRA',
+        ),
+        ({'model.backbone.img_size': 80}, 'another img_size'),
+        (
+            {'model.backbone.arch.window_size': 0},
+            'another arch: the file has window_size=3, this model window_size=0',
+        ),
+        (
+            {'model.decode_head.threshold': 0.3},
+            'another head: the file has threshold=0.5, this model threshold=0.3',
+        ),
+        (
+            NECK,
+            "train different tensors: only the file has .*, only the model .'backbone.neck.0.weight'",
+        ),
+    ],
+)
 def test_a_checkpoint_of_another_model_is_refused(pth, tiny, changes, message):
-    for load in (lambda: init_model(tiny(changes), pth[1], 'cpu'),
-                 lambda: AdapterBank(tiny(changes), dict(a=pth[1]), 'cpu')):
+    for load in (
+        lambda: init_model(tiny(changes), pth[1], 'cpu'),
+        lambda: AdapterBank(tiny(changes), dict(a=pth[1]), 'cpu'),
+    ):
         with pytest.raises(ValueError, match=rf'epoch_1\.pth .*{message}'):
             load()
 
@@ -68,7 +89,10 @@ def test_a_checkpoint_on_another_base_is_refused(pth, tiny, tmp_path):
     state = torch.load(tmp_path / 'base.pth')
     state['image_encoder.blocks.1.norm1.bias'][-1] += 1e-6
     torch.save(state, tmp_path / 'other.pth')
-    with pytest.raises(ValueError, match=r'epoch_1\.pth was trained on another base .*blocks\.1\.norm1\.bias differs'):
+    with pytest.raises(
+        ValueError,
+        match=r'epoch_1\.pth was trained on another base .*blocks\.1\.norm1\.bias differs',
+    ):
         init_model(tiny({'model.checkpoint': str(tmp_path / 'other.pth')}), pth[1], 'cpu')
 
 
@@ -78,8 +102,14 @@ def test_a_checkpoint_of_a_training_from_random_values_loads(build, tiny, run, t
     assert run(init_model(tiny({'model.checkpoint': None}), path, 'cpu')).equal(run(model))
 
 
-@pytest.mark.parametrize('name', ['backbone.blocks.0.attn.qkv.lora_B', 'decode_head.iou_token.weight',
-                                  'backbone.blocks.1.attn.qkv.weight'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'backbone.blocks.0.attn.qkv.lora_B',
+        'decode_head.iou_token.weight',
+        'backbone.blocks.1.attn.qkv.weight',
+    ],
+)
 @pytest.mark.parametrize('fault', ['changed', 'absent', 'no tensor'])
 def test_damaged_checkpoints(pth, tiny, tmp_path, name, fault):
     (tmp_path / 'base.pth').unlink()
@@ -97,8 +127,15 @@ def test_damaged_checkpoints(pth, tiny, tmp_path, name, fault):
 
 def test_a_checkpoint_that_lacks_tensors_is_refused(build, tiny, tmp_path):
     """Of an older version, or of another method: MMEngine by itself would leave the rest at random values."""
-    path = write_pth(build({'model.backbone.peft': dict(type='Frozen', _delete_=True)}), tmp_path / 'old.pth', header=False)
-    with pytest.raises(ValueError, match=r"lacks 4 of the model's tensors, such as backbone\.blocks\.0\.attn\.qkv\.lora_A"):
+    path = write_pth(
+        build({'model.backbone.peft': dict(type='Frozen', _delete_=True)}),
+        tmp_path / 'old.pth',
+        header=False,
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"lacks 4 of the model's tensors, such as backbone\.blocks\.0\.attn\.qkv\.lora_A",
+    ):
         init_model(tiny(), path, 'cpu')
 
 
@@ -109,20 +146,37 @@ def test_freezing_a_model_changes_nothing_of_its_files(build, tiny, tmp_path):
     trained.requires_grad_(False)
     save_adapter(trained, tmp_path / 'frozen.safetensors', META)
     assert adapter_header(trained) == header
-    assert (tmp_path / 'frozen.safetensors').read_bytes() == (tmp_path / 'thawed.safetensors').read_bytes()
+    assert (tmp_path / 'frozen.safetensors').read_bytes() == (
+        tmp_path / 'thawed.safetensors'
+    ).read_bytes()
     for thawed in (False, True):
         model = build().requires_grad_(thawed)
         load_adapter(model, tmp_path / 'frozen.safetensors')
-        assert all(value.equal(model.state_dict()[key]) for key, value in trained.state_dict().items())
+        assert all(
+            value.equal(model.state_dict()[key]) for key, value in trained.state_dict().items()
+        )
     bank = AdapterBank(tiny(), dict(a=tmp_path / 'frozen.safetensors'), 'cpu')
     for name in ('b', 'c'):
         bank.add(name, tmp_path / 'thawed.safetensors')
-    qkv, update = ([model.get_parameter(f'backbone.blocks.0.attn.qkv.{name}').data_ptr() for model in bank.values()]
-                   for name in ('weight', 'lora_B'))
+    qkv, update = (
+        [
+            model.get_parameter(f'backbone.blocks.0.attn.qkv.{name}').data_ptr()
+            for model in bank.values()
+        ]
+        for name in ('weight', 'lora_B')
+    )
     assert len(set(qkv)) == 1 and len(set(update)) == 3
 
 
-ARCH = dict(embed_dim=16, depth=2, num_heads=2, global_attn_indexes=[1], window_size=3, patch_size=8, out_channels=16)
+ARCH = dict(
+    embed_dim=16,
+    depth=2,
+    num_heads=2,
+    global_attn_indexes=[1],
+    window_size=3,
+    patch_size=8,
+    out_channels=16,
+)
 
 
 @pytest.fixture
@@ -132,10 +186,17 @@ def model_of_format_1(tiny, tmp_path):
     logits = base.pop('logits')
     save_file(base, tmp_path / 'base.safetensors')
     config = dict(
-        type='PEFTSegmentor', checkpoint=str(tmp_path / 'base.safetensors'),
-        data_preprocessor=dict(type='SegDataPreProcessor', mean=[128] * 3, std=[64] * 3, bgr_to_rgb=True, size=(32, 32)),
-        backbone=dict(type='SAMViT', arch=ARCH, img_size=32, peft=dict(type='ConvLoRA', num_experts=2)),
-        decode_head=dict(type='SAMMaskHead', in_channels=16, num_heads=2, mlp_dim=16), test_cfg=dict(mode='whole'))
+        type='PEFTSegmentor',
+        checkpoint=str(tmp_path / 'base.safetensors'),
+        data_preprocessor=dict(
+            type='SegDataPreProcessor', mean=[128] * 3, std=[64] * 3, bgr_to_rgb=True, size=(32, 32)
+        ),
+        backbone=dict(
+            type='SAMViT', arch=ARCH, img_size=32, peft=dict(type='ConvLoRA', num_experts=2)
+        ),
+        decode_head=dict(type='SAMMaskHead', in_channels=16, num_heads=2, mlp_dim=16),
+        test_cfg=dict(mode='whole'),
+    )
     return MODELS.build(ConfigDict(config)).eval(), logits
 
 
@@ -153,10 +214,17 @@ def test_an_adapter_of_format_1_predicts_what_it_did(model_of_format_1, relative
 @pytest.mark.parametrize('place', ['meta', 'message_hub'])
 def test_a_config_inside_a_checkpoint_is_not_run(tmp_path, place):
     code = f'open({str(tmp_path / "ran")!r}, "w")\nmodel = dict(type="SAMViT", arch={ARCH}, img_size=32)\n'
-    checkpoint = dict(meta={}, state_dict=SAMViT(ARCH, 32).state_dict(), message_hub=dict(runtime_info={}))
-    (checkpoint['meta'] if place == 'meta' else checkpoint['message_hub']['runtime_info'])['cfg'] = code
+    checkpoint = dict(
+        meta={}, state_dict=SAMViT(ARCH, 32).state_dict(), message_hub=dict(runtime_info={})
+    )
+    (checkpoint['meta'] if place == 'meta' else checkpoint['message_hub']['runtime_info'])[
+        'cfg'
+    ] = code
     torch.save(checkpoint, tmp_path / 'crafted.pth')
-    for arguments in (dict(weights=str(tmp_path / 'crafted.pth')), dict(model=None, weights=str(tmp_path / 'crafted.pth'))):
+    for arguments in (
+        dict(weights=str(tmp_path / 'crafted.pth')),
+        dict(model=None, weights=str(tmp_path / 'crafted.pth')),
+    ):
         with pytest.raises((ValueError, TypeError), match='Cannot find the config|model'):
             MMSegInferencer(**arguments, scope='mmsam_peft', device='cpu')
     assert not (tmp_path / 'ran').exists()

@@ -19,11 +19,23 @@ NUMBERS = count()
 
 def with_averages(kind: str) -> dict:
     """Options of a training whose averaged weights are scored, and differ from the trained ones."""
-    return {'custom_hooks': [*(dict(type=name) for name in RELIED_ON), dict(type='EMAHook', ema_type=kind)],
-            'optim_wrapper.optimizer.lr': 0.02, 'train_cfg.max_epochs': 2}
+    return {
+        'custom_hooks': [
+            *(dict(type=name) for name in RELIED_ON),
+            dict(type='EMAHook', ema_type=kind),
+        ],
+        'optim_wrapper.optimizer.lr': 0.02,
+        'train_cfg.max_epochs': 2,
+    }
 
 
-@pytest.mark.parametrize('kind', ['ExponentialMovingAverage', 'StochasticWeightAverage'])
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'ExponentialMovingAverage',
+        pytest.param('StochasticWeightAverage', marks=pytest.mark.slow),
+    ],
+)
 def test_averaged_weights_are_saved_as_they_were_scored(make_runner, root, kind):
     runner = make_runner(with_averages(kind))
     runner.train()
@@ -45,12 +57,15 @@ def test_averaged_weights_are_saved_as_they_were_scored(make_runner, root, kind)
 def test_a_checkpoint_of_another_model_is_refused_wherever_it_is_loaded(make_runner, root):
     make_runner({'train_cfg.max_epochs': 1}).train()
     path = str(root / 'work' / 'epoch_1.pth')
-    for changes in ({'model.backbone.peft.alpha': 16}, {'model.backbone.peft.type': 'DoRA'},
-                    {'model.decode_head.threshold': 0.4}):
-        for options, start in (({'resume': True}, 'train'), ({'load_from': path}, 'train'), ({'load_from': path}, 'test')):
-            runner = make_runner({**options, **changes, 'train_cfg.max_epochs': 2})
-            with pytest.raises(ValueError, match=r'epoch_1\.pth was trained on another (peft|head): the file has .*this model'):
-                getattr(runner, start)()
+    message = r'epoch_1\.pth was trained on another (peft|head): the file has .*this model'
+    for changes, options, start in (
+        ({'model.backbone.peft.alpha': 16}, {'resume': True}, 'train'),
+        ({'model.backbone.peft.type': 'DoRA'}, {'load_from': path}, 'train'),
+        ({'model.decode_head.threshold': 0.4}, {'load_from': path}, 'test'),
+    ):
+        runner = make_runner({**options, **changes, 'train_cfg.max_epochs': 2})
+        with pytest.raises(ValueError, match=message):
+            getattr(runner, start)()
 
 
 @HOOKS.register_module(force=True)
@@ -58,9 +73,19 @@ class OwnHook(Hook):
     """A user's."""
 
 
-@pytest.mark.parametrize('own', [
-    [], [dict(type='OwnHook')], [dict(type=OwnHook), dict(type=CheckDataHook)],
-    [OwnHook(), dict(type='mmsam_peft.AdapterHook'), dict(type='mmsam_peft.engine.hooks.PlainCheckpointHook')]])
+@pytest.mark.parametrize(
+    'own',
+    [
+        [],
+        [dict(type='OwnHook')],
+        [dict(type=OwnHook), dict(type=CheckDataHook)],
+        [
+            OwnHook(),
+            dict(type='mmsam_peft.AdapterHook'),
+            dict(type='mmsam_peft.engine.hooks.PlainCheckpointHook'),
+        ],
+    ],
+)
 def test_a_users_hooks_leave_those_that_files_rely_on(root, scope, monkeypatch, own):
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')
     monkeypatch.setattr(Config, 'pretty_text', property(str))
@@ -69,7 +94,9 @@ def test_a_users_hooks_leave_those_that_files_rely_on(root, scope, monkeypatch, 
     config.experiment_name = config.visualizer.name = f'own_hooks_{next(NUMBERS)}'
     runner = build_runner(config)
     names = [type(hook).__name__ for hook in runner.hooks]
-    assert all(names.count(name) == 1 for name in RELIED_ON) and names.count('OwnHook') == len(own[:1])
+    assert all(names.count(name) == 1 for name in RELIED_ON) and names.count('OwnHook') == len(
+        own[:1]
+    )
     if not own:
         runner.train()
         assert (root / 'work' / 'adapter_last.safetensors').exists()
@@ -82,6 +109,8 @@ def test_a_users_hooks_leave_those_that_files_rely_on(root, scope, monkeypatch, 
 def test_a_hook_in_default_hooks_is_not_added_twice(root, scope, monkeypatch):
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '0')
     config = Config.fromfile(TINY)
-    config.merge_from_dict({'custom_hooks': [], 'default_hooks.adapter': dict(type='AdapterHook'), 'launcher': 'none'})
+    config.merge_from_dict(
+        {'custom_hooks': [], 'default_hooks.adapter': dict(type='AdapterHook'), 'launcher': 'none'}
+    )
     config.experiment_name = config.visualizer.name = 'twice'
     assert sum(isinstance(hook, AdapterHook) for hook in build_runner(config).hooks) == 1

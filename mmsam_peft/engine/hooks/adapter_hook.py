@@ -1,4 +1,5 @@
 """Writes adapter files beside MMEngine's checkpoints."""
+
 import json
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class AdapterHook(Hook):
     ``EMAHook`` the averages.
     """
 
-    priority = 'LOWEST'  # after CheckpointHook; and EMAHook has put the averages into the checkpoint
+    priority = 'LOWEST'  # after CheckpointHook, and after EMAHook has put in the averages
     model = None
 
     def before_train(self, runner: Runner) -> None:
@@ -38,8 +39,10 @@ class AdapterHook(Hook):
         if self.model:
             self.header = adapter_header(self.model, runner.train_dataloader.dataset.metainfo)
             trained, everything = count_parameters(self.model)
-            runner.logger.info(f'Training {trained:,} of {everything:,} parameters ({trained / everything:.2%}) '
-                               f'with {self.model.peft_cfg["type"]}')
+            runner.logger.info(
+                f'Training {trained:,} of {everything:,} parameters ({trained / everything:.2%}) '
+                f'with {self.model.peft_cfg["type"]}'
+            )
         self.seen = dict(runner.message_hub.runtime_info)
         if self.model and runner.iter and is_main_process():
             renew_adapters(self.model, self.header, runner, _files(self.seen))
