@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..engine.hooks import RELIED_ON
-from ..engine.run_checks import check_config
+from ..engine.run_checks import check_config, check_length
 from .run_name import run_name
 from .single_task import keep_task
 
@@ -67,7 +67,10 @@ def build_runner(cfg: Config) -> Runner:
         torch.distributed.init_process_group('gloo')
         cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
         replace_sync_bn(cfg.model)
-    return Runner.from_cfg(cfg)
+    runner = Runner.from_cfg(cfg)
+    if (cfg.get('train_dataloader') or {}).get('drop_last'):  # MMEngine's schedules fail on an empty epoch before any hook
+        check_length(runner.train_dataloader, 'train', training=True)
+    return runner
 
 
 def add_hooks_relied_on(cfg: Config) -> None:

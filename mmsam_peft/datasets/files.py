@@ -20,7 +20,8 @@ def files_below(folder: str | Path, backend_args: dict | None = None) -> list[st
     if isinstance(fileio.get_file_backend(folder, backend_args=backend_args), LocalBackend):
         found = _local(Path(folder))
     else:
-        found = fileio.list_dir_or_file(folder, list_dir=False, recursive=True, backend_args=backend_args)
+        found = fileio.list_dir_or_file(folder, list_dir=False, recursive=True,
+                                        backend_args=backend_args)
     return sorted(file for file in found if not any(map(is_hidden, file.split('/'))))
 
 
@@ -47,5 +48,7 @@ def _walk(folder: Path, inside: str, parents: set[str]) -> Iterator[str]:
         name = inside + entry.name
         if entry.is_file():
             yield name
-        elif entry.is_dir() and not is_hidden(entry.name) and (place := os.path.realpath(entry.path)) not in parents:
-            yield from _walk(Path(entry.path), f'{name}/', parents | {place})
+        elif entry.is_dir() and not is_hidden(entry.name):
+            place = os.path.realpath(entry.path)
+            if place not in parents:
+                yield from _walk(Path(entry.path), f'{name}/', parents | {place})

@@ -65,15 +65,20 @@ def test_other_kinds(image, kind, expected):
 
 
 @pytest.mark.parametrize('content, message', [
-    (encoded(GREY.astype(np.uint16) * 16, 'png'), 'got 16-bit values from .* to .*, expected 8 bits: convert all'),
+    (encoded(GREY.astype(np.uint16) * 16, 'png'), 'got 16-bit values from .* to .*, expected 8 '
+                                                  'bits: convert all'),
     (encoded(GREY.astype(np.int32) - 50, 'tiff'), '32-bit values from -'),
     (encoded(GREY.astype(np.float32) / 255, 'tiff'), '32-bit values from 0'),
-    (deep('.png', 3), 'got 16-bit values, expected 8'), (deep('.tif', 3), 'got 16-bit values, expected 8'),
+    (deep('.png', 3), 'got 16-bit values, expected '
+                      '8'), (deep('.tif', 3), 'got 16-bit values, expected 8'),
     (deep('.png', 4), 'got 16-bit values, expected 8'),
     (deep('.tif', 3, np.float32), 'TIFF with more than 4 bands, floating-point colours'),
     (encoded(Image.fromarray(PIXELS).convert('LAB'), 'tiff'), 'got bands L, A, B'),
-    (encoded(PIXELS, 'tiff', save_all=True, append_images=[Image.fromarray(PIXELS)]), 'TIFF of several pages'),
-    (encoded(PIXELS, 'gif', save_all=True, append_images=[Image.fromarray(PIXELS[::-1])]), 'GIF of several pages'),
+    (encoded(PIXELS, 'tiff', save_all=True, append_images=[Image.fromarray(PIXELS)]), 'TIFF of '
+                                                                                      'several '
+                                                                                      'pages'),
+    (encoded(PIXELS, 'gif', save_all=True, append_images=[Image.fromarray(PIXELS[::-1])]), 'GIF of '
+                                                                                           'several pages'),
     (b'', 'got an empty file'), (b'no image', 'got no image of a known format')])
 def test_what_would_come_out_wrong_is_refused(content, message):
     for read in (read_image, shown_size):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.dataset import ConcatDataset
+from PIL import Image
 
 from mmsam_peft.datasets import DatasetError, MultiTaskDataset, check_dataset
 from mmsam_peft.datasets.checks import multi_task
@@ -240,3 +242,73 @@ def test_survives_pickling(write_sample, build, scope):
     write_sample('a')
     again = pickle.loads(pickle.dumps(build(pipeline=PIPELINE)))
     assert again[0]['data_samples'].gt_depth.data.shape == (1, 6, 8)
+
+
+def test_what_no_person_put_there_is_no_data(write_sample, write, build, tmp_path):
+    write_sample('cafe\u0301 1')
+    (tmp_path / 'img_dir/train/cafe\u0301 1.png').rename(tmp_path / 'img_dir/train/caf\u00e9 1.png')
+    for name in ('._a.png', '.ipynb_checkpoints/a-checkpoint.png', '__MACOSX/a.png'):
+        write(f'img_dir/train/{name}', IMAGE)
+        write(f'seg_dir/train/{name}', CLASSES)
+    (tmp_path / 'seg_dir/train/folder.png').mkdir()
+    (tmp_path / 'img_dir/train/loop').symlink_to(tmp_path / 'img_dir')
+    dataset = build()
+    assert len(dataset) == 1 and dataset.problems == {}
+    assert len(dataset.get_data_info(0)['label_paths']) == 4
+    check_dataset(dataset)
+
+
+@pytest.mark.parametrize('turn', range(2, 9))
+def test_labels_are_upright_like_their_image(write, build, scope, turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    write('img_dir/train/a.png', np.repeat(CLASSES[..., None], 3, 2), exif=exif)
+    write('seg_dir/train/a.png', CLASSES, exif=exif)
+    write('depth_dir/train/a.png', CLASSES.astype(np.uint16) + 1, exif=exif)
+    dataset = build(tasks=TASKS[:2], pipeline=PIPELINE)
+    check_dataset(dataset)
+    sample = dataset[0]
+    image = sample['inputs'].numpy()[0]
+    assert image.shape == ((8, 6) if turn > 4 else (6, 8)) and not np.array_equal(image, CLASSES)
+    np.testing.assert_array_equal(sample['data_samples'].gt_seg.data[0], image)
+    np.testing.assert_allclose(sample['data_samples'].gt_depth.data[0], (image + 1.) / 1000, rtol=1e-6)
+
+
+def test_compressed_labels(write_sample, write, build):
+    """A saliency map may be a JPEG, class numbers and depth may not."""
+    write_sample('a', seg=None, depth=None, sal=None)
+    large = np.kron(CLASSES // 2 * 255, np.ones((20, 20), np.uint8))
+    for name in ('seg', 'depth', 'sal'):
+        write(f'{name}_dir/train/a.jpg', large)
+    dataset = build()
+    got = problems(dataset)['unreadable labels: 2']
+    assert all('got a JPEG, whose compression changes values' in line for line in got)
+    assert ['seg_dir' in got[0], 'depth_dir' in got[1]] == [True, True]
+    saliency = next(task for task in dataset.tasks if task.name == 'sal')
+    path = dataset.get_data_info(0)['label_paths']['sal']
+    np.testing.assert_array_equal(dataset.read_label(saliency, path)[..., 0], large // 255)
+
+
+@pytest.mark.parametrize('changed, line', [
+    (dict(seg=CLASSES * 0), "all labels of the task 'seg': 0 (48 pixels)"),
+    (dict(sal=CLASSES * 0), "all labels of the task 'sal': 0 (48 pixels)"),
+    (dict(sal=CLASSES * 0 + 255), "all labels of the task 'sal': 1 (48 pixels)")])
+def test_one_class_that_holds_all_pixels(write_sample, build, changed, line):
+    write_sample('a', **changed)
+    assert problems(build()) == {'only one class is seen, or none': [line]}
+    write_sample('b', split='val')
+    both = [build(), build(split='val')]
+    check_dataset(ConcatDataset(both))
+    write_sample('b', split='val', depth=DEPTH * 0)
+    check_dataset(ConcatDataset(both))  # the parts count together
+    if line.endswith(': 0 (48 pixels)'):
+        check_dataset(build(), training=False)
+
+
+@pytest.mark.parametrize('label, message', [
+    (np.where(CLASSES == 0, 255, CLASSES // 2).astype(np.uint8), 'got the values 0, 1 and 255'),
+    (CLASSES // 2 * 100, 'got only the values 0 and 100'), (CLASSES // 2 + 1, 'got only the values 1 and 2')])
+def test_masks_that_can_mean_two_things(write_sample, build, label, message):
+    write_sample('a')
+    write_sample('b', sal=label)
+    assert message in problems(build())['unreadable labels: 1'][0]

@@ -36,10 +36,9 @@ class CheckDataHook(Hook):
             if runner._val_dataloader is not None:
                 loaders['val'], metrics = runner.val_dataloader, runner.val_evaluator.metrics
             elif best:
-                raise ValueError(f'default_hooks.checkpoint.save_best={", ".join(best)}, but there '
-                                 'is no validation to choose '
-                                 'by: set val_dataloader, val_cfg and val_evaluator, or '
-                                 'save_best=None.')
+                runner.logger.warning('There is no validation, so that no best checkpoint will be '
+                                      f'kept, whatever save_best={", ".join(best)} says.')
+                best = {}
             tasks = getattr(model, 'tasks', None)
             expected = dict(train=tasks, val=tasks and check_metrics(metrics, tasks, best))
             if not tasks:
@@ -50,19 +49,22 @@ class CheckDataHook(Hook):
             for split, loader in loaders.items():
                 training = split == 'train'
                 check_length(loader, split, training)
-                check_dataset(loader.dataset, num_classes=model.num_classes, tasks=expected[split], training=training)
+                check_dataset(loader.dataset, num_classes=model.num_classes, tasks=expected[split],
+                              training=training)
         barrier()
 
     def before_test(self, runner: Runner) -> None:
         if is_main_process():
-            model, loader, metrics = _model(runner), runner.test_dataloader, runner.test_evaluator.metrics
+            model, loader = _model(runner), runner.test_dataloader
+            metrics = runner.test_evaluator.metrics
             tasks = getattr(model, 'tasks', None)
             measured = tasks and check_metrics(metrics, tasks, {})
             if not tasks:
                 check_binary_metrics(metrics, model.num_classes)
                 check_ignored(model, dict(test=loader), metrics)
             check_length(loader, 'test', training=False)
-            check_dataset(loader.dataset, num_classes=model.num_classes, decode_images=False, tasks=measured, training=False)
+            check_dataset(loader.dataset, num_classes=model.num_classes, decode_images=False,
+                          tasks=measured, training=False)
         barrier()
 
 
@@ -76,5 +78,6 @@ def _model(runner: Runner) -> nn.Module:
 
 def _best(runner: Runner) -> dict[str, str]:
     """Rules by the metrics that the best checkpoint is chosen by."""
-    return {name: rule for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best
+    savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best]
+    return {name: rule for hook in savers
             for name, rule in zip(hook.key_indicators, hook.rules, strict=True)}
