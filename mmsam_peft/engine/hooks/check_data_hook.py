@@ -5,13 +5,15 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ...datasets.checks.dataset import check_dataset
+from ...datasets.checks.labels import require_labels
 from ...evaluation.training_checks import check_metrics
 from ...registry import HOOKS
 
 
 @HOOKS.register_module()
 class CheckDataHook(Hook):
-    """Checks every image and label of the training and validation sets before training, with one report of all faults.
+    """Checks every image and label of the training and validation sets before training, with one report of all faults; before
+    a test, that there are labels.
 
     Of a multi-task model, the training set needs all tasks, the validation set those that its metric measures.
 
@@ -34,6 +36,9 @@ class CheckDataHook(Hook):
             for loader, expected in loaders:
                 check_dataset(loader.dataset, num_classes=model.num_classes, tasks=expected)
         barrier()
+
+    def before_test(self, runner: Runner) -> None:
+        require_labels(runner.test_dataloader.dataset)
 
 
 def _best(runner: Runner) -> dict[str, str]:
