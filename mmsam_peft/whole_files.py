@@ -6,6 +6,7 @@ a checkpoint is the old one or the new one at any moment.
 """
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,30 +14,44 @@ from pathlib import Path
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.fileio.io import backend_instances
 
-UNFINISHED = re.compile(r'.+\.unfinished-\d+')
+UNFINISHED = re.compile(r'.*\.unfinished-[0-9a-f]{32}')
+LONGEST = 200  # bytes of a name that are kept; file systems take 255
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[Path]:
-    """``with whole_file(path) as unfinished:`` write to ``unfinished``; in the end that file replaces ``path``.
+def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
+    """``with whole_file(path) as unfinished:`` write to ``unfinished``; in the end that file replaces
+    ``path``. The folder is made if need be. Where several processes write one file, the last one wins.
+
+    Args:
+        durable: Wait until the disk has the content, so that a power cut leaves no empty file.
 
     Raises:
         OSError: It could not be written; ``path`` is as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.name}.unfinished-{os.getpid()}')
+    name = path.name if len(os.fsencode(path.name)) <= LONGEST else ''
+    unfinished = path.with_name(f'{name}.unfinished-{uuid.uuid4().hex}')
     try:
         yield unfinished
-        _to_disk(unfinished)
+        if durable:
+            _to_disk(unfinished)
         os.replace(unfinished, path)
-        with suppress(OSError):  # some file systems cannot
-            _to_disk(path.parent)
+        if durable:
+            with suppress(OSError):  # some file systems cannot
+                _to_disk(path.parent)
     except OSError as error:
         kept = f'The {path.name} that was there is unchanged.' if path.exists() else 'Nothing was left behind.'
         raise OSError(error.errno, f'{path} could not be written: {error.strerror or error}. {kept}') from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike, content: bytes, durable: bool = True) -> None:
+    """Writes a file completely or not at all."""
+    with whole_file(path, durable) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def remove_unfinished(folder: str | os.PathLike) -> None:

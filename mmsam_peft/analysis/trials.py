@@ -18,6 +18,7 @@ import torch
 
 from ..engine.checkpoints import newest_checkpoint
 from ..evaluation.delta import read_scores
+from ..whole_files import write_whole
 from .machine import RSS_UNIT, device_name
 from .plan import Run, main_score
 
@@ -159,10 +160,7 @@ def _scores(folder: Path) -> dict[str, float]:
 
 
 def _write(path: Path, content: dict) -> None:
-    """Complete or not at all."""
-    unfinished = path.with_suffix('.unfinished')
-    unfinished.write_text(json.dumps(content, indent=1))
-    os.replace(unfinished, path)
+    write_whole(path, json.dumps(content, indent=1).encode())
 
 
 def _title(run: Run) -> str:

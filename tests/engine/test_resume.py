@@ -127,7 +127,7 @@ def test_a_copy_resumes_by_itself_from_what_is_whole(make_runner, root, caplog):
     copy = shutil.copytree(root / 'work', root / 'copy')
     (copy / 'last_checkpoint').write_text('')
     (copy / 'epoch_2.pth').write_bytes((copy / 'epoch_2.pth').read_bytes()[:5000])
-    (copy / 'epoch_9.pth.unfinished-1').touch()
+    (copy / f'epoch_9.pth.unfinished-{0:032}').touch()
     state = torch.load(copy / 'epoch_1.pth')
     info = state['message_hub']['runtime_info']
     assert not any(str(root) in str(value) for key, value in info.items() if 'ckpt' in key)

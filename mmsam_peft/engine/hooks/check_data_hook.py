@@ -6,6 +6,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ...datasets.checks.dataset import check_dataset
+from ...datasets.checks.labels import require_labels
 from ...evaluation.training_checks import check_best, check_binary_metrics, check_metrics
 from ...registry import HOOKS
 from ..run_checks import check_ignored, check_length, check_losses
@@ -54,6 +55,7 @@ class CheckDataHook(Hook):
         barrier()
 
     def before_test(self, runner: Runner) -> None:
+        require_labels(runner.test_dataloader.dataset)
         if is_main_process():
             model, loader = _model(runner), runner.test_dataloader
             metrics = runner.test_evaluator.metrics

@@ -12,14 +12,16 @@ from mmengine.runner import Runner
 from mmseg.datasets.transforms import PackSegInputs
 
 from ...datasets.checks.dataset import inner_datasets
-from ...datasets.feature_cache import CachedPipeline, FeatureStore, bytes_in, write_at_once
+from ...datasets.feature_cache import CachedPipeline, FeatureStore, bytes_in
+from ...hashing import hash_tensors
 from ...models.backbones.frozen_prefix import FrozenPrefix
 from ...models.encoding_preprocessor import EncodingPreprocessor
 from ...models.segmentors import PEFTSegmentor
 from ...registry import HOOKS
 from ...version import __version__
+from ...whole_files import write_whole
 
-FORMAT = 1
+FORMAT = 2
 
 
 @HOOKS.register_module()
@@ -34,7 +36,8 @@ class FeatureCacheHook(Hook):
 
     The maps lie in a folder of their own for everything they depend on: the frozen weights, the arch, the data set and its
     pipeline, the preprocessor, mixed precision. Whatever changes of it leads to another folder; an image file that changes
-    gets new maps. A damaged file is noticed by its checksum and made again. Old folders are never removed.
+    gets new maps. A file that is damaged, or belongs elsewhere, is made again. Old folders are never removed. The folder is
+    trusted as any local cache is: share it with those only who may change what you train.
 
     Args:
         views: How many there are of each image.
@@ -62,7 +65,10 @@ class FeatureCacheHook(Hook):
         place = self.folder / hashlib.sha256(about).hexdigest()[:16]
         store = FeatureStore(place, max(0, self.max_bytes - held - len(about)) / get_world_size())
         if is_main_process():
-            write_at_once(place / 'about.json', about)
+            try:
+                write_whole(place / 'about.json', about)
+            except OSError as error:  # storing the maps will fail too, and training go on
+                runner.logger.warning(f'{place / "about.json"} cannot be written: {error}')
             runner.logger.info(self._announce(prefix, store, held))
 
         self.pipelines = [part.pipeline for part in self.parts]
@@ -97,16 +103,12 @@ class FeatureCacheHook(Hook):
 
     def _about(self, runner: Runner, prefix: FrozenPrefix) -> dict:
         """Everything the maps depend on, except the images."""
-        digest = hashlib.sha256()
-        for name, value in sorted(prefix.state().items()):
-            digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
         device = next(self.model.parameters()).device.type
         with runner.optim_wrapper.optim_context(runner.model):
             precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else 'as the weights'
         return dict(format=FORMAT, version=__version__, arch=self.model.backbone.arch, output_of=str(prefix),
-                    weights=digest.hexdigest(), precision=str(precision), data_preprocessor=runner.cfg.model.data_preprocessor,
-                    dataset=runner.cfg.train_dataloader.dataset)
+                    weights=hash_tensors(prefix.state()).hexdigest(), precision=str(precision),
+                    data_preprocessor=runner.cfg.model.data_preprocessor, dataset=runner.cfg.train_dataloader.dataset)
 
     def _announce(self, prefix: FrozenPrefix, store: FeatureStore, held: int) -> str:
         arch, images = self.model.backbone.arch, sum(map(len, self.parts))

@@ -53,7 +53,7 @@ class FrozenPrefix:
         """Images (B, 3, H, W), normalised, to the map (B, h, w, C) after the last frozen block, or the neck's (B, C, h, w)."""
         if self.whole:
             return self.encoder(images)[0]
-        for x in run_blocks(self.encoder, self.encoder.pad(images), end=self.blocks):
+        for x in run_blocks(self.encoder, self.encoder.pad(images), end=self.blocks):  # noqa: B007
             pass  # each follows from the one before
         return x
 
@@ -61,7 +61,7 @@ class FrozenPrefix:
         """From that map on, what the encoder returns."""
         if self.whole:
             return (x,)
-        for x in run_blocks(self.encoder, x, self.blocks):
+        for x in run_blocks(self.encoder, x, self.blocks):  # noqa: B007, B020
             pass
         return self.encoder.finish(x)
 
