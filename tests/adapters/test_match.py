@@ -100,7 +100,7 @@ def test_header(adapter):
         format=FORMAT, version=__version__, img_size=[64, 64], base=base_hash((model.backbone, model.backbone.peft)),
         arch=dict(patch_size=16, window_size=3, mlp_ratio=4, out_channels=32, embed_dim=32, depth=2, num_heads=2,
                   global_attn_indexes=[1]),
-        peft=dict(type='LoRA', rank=3, alpha=32, targets=['qkv'], blocks='all'),
+        peft=dict(type='LoRA', rank=3, alpha=32, targets=['qkv'], blocks='all', split_qkv=False),
         head=dict(type='SAMMaskHead', num_classes=2, num_queries=None, in_channels=32, depth=2, num_heads=2, mlp_dim=32,
                   stride=16, threshold=0.5, peft=None),
         classes=['background', 'disc'], palette=[[0, 0, 0], [0, 255, 0]])

@@ -128,7 +128,7 @@ def foreign(state, kind):
 
 @pytest.mark.parametrize('kind, message', [
     ('matches nothing', r'Nothing in the checkpoint matches the model: got image_encoder\..*model\.checkpoint'),
-    ('other shape', r'does not fit the model: backbone\.neck\.0\.weight \(16, 32, 1, 1\) float32, the model has \(32, 32, 1, 1\)')])
+    ('other shape', r'does not fit .* backbone\.neck\.0\.weight \(16, 32, 1, 1\) float32, the model has \(32, 32, 1, 1\)')])
 @pytest.mark.parametrize('road', ['load_state_dict', '.pth', '.safetensors'])
 def test_foreign_weights_are_refused(segmentor, tmp_path, kind, message, road):
     model = segmentor()
