@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmsam_peft.analysis.plan import Run, main_metric, main_score, plan
@@ -249,7 +250,7 @@ def test_an_interrupted_run_goes_on_only_with_its_settings(make_plan):
     run.folder.mkdir(parents=True)
     run.journal.write_text(json.dumps(dict(settings=run.facts['settings'], attempts=[])))
     make_plan('LoRA', train_cfg__max_epochs=9)  # no checkpoint yet: it begins anew
-    (run.folder / 'last_checkpoint').write_text('epoch_1.pth')
+    torch.save(dict(meta=dict(epoch=1, iter=3), state_dict={}, optimizer={}, message_hub={}), run.folder / 'epoch_1.pth')
     make_plan('LoRA')
     with pytest.raises(ValueError, match='train_cfg.max_epochs: found 4, asked 9'):
         make_plan('LoRA', train_cfg__max_epochs=9)

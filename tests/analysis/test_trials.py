@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmsam_peft.analysis import trials
@@ -26,7 +27,11 @@ def test_best_weights_else_the_last(run, files, best):
         find_weights(run)
     for name in files:
         (run.folder / name).touch()
-    (run.folder / 'last_checkpoint').write_text(str(run.folder / 'epoch_3.pth'))
+    for epoch, whole in ((3, True), (4, False)):
+        checkpoint = run.folder / f'epoch_{epoch}.pth'
+        torch.save(dict(meta=dict(epoch=epoch, iter=epoch), state_dict={}, optimizer={}, message_hub={}), checkpoint)
+        checkpoint.write_bytes(checkpoint.read_bytes()[:None if whole else 300])  # killed while it was written
+    (run.folder / 'last_checkpoint').write_text('')
     assert find_weights(run) == run.folder / best
 
 
