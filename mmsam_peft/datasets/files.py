@@ -46,7 +46,7 @@ def _walk(folder: Path, inside: str, parents: set[str]) -> Iterator[str]:
     """``parents``: the real places of the folder and of those that it lies in."""
     for entry in os.scandir(folder):
         name = inside + entry.name
-        if entry.is_file():
+        if entry.is_file() or not os.path.exists(entry.path):  # a dead link is a file that is missed
             yield name
         elif entry.is_dir() and not is_hidden(entry.name):
             place = os.path.realpath(entry.path)

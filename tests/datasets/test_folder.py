@@ -67,7 +67,8 @@ def test_links_to_folders_and_files_are_followed(write_pair, write, folder, tmp_
         (tmp_path / kind / 'train').mkdir(parents=True)
         (tmp_path / kind / 'train/linked').symlink_to(tmp_path / 'elsewhere' / kind)
         (tmp_path / kind / 'train/a.png').symlink_to(tmp_path / 'elsewhere' / kind / 'b.png')
-    assert pairs(folder()) == [('a.png', 'a.png'), ('b.png', 'b.png')]
+        (tmp_path / kind / 'train/dead.png').symlink_to(tmp_path / 'nowhere.png')
+    assert pairs(folder()) == [('a.png', 'a.png'), ('dead.png', 'dead.png'), ('b.png', 'b.png')]
 
 
 def test_names_of_every_kind(write, folder, tmp_path):

@@ -8,6 +8,8 @@
 #     SurfaceNormals                       RGB of 8 bit, v / 127.5 - 1, or .npy (H, W, 3), x to the
 #                                          right; unknown: grey or zero
 #     Saliency, Edges                      masks of 0 and 255
+# Images have 8 bits, grey or colour, and no transparency; JPEG does not do for classes and depth.
+# EXIF orientation counts, hidden files do not.
 # tools/dataset_converters/pseudo_normals.py derives normals from depth.
 _base_ = 'multitask.py'
 tasks = [
