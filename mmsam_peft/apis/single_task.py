@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..adapters.file import ADAPTER, parse_header
+from ..adapters.header import ADAPTER, parse_header
 from ..safe_load import load_safetensors
 from ..tasks import build_tasks
 
@@ -48,11 +48,8 @@ def keep_trained_task(cfg: Config, weights: str | PathLike | None) -> None:
     tasks = [task['name'] for task in cfg.model.get('tasks') or ()]
     if len(tasks) > 1 and str(weights).endswith('.safetensors') and Path(weights).is_file():
         metadata = load_safetensors(weights)[1]
-        trained = (
-            list(parse_header(metadata, weights)['head'].get('channels') or ())
-            if ADAPTER in metadata
-            else []
-        )
+        header = parse_header(metadata[ADAPTER], weights) if ADAPTER in metadata else {'head': {}}
+        trained = list(header['head'].get('channels') or ())
         if len(trained) == 1 and trained[0] in tasks:
             keep_task(cfg, trained[0])
 
