@@ -140,7 +140,8 @@ def difference(model: PEFTSegmentor, state: dict[str, Tensor], task: str | None 
     """How far a plain encoder, and a plain binary head, with the weights ``state`` are from the model, on a random image:
     |plain - model| / |model|, the larger of embedding and logits. ValueError above ``TOLERANCE``, or when it is NaN."""
     backbone = model.backbone
-    encoder = type(backbone)(backbone.arch, backbone.img_size, out_indices=backbone.out_indices)
+    maps = getattr(backbone, 'out_indices', None)
+    encoder = type(backbone)(backbone.arch, backbone.img_size, **({} if maps is None else dict(out_indices=maps)))
     encoder.load_sam(state, 'The merged model')
     model, encoder = copy.deepcopy(model).cpu().eval(), encoder.eval()
     if chosen := task_number(model, task):

@@ -93,16 +93,21 @@ def build_method(cfg: dict) -> PEFTMethod:
     return PEFT.build(cfg)
 
 
+def what_is_missing(method: PEFTMethod, host: nn.Module) -> str:
+    """What the method needs and the host does not have, in words; '' where it has everything."""
+    return ' and '.join(what for word, what in WORDS.items() if word in method.needs - anatomy_of(host).offers)
+
+
 def apply_peft(host: nn.Module, method: PEFTMethod, unfreeze: str | Sequence[str] = ()) -> None:
     """Injects ``method`` and freezes every parameter that neither it nor ``unfreeze`` (beginnings of names) trains.
 
     Raises:
         ValueError: An ``unfreeze`` entry matches no parameter; the method does not go into this host; the host has no anatomy.
     """
-    offers = anatomy_of(host).offers
-    if missing := [what for word, what in WORDS.items() if word in method.needs - offers]:
+    if missing := what_is_missing(method, host):
+        offers = anatomy_of(host).offers
         fit = ', '.join(sorted(name for name, kind in PEFT.module_dict.items() if kind.needs <= offers))
-        raise ValueError(f'{type(method).__name__} needs {" and ".join(missing)}, which {type(host).__name__} does not have: '
+        raise ValueError(f'{type(method).__name__} needs {missing}, which {type(host).__name__} does not have: '
                          f'take one of {fit}.')
     unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
     base = {name for name, _ in host.named_parameters()}
