@@ -1,12 +1,16 @@
 """From a config and an adapter to a model ready to predict."""
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmseg.apis import MMSegInferencer
 from mmseg.apis import init_model as mmseg_init_model
+from mmseg.structures import SegDataSample
 from torch import nn
 
 from ..adapters.header import ADAPTER
@@ -44,6 +48,40 @@ def init_model(config: str | Path | Config, weights: str | None = None, device: 
     if not getattr(model, 'dataset_meta', None):
         model.dataset_meta = DATASETS.build({**config.test_dataloader.dataset, 'lazy_init': True}).metainfo
     return fold(model, task) if merge and isinstance(model, PEFTSegmentor) else model
+
+
+@torch.no_grad()
+def inference_model(model: nn.Module, images: str | Path | np.ndarray | Sequence) -> SegDataSample | list[SegDataSample]:
+    """Predicts one image, or a list of images in one batch; the model's config stays as it is.
+
+    Args:
+        images: Paths, or arrays as OpenCV reads them: BGR, (H, W, 3), 0 to 255; grey ones, and
+            those with alpha, are taken as such files are.
+
+    Raises:
+        FileNotFoundError, ValueError: No such file; an array that is no such image.
+        TypeError: Something else than a path or an array.
+    """
+    several = isinstance(images, list | tuple)
+    packed = []
+    for image in images if several else [images]:
+        if isinstance(image, np.ndarray):
+            packed.append(pipeline_of(model, from_array=True)(dict(img=image)))
+        elif isinstance(image, str | os.PathLike):
+            packed.append(pipeline_of(model)(dict(img_path=str(image))))
+        else:
+            raise TypeError(f'got an image of type {type(image).__name__}, expected a path or a NumPy array in BGR, '
+                            'height x width x 3.')
+    results = model.test_step({key: [one[key] for one in packed] for key in ('inputs', 'data_samples')})
+    return results if several else results[0]
+
+
+def pipeline_of(model: nn.Module, from_array: bool = False) -> Compose:
+    """The test pipeline of the model's config, without labels; ``from_array``: for images in memory."""
+    first, *others = (dict(step) for step in model.cfg.test_pipeline)
+    if from_array:
+        first['type'] = 'LoadImageFromNDArray'
+    return Compose([first] + [step for step in others if type_name(step) != 'LoadAnnotations'])
 
 
 def inferencer(config: str, weights: str, device: str | None = None, **kwargs) -> MMSegInferencer:

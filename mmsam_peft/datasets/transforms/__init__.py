@@ -1,8 +1,9 @@
+from .arrays import LoadImageFromNDArray
 from .loading import LoadImageFromFile, LoadImageOrArray, LoadMultiTaskLabels
 from .masks import LoadMask, mask_to_classes
 from .multi_task import MultiTaskFlip, MultiTaskResize, MultiTaskZoomCrop, PackMultiTaskInputs
 
 __all__ = [
-    'LoadImageFromFile', 'LoadImageOrArray', 'LoadMask', 'LoadMultiTaskLabels', 'MultiTaskFlip', 'MultiTaskResize',
-    'MultiTaskZoomCrop', 'PackMultiTaskInputs', 'mask_to_classes',
+    'LoadImageFromFile', 'LoadImageFromNDArray', 'LoadImageOrArray', 'LoadMask', 'LoadMultiTaskLabels', 'MultiTaskFlip',
+    'MultiTaskResize', 'MultiTaskZoomCrop', 'PackMultiTaskInputs', 'mask_to_classes',
 ]

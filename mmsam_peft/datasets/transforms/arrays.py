@@ -1,0 +1,58 @@
+"""Images that are in memory already."""
+import numpy as np
+
+from ...registry import TRANSFORMS
+from .loading import LoadImageOrArray
+
+
+@TRANSFORMS.register_module()
+class LoadImageFromNDArray(LoadImageOrArray):
+    """Takes the array ``img`` as reading a file would have given it: BGR, (H, W, 3), values 0 to 255.
+
+    Grey arrays, (H, W) or (H, W, 1), get three equal channels; of BGRA the alpha is dropped, as of
+    files. Where there is no array, the file ``img_path`` is read: MMSegmentation's
+    ``inference_model`` writes this type into the model's config when it is given an array, and
+    leaves it there for the paths that follow.
+
+    Raises:
+        ValueError: The array cannot be such an image.
+    """
+
+    def transform(self, results: dict) -> dict:
+        if 'img' not in results:
+            return super().transform(results)
+        image = as_bgr(results['img'])
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_path'] = None
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+
+def as_bgr(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3), uint8, or float32 where values are fractions of steps.
+
+    Raises:
+        ValueError: Another shape; values that are not numbers from 0 to 255, or that go from 0 to 1.
+    """
+    shape = ' x '.join(map(str, image.shape))
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
+        raise ValueError(f'got an array of {shape}, expected an image of height x width x 3 (BGR, as '
+                         'OpenCV reads it), or grey, or with alpha: move or choose the channels.')
+    image = image[..., :3]
+    if image.dtype != np.uint8:
+        image = _within_a_byte(image)
+    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+
+
+def _within_a_byte(image: np.ndarray) -> np.ndarray:
+    if image.dtype.kind not in 'iuf' or not np.isfinite(image).all():
+        raise ValueError(f'got an array of {image.dtype} that holds other things than finite '
+                         'numbers, expected values from 0 to 255: convert it to uint8.')
+    low, high = image.min(), image.max()
+    if low < 0 or high > 255 or 0 < high <= 1:
+        do = 'multiply it by 255' if 0 <= low and high <= 1 else 'scale it to the range of a byte'
+        raise ValueError(f'got an array of {image.dtype} from {low:g} to {high:g}, expected values '
+                         f'from 0 to 255: {do}, as the training images are.')
+    return image.astype(np.float32 if image.dtype.kind == 'f' else np.uint8)
