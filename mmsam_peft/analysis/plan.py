@@ -17,6 +17,7 @@ from torch import nn
 from ..adapters.match import with_defaults
 from ..apis.inference import build_to_count, is_adaptable
 from ..apis.launch import load_config
+from ..apis.overrides import apply_overrides
 from ..engine.checkpoints import newest_checkpoint
 from ..peft import count_parameters
 from ..peft.notation import label, parse_method
@@ -117,7 +118,7 @@ def main_score(result: dict) -> str:
 def _load(path: str, options: dict | None, task: str | None) -> Config:
     config = load_config(path, task=task)
     ours = is_adaptable(config)
-    config.merge_from_dict({key: value for key, value in (options or {}).items() if ours or not key.startswith('model.')})
+    apply_overrides(config, {key: value for key, value in (options or {}).items() if ours or not key.startswith('model.')})
     return config
 
 

@@ -17,7 +17,9 @@ from ..adapters.header import ADAPTER
 from ..models.segmentors import PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
 from ..safe_load import load_safetensors
+from .configs import read_config, type_name
 from .merging import fold
+from .overrides import apply_overrides
 from .single_task import keep_trained_task
 
 
@@ -37,8 +39,8 @@ def init_model(config: str | Path | Config, weights: str | None = None, device: 
     Raises:
         FileNotFoundError, ValueError: No such file; damaged; made for another model; a method or task that does not merge.
     """
-    config = Config.fromfile(config) if not isinstance(config, Config) else config.copy()
-    config.merge_from_dict(cfg_options or {})
+    config = config.copy() if isinstance(config, Config) else read_config(config)
+    apply_overrides(config, cfg_options, also_read=['test_pipeline'])
     require_adaptable(config, weights)
     keep_trained_task(config, weights)
     init_default_scope(config.setdefault('default_scope', SCOPE))
@@ -86,7 +88,7 @@ def pipeline_of(model: nn.Module, from_array: bool = False) -> Compose:
 
 def inferencer(config: str, weights: str, device: str | None = None, **kwargs) -> MMSegInferencer:
     """MMSegmentation's inferencer in our scope; its own default scope knows none of our modules."""
-    require_adaptable(Config.fromfile(config), weights)
+    require_adaptable(read_config(config), weights)
     return MMSegInferencer(config, weights, device=default_device(device), scope=SCOPE, **kwargs)
 
 

@@ -1,6 +1,9 @@
 """What the command-line tools share: reading a config, choosing precision, launching several processes."""
 import argparse
 import os
+import platform
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,8 +13,15 @@ from mmengine.runner import Runner
 
 from ..engine.hooks import RELIED_ON
 from ..engine.run_checks import check_config, check_length
+from .configs import read_config
+from .overrides import apply_overrides
 from .run_name import run_name
 from .single_task import keep_task
+
+MMENGINES_HOOKS = dict(
+    runtime_info='RuntimeInfoHook', timer='IterTimerHook', sampler_seed='DistSamplerSeedHook', logger='LoggerHook',
+    param_scheduler='ParamSchedulerHook', checkpoint='CheckpointHook')
+"""The types of those ``default_hooks`` that are there without being named."""
 
 
 def launch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,23 +31,23 @@ def launch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(path: str, cfg_options: dict | None = None, work_dir: str | None = None, launcher: str = 'none',
-                task: str | None = None, amp: str | None = None) -> Config:
+                task: str | None = None, amp: str | None = None, also_read: Sequence[str] = ()) -> Config:
     """Reads a config. Its work directory is ``work_dir``, else the config's own, else work_dirs/ and ``run_name``.
 
     Args:
         task: The one task to keep of a config of several.
         amp: Mixed precision of the training, as ``use_mixed_precision`` knows it.
+        also_read: What the tool reads beside the runner's settings; see ``apply_overrides``.
 
     Raises:
         FileNotFoundError: There is no such config.
-        ValueError: No such task; float16 without a GPU.
+        ValueError: No such task; float16 without a GPU; an option that would change nothing.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'There is no config {path}; those of the zoo are configs/METHOD/DATA.py.')
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     if task:
         keep_task(cfg, task)
-    cfg.merge_from_dict(cfg_options or {})
+    name_default_hooks(cfg)
+    apply_overrides(cfg, cfg_options, also_read)
     if amp:
         use_mixed_precision(cfg, amp)
     cfg.launcher = launcher
@@ -45,13 +55,32 @@ def load_config(path: str, cfg_options: dict | None = None, work_dir: str | None
     return cfg
 
 
+def name_default_hooks(cfg: Config) -> None:
+    """Gives MMEngine's own hooks their types, so that ``default_hooks.logger.interval=10`` suffices."""
+    hooks = cfg.get('default_hooks') or {}
+    wanted = {name: kind for name, kind in MMENGINES_HOOKS.items() if hooks.get(name, {}) is not None}  # None: left out
+    cfg.default_hooks = {**hooks, **{name: {'type': kind, **hooks.get(name, {})} for name, kind in wanted.items()}}
+
+
 def use_mixed_precision(cfg: Config, dtype: str) -> None:
     """Sets the optimizer wrapper to 'bf16' (any device, no loss scaling) or 'fp16' (GPU, dynamic loss scaling)."""
     if dtype == 'fp16' and not torch.cuda.is_available():
         raise ValueError('float16 training needs a GPU; on a CPU take --amp bf16.')
+    warn_of_slow_bf16(dtype)
     cfg.optim_wrapper.type = {'bf16': 'AutocastOptimWrapper', 'fp16': 'AmpOptimWrapper'}[dtype]
     if dtype == 'fp16':
         cfg.optim_wrapper.loss_scale = 'dynamic'
+
+
+def warn_of_slow_bf16(dtype: str = 'bf16') -> None:
+    """Warns where PyTorch computes bfloat16 in software."""
+    if dtype != 'bf16' or torch.cuda.is_available():
+        return
+    known = [getattr(torch.cpu, name, None) for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported')]
+    x86 = platform.machine().lower() in ('x86_64', 'amd64')  # PyTorch can ask no others
+    if x86 and all(known) and not any(ask() for ask in known):
+        warnings.warn('This CPU has no instructions for bfloat16 (AVX512-BF16 or AMX): with --amp it computes several times '
+                      'slower than without. Leave --amp out.', stacklevel=2)
 
 
 def build_runner(cfg: Config) -> Runner:

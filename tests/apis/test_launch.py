@@ -1,10 +1,12 @@
 import argparse
 import os
+import platform
+import warnings
 
 import pytest
 import torch
 
-from mmsam_peft.apis.launch import build_runner, launch_arguments, load_config, use_mixed_precision
+from mmsam_peft.apis.launch import build_runner, launch_arguments, load_config, use_mixed_precision, warn_of_slow_bf16
 
 
 @pytest.fixture
@@ -35,8 +37,17 @@ def test_the_default_work_dir_shows_what_changes_the_training(config):
 
 
 def test_options_and_launcher(config):
-    cfg = load_config(config(), {'a.b': 2, 'a.c': 3}, launcher='pytorch')
-    assert cfg.a == dict(b=2, c=3) and cfg.launcher == 'pytorch'
+    cfg = load_config(config('randomness = dict(seed=1)'), {'randomness.seed': 2, 'randomness.deterministic': True},
+                      launcher='pytorch')
+    assert cfg.randomness == dict(seed=2, deterministic=True) and cfg.launcher == 'pytorch'
+
+
+def test_mmengines_own_hooks_need_no_type(config):
+    """MMEngine builds ``default_hooks.logger`` as it is, and then misses its type."""
+    text = 'default_hooks = dict(timer=None, checkpoint=dict(interval=7))'
+    hooks = load_config(config(text), {'default_hooks.logger.interval': 5}).default_hooks
+    assert hooks.logger == dict(type='LoggerHook', interval=5) and hooks.timer is None
+    assert hooks.checkpoint == dict(type='CheckpointHook', interval=7)
 
 
 def test_absent_config():
@@ -62,6 +73,24 @@ def test_mixed_precision(config, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     use_mixed_precision(cfg, 'fp16')
     assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', clip_grad=dict(max_norm=1), loss_scale='dynamic')
+
+
+@pytest.mark.parametrize('machine, bf16, amx, dtype, expected', [
+    ('x86_64', False, False, 'bf16', True), ('x86_64', True, False, 'bf16', False), ('x86_64', False, True, 'bf16', False),
+    ('arm64', False, False, 'bf16', False), ('x86_64', None, None, 'bf16', False), ('x86_64', False, False, 'fp16', False)])
+def test_a_cpu_without_bfloat16(monkeypatch, machine, bf16, amx, dtype, expected):
+    """Nothing is said where PyTorch cannot know."""
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(platform, 'machine', lambda: machine)
+    for name, there in (('_is_avx512_bf16_supported', bf16), ('_is_amx_tile_supported', amx)):
+        if there is None:
+            monkeypatch.delattr(torch.cpu, name, raising=False)
+        else:
+            monkeypatch.setattr(torch.cpu, name, lambda there=there: there, raising=False)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter('always')
+        warn_of_slow_bf16(dtype)
+    assert [('several times slower' in str(one.message)) for one in found] == [True] * expected
 
 
 class Hostile:
