@@ -5,7 +5,8 @@ import sys
 from mmengine.config import DictAction
 
 from mmsam_peft.apis import init_model, predict
-from mmsam_peft.apis.launch import load_config
+from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
+from mmsam_peft.apis.prediction import reason
 
 
 def main() -> None:
@@ -15,6 +16,8 @@ def main() -> None:
     parser.add_argument('images', help='a file, a folder or a quoted glob pattern')
     parser.add_argument('--out-dir', default='outputs', help='for masks/ and overlays/, or panels/ and a folder per task '
                         '(default: %(default)s)')
+    parser.add_argument('--overwrite', action='store_true', help='remove first what earlier runs wrote there; without it a '
+                        'stopped run goes on')
     parser.add_argument('--opacity', type=float, default=0.5, help='of the classes over the image (default: %(default)s)')
     parser.add_argument('--batch-size', type=int, help='images at a time (default: 1 on a CPU, 4 on a GPU)')
     parser.add_argument('--amp', action='store_true', help='compute in bfloat16')
@@ -29,15 +32,17 @@ def main() -> None:
     if args.task and not args.merge:
         parser.error('--task goes with --merge; without it every task is predicted')
 
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options, also_read=['test_pipeline'])
+    if args.amp:
+        warn_of_slow_bf16()
     if args.compile:
         cfg.model.backbone.compile = True
     model = init_model(cfg, args.weights, args.device, merge=args.merge, task=args.task)
-    results = list(predict(model, args.images, args.out_dir, args.opacity, args.batch_size, args.amp))
+    results = list(predict(model, args.images, args.out_dir, args.opacity, args.batch_size, args.amp, args.overwrite))
     failed = [(image, error) for image, error in results if error]
     print(f'{len(results) - len(failed)} of {len(results)} images: see {args.out_dir}')
     for image, error in failed:
-        print(f'  not predicted: {image}: {error}', file=sys.stderr)
+        print(f'  not predicted: {image}: {reason(error)}', file=sys.stderr)
     sys.exit(bool(failed))
 
 

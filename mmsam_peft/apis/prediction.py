@@ -1,8 +1,8 @@
 """From image files to masks and overlays: read ahead, predicted in batches, written behind."""
-import glob
+import errno
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import groupby, islice
 from pathlib import Path
@@ -13,17 +13,20 @@ import mmcv
 import numpy as np
 import torch
 from mmengine.dataset import Compose
+from mmengine.logging import print_log
 from mmseg.structures import SegDataSample
 from rich.progress import track
 from torch import nn
 
-from ..datasets.folder import IMAGE_SUFFIXES
-from ..finite import NotFiniteError
 from ..models.segmentors import MultiTaskSegmentor, PEFTSegmentor
 from ..models.segmentors.finite_outputs import require_finite_samples
-from ..tasks import Task
 from ..visualization.masks import write_mask, write_overlay
+from ..visualization.names import output_names
 from ..visualization.panel import panel_items, write_panel
+from ..visualization.predictions import task_suffix, write_tasks
+from .images import common_folder, find_images
+from .inference import pipeline_of
+from .outputs import OutputFolder, fingerprint
 
 Given, Made = TypeVar('Given'), TypeVar('Made')
 THREADS = min(4, os.cpu_count() or 1)
@@ -31,13 +34,13 @@ THREADS = min(4, os.cpu_count() or 1)
 
 
 class Picture(NamedTuple):
-    """An image on its way: read, (H, W, 3), RGB, with what the pipeline made of it; then with the model's prediction; or with
-    the error that reading or predicting it met."""
+    """An image on its way: read, (H, W, 3), RGB, with what the pipeline made of it; then with the model's prediction. Or the
+    error that it met."""
 
     path: Path
     pixels: np.ndarray | None = None
     data: dict | None = None
-    error: OSError | NotFiniteError | None = None
+    error: Exception | None = None
     prediction: SegDataSample | None = None
 
     @property
@@ -47,7 +50,7 @@ class Picture(NamedTuple):
 
 
 def predict(model: nn.Module, source: str, out_dir: str | Path, opacity: float = 0.5, batch_size: int | None = None,
-            amp: bool = False) -> Iterator[tuple[Path, OSError | NotFiniteError | None]]:
+            amp: bool = False, overwrite: bool = False) -> Iterator[tuple[Path, Exception | None]]:
     """Predicts every image of ``source`` and writes ``masks/NAME.png`` (class numbers, with the palette) and
     ``overlays/NAME.png`` into ``out_dir``, showing progress. Of a multi-task model it writes ``TASK/NAME.png`` for tasks with
     classes and ``TASK/NAME.npy`` (c, H, W) for the others, and ``panels/NAME.png``.
@@ -56,64 +59,52 @@ def predict(model: nn.Module, source: str, out_dir: str | Path, opacity: float =
     a.jpg and a.png side by side become a.jpg.png and a.png.png.
 
     While the model computes, threads read the next images and write the last results; few of them are in memory at a time.
+    Files are there completely or not at all. A second call with the same model and settings goes on where the first one
+    stopped: images that are predicted, and have not changed since, are passed over.
 
     Args:
         opacity: Of the classes over the image.
         batch_size: Images at a time, where successive ones have one size after the test pipeline; by default 1 on a CPU, which
             gains nothing by more, and 4 elsewhere.
         amp: Compute in bfloat16.
+        overwrite: Remove first what earlier calls wrote into ``out_dir``.
 
     Yields:
-        Each image, in order, with None, or with the error that reading or predicting it met; the others go on.
+        Each image, in order, with None, or with the error that it met, whatever it is; the others go on.
 
     Raises:
         FileNotFoundError: No image at ``source``.
-        ValueError: A batch size below 1.
+        FileExistsError: ``out_dir`` holds predictions of another model or of other images, or other files of these names.
+        OSError: ``out_dir`` cannot be written.
+        ValueError: A batch size below 1; a prediction that would replace an image.
     """
     device = next(model.parameters()).device
     batch_size = (1 if device.type == 'cpu' else 4) if batch_size is None else batch_size
     if batch_size < 1:
         raise ValueError(f'batch_size={batch_size}: at least 1.')
     images = find_images(source)
-    names, pipeline = output_names(images, source), pipeline_of(model)
+    pipeline = pipeline_of(model)
+    out = OutputFolder(Path(out_dir), output_folders(model), fingerprint(model, opacity=opacity, amp=amp),
+                       output_names(images, common_folder(images, source)), overwrite)
+    done = {image for image in images if out.has(image)}
+    missing = [image for image in images if image not in done]
+    if done:
+        print_log(f'{len(done)} of {len(images)} images are predicted in {out_dir} already', 'current')
     writers = 1 if isinstance(model, MultiTaskSegmentor) else THREADS  # panels are drawn by Matplotlib, which knows no threads
     with ThreadPoolExecutor(THREADS) as reading, ThreadPoolExecutor(writers) as writing:
-        read = ahead(reading, lambda path: load(path, pipeline), images, 2 * batch_size)
+        read = ahead(reading, lambda path: load(path, pipeline), missing, 2 * batch_size)
         predicted = (picture for batch in batches(read, batch_size) for picture in predict_batch(model, batch, device, amp))
-        written = ahead(writing, lambda picture: write(model, picture, Path(out_dir), names[picture.path], opacity), predicted,
-                        batch_size)
-        for picture in track(written, 'Predicting', total=len(images)):
-            yield picture.path, picture.error
+        written = ahead(writing, lambda picture: write(model, picture, out, opacity), predicted, batch_size)
+        shown = iter(track(written, 'Predicting', total=len(missing)))
+        for image in images:
+            yield image, None if image in done else next(shown).error
 
 
-def find_images(source: str) -> list[Path]:
-    """The images that a file, a folder (searched recursively) or a glob pattern names.
-
-    Raises:
-        FileNotFoundError: None.
-    """
-    path = Path(source)
-    if path.is_file():
-        return [path]
-    found = path.rglob('*') if path.is_dir() else map(Path, glob.glob(source, recursive=True))
-    images = sorted(file for file in found if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
-        raise FileNotFoundError(f'No image at {source}: give a file, a folder or a quoted glob pattern of images '
-                                f'({" ".join(IMAGE_SUFFIXES)}).')
-    return images
-
-
-def output_names(images: Sequence[Path], source: str) -> dict[Path, Path]:
-    """What each image's results are called."""
-    root = source if Path(source).is_dir() else os.path.commonpath([image.parent for image in images])
-    same_name = Counter(image.with_suffix('') for image in images)
-    suffixes = {image: image.suffix if same_name[image.with_suffix('')] > 1 else '' for image in images}
-    return {image: image.relative_to(root).with_suffix(f'{suffixes[image]}.png') for image in images}
-
-
-def pipeline_of(model: nn.Module) -> Compose:
-    """The test pipeline of the model's config, without labels."""
-    return Compose([step for step in model.cfg.test_pipeline if step.type != 'LoadAnnotations'])
+def output_folders(model: nn.Module) -> dict[str, str]:
+    """The folders of a model's predictions, with the suffix of the files."""
+    if isinstance(model, MultiTaskSegmentor):
+        return {**{name: task_suffix(task) for name, task in model.tasks.items()}, 'panels': '.png'}
+    return dict(masks='.png', overlays='.png')
 
 
 def ahead(pool: Executor, function: Callable[[Given], Made], items: Iterable[Given], number: int) -> Iterator[Made]:
@@ -130,16 +121,24 @@ def ahead(pool: Executor, function: Callable[[Given], Made], items: Iterable[Giv
 def load(path: Path, pipeline: Compose) -> Picture:
     try:
         pixels = read_image(path)
-    except OSError as error:
-        return Picture(path, error=error)
-    return Picture(path, pixels, pipeline(dict(img_path=str(path))))
+        return Picture(path, pixels, pipeline(dict(img_path=str(path))))
+    except Exception as error:  # each decoder and transform has its own
+        return Picture(path, error=error.with_traceback(None))  # which would hold the pixels
+
+
+def reason(error: Exception) -> str:
+    """An error in a line."""
+    text = ' '.join(str(error).split())[:500]
+    return text if isinstance(error, OSError) else f'{type(error).__name__}: {text}'
 
 
 def read_image(path: Path) -> np.ndarray:
     """(H, W, 3), RGB. OSError when there is no whole image in the file."""
     try:
         image = mmcv.imread(str(path), channel_order='rgb')
-    except cv2.error:  # an empty file
+    except cv2.error as error:  # an empty file, or more pixels than OpenCV opens
+        if 'MAX_IMAGE_PIXELS' in str(error):
+            raise OSError('too many pixels for OpenCV, more than 2^30: cut it into pieces') from None
         image = None
     if image is None:
         raise OSError('not a readable image: it may be truncated; copy it again')
@@ -155,8 +154,10 @@ def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
 
 @torch.no_grad()
 def predict_batch(model: nn.Module, batch: list[Picture], device: torch.device, amp: bool) -> list[Picture]:
-    """Pictures of one shape, with their predictions, or with the error that theirs are not finite; those without data as they
-    are."""
+    """Pictures of one shape, with their predictions; those without data as they are.
+
+    Where a batch fails, such as for lack of memory, its pictures are tried one by one.
+    """
     if batch[0].data is None:
         return batch
     data = {key: [picture.data[key] for picture in batch] for key in ('inputs', 'data_samples')}
@@ -165,10 +166,14 @@ def predict_batch(model: nn.Module, batch: list[Picture], device: torch.device, 
             results = model.test_step(data)
         if not isinstance(model, PEFTSegmentor):  # which looks itself
             require_finite_samples(results)
-    except NotFiniteError as error:
-        if len(batch) == 1:
-            return [batch[0]._replace(data=None, error=error)]
-        return [picture for one in batch for picture in predict_batch(model, [one], device, amp)]
+    except Exception as error:
+        failed = error.with_traceback(None)  # which would hold what fills the memory
+    else:
+        failed = None
+    if failed and len(batch) > 1:
+        return [one for picture in batch for one in predict_batch(model, [picture], device, amp)]
+    if failed:
+        return [Picture(batch[0].path, error=failed)]
     return [picture._replace(data=None, prediction=what_is_written(one)) for picture, one in zip(batch, results, strict=True)]
 
 
@@ -181,26 +186,25 @@ def what_is_written(sample: SegDataSample) -> SegDataSample:
     return kept
 
 
-def write(model: nn.Module, picture: Picture, folder: Path, name: Path, opacity: float) -> Picture:
+def write(model: nn.Module, picture: Picture, out: OutputFolder, opacity: float) -> Picture:
     """Writes what was predicted, if anything was; returns the picture without pixels and prediction."""
-    _, pixels, _, error, prediction = picture
-    if error is None and isinstance(model, MultiTaskSegmentor):
-        write_tasks(pixels, prediction, model.tasks, folder, name)
-    elif error is None:
-        mask, palette = prediction.pred_sem_seg.data, model.dataset_meta['palette']
-        write_mask(mask, palette, folder / 'masks' / name)
-        write_overlay(pixels, mask, palette, folder / 'overlays' / name, opacity)
-    return Picture(picture.path, error=error)
-
-
-def write_tasks(image: np.ndarray, result: SegDataSample, tasks: dict[str, Task], folder: Path, name: Path) -> None:
-    """Writes what a model says of an image (H, W, 3), RGB, task by task, and a panel of it all."""
-    for task in tasks.values():
-        prediction = result.get(f'pred_{task.name}').data
-        path = folder / task.name / name
-        if prediction.is_floating_point():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path.with_suffix('.npy'), prediction.float().cpu().numpy())
+    path, pixels, _, error, prediction = picture
+    if error is not None:
+        out.remove(path)
+        return picture
+    out.note(path, complete=False)
+    paths = out.paths(out.images[path])
+    try:
+        if isinstance(model, MultiTaskSegmentor):
+            write_tasks(prediction, model.tasks.values(), paths)
+            write_panel(pixels, panel_items(model.tasks.values(), prediction), paths['panels'])
         else:
-            write_mask(prediction, task.palette.tolist(), path)
-    write_panel(image, panel_items(tasks.values(), result), folder / 'panels' / name)
+            mask, palette = prediction.pred_sem_seg.data, model.dataset_meta['palette']
+            write_mask(mask, palette, paths['masks'])
+            write_overlay(pixels, mask, palette, paths['overlays'], opacity)
+    except Exception as failed:
+        if isinstance(failed, OSError) and failed.errno != errno.ENAMETOOLONG:
+            raise  # the disk is full, or the folder cannot be written: the next image would fail too
+        return Picture(path, error=failed.with_traceback(None))
+    out.note(path, complete=True)
+    return Picture(path)

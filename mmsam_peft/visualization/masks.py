@@ -1,4 +1,5 @@
 """Predicted classes as picture files."""
+import io
 from pathlib import Path
 
 import cv2
@@ -8,22 +9,33 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..atomic import write_at_once
+
 Palette = list[list[int]] | None
 
 
 def write_mask(mask: Tensor, palette: Palette, path: Path) -> None:
     """Writes class numbers (1, H, W) as a PNG, shown in the colours of ``palette``, by default greys."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(mask.squeeze(0).to('cpu', torch.uint8).numpy())
     picture.putpalette(_colours(palette).ravel().tolist())
-    picture.save(path)
+    content = io.BytesIO()
+    picture.save(content, 'PNG')
+    write_at_once(path, content.getvalue())
 
 
 def write_overlay(image: np.ndarray, mask: Tensor, palette: Palette, path: Path, opacity: float = 0.5) -> None:
     """Writes an image (H, W, 3), RGB, with the colours of its classes (1, H, W) laid over it; black classes are left clear."""
     colours = _colours(palette)[mask.squeeze(0).long().cpu().numpy()]
     blended = np.where(colours.any(-1, keepdims=True), cv2.addWeighted(image, 1 - opacity, colours, opacity, 0), image)
-    mmcv.imwrite(mmcv.rgb2bgr(blended), str(path))
+    write_picture(blended, path)
+
+
+def write_picture(image: np.ndarray, path: Path) -> None:
+    """Writes an image (H, W, 3), RGB, as a PNG. ValueError when no PNG can hold it."""
+    done, content = cv2.imencode('.png', mmcv.rgb2bgr(image))
+    if not done:  # OpenCV does not raise
+        raise ValueError(f'no PNG can hold a picture of {image.shape[1]} x {image.shape[0]} pixels: cut it into pieces')
+    write_at_once(path, content.tobytes())
 
 
 def _colours(palette: Palette) -> np.ndarray:

@@ -2,7 +2,6 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import mmcv
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,16 +11,19 @@ from matplotlib.figure import Figure
 from mmseg.structures import SegDataSample
 
 from ..tasks.base import Task
+from .masks import write_picture
 
 Item = tuple[Task, np.ndarray, np.ndarray | None]
 """A task, its prediction and its label or None, both (c, H, W)."""
+TALLEST = 8
+"""Height by width of a picture in a panel, or the other way round; a longer image is shown smaller."""
 
 
 def panel(image: np.ndarray, items: Sequence[Item]) -> np.ndarray:
     """A picture, RGB, uint8: the image, and in a column for each task its prediction above its ground truth.
 
     Classes are laid over the image. Prediction and ground truth share a colour scale, that of the ground truth if it has one.
-    A column is 3 inches of 110 dots wide, whatever the size of the image.
+    A column is 3 inches of 110 dots wide, whatever the size of the image, and at most ``TALLEST`` times as high.
 
     Args:
         image: RGB, uint8 (H, W, 3).
@@ -33,7 +35,7 @@ def panel(image: np.ndarray, items: Sequence[Item]) -> np.ndarray:
     height, width = image.shape[:2]
     rows, columns = 1 if all(label is None for _, _, label in items) else 2, 1 + len(items)
     scales = [(label is not None and task.limits(label)) or task.limits(prediction) for task, prediction, label in items]
-    inches = 3 * columns + 0.7 * sum(map(bool, scales)), rows * (3 * height / width + 0.25)
+    inches = 3 * columns + 0.7 * sum(map(bool, scales)), rows * (3 * min(max(height / width, 1 / TALLEST), TALLEST) + 0.25)
     figure = Figure(figsize=inches, dpi=110, layout='compressed')
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -52,7 +54,7 @@ def panel(image: np.ndarray, items: Sequence[Item]) -> np.ndarray:
 
 def write_panel(image: np.ndarray, items: Sequence[Item], path: str | Path) -> None:
     """Writes the panel as a PNG; folders of the path are made."""
-    mmcv.imwrite(mmcv.rgb2bgr(panel(image, items)), str(path))
+    write_picture(panel(image, items), Path(path))
 
 
 def panel_items(tasks: Iterable[Task], sample: SegDataSample) -> list[Item]:

@@ -11,8 +11,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.datasets.transforms import PackSegInputs
 
+from ...atomic import write_at_once
 from ...datasets.checks.dataset import inner_datasets
-from ...datasets.feature_cache import CachedPipeline, FeatureStore, bytes_in, write_at_once
+from ...datasets.feature_cache import CachedPipeline, FeatureStore, bytes_in
+from ...hashing import hash_tensors
 from ...models.backbones.frozen_prefix import FrozenPrefix
 from ...models.encoding_preprocessor import EncodingPreprocessor
 from ...models.segmentors import PEFTSegmentor
@@ -97,16 +99,12 @@ class FeatureCacheHook(Hook):
 
     def _about(self, runner: Runner, prefix: FrozenPrefix) -> dict:
         """Everything the maps depend on, except the images."""
-        digest = hashlib.sha256()
-        for name, value in sorted(prefix.state().items()):
-            digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
         device = next(self.model.parameters()).device.type
         with runner.optim_wrapper.optim_context(runner.model):
             precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else 'as the weights'
         return dict(format=FORMAT, version=__version__, arch=self.model.backbone.arch, output_of=str(prefix),
-                    weights=digest.hexdigest(), precision=str(precision), data_preprocessor=runner.cfg.model.data_preprocessor,
-                    dataset=runner.cfg.train_dataloader.dataset)
+                    weights=hash_tensors(prefix.state()).hexdigest(), precision=str(precision),
+                    data_preprocessor=runner.cfg.model.data_preprocessor, dataset=runner.cfg.train_dataloader.dataset)
 
     def _announce(self, prefix: FrozenPrefix, store: FeatureStore, held: int) -> str:
         arch, images = self.model.backbone.arch, sum(map(len, self.parts))

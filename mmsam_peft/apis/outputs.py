@@ -1,0 +1,151 @@
+"""A folder of predictions that knows what is in it, so that a run can go on where it was stopped."""
+import json
+import os
+import threading
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+
+from mmseg.models import BaseSegmentor
+
+from ..atomic import write_at_once
+from ..hashing import hash_tensors
+from ..version import __version__
+
+RECORD = 'predictions.jsonl'
+"""First line: what made the predictions, and the folders they are in. Then a line for each image
+before its files are written, and one after."""
+
+
+class OutputFolder:
+    """Files of predictions below a folder, FOLDER/NAME, complete or not there, and their record.
+
+    Args:
+        folders: Names of the folders, each with the suffix of its files.
+        made_by: What the predictions depend on, see :func:`fingerprint`.
+        images: Names of the predictions by image.
+        overwrite: Remove first what earlier runs wrote.
+
+    Raises:
+        FileExistsError: Files that are in the way: predictions of another model, of other images,
+            or no predictions of ours.
+        ValueError: An output would replace one of the images.
+    """
+
+    def __init__(self, place: Path, folders: Mapping[str, str], made_by: str, images: Mapping[Path, Path],
+                 overwrite: bool = False) -> None:
+        self.place, self.folders, self.images = place, folders, images
+        self.lock, self.known = threading.Lock(), {}
+        self.states = {image: _state(image) for image in images}  # before any is read
+        self._refuse_to_replace_images()
+        if overwrite:
+            self._remove_recorded()
+        elif (place / RECORD).exists():
+            self._read(made_by)
+        if not overwrite:
+            self._refuse_to_replace_others()
+        if not (place / RECORD).exists():
+            head = dict(made_by=made_by, folders=list(folders))
+            write_at_once(place / RECORD, f'{json.dumps(head)}\n'.encode())
+
+    def paths(self, name: Path) -> dict[str, Path]:
+        """The files of a prediction, by folder."""
+        return {folder: (self.place / folder / name).with_suffix(suffix) for folder, suffix in self.folders.items()}
+
+    def has(self, image: Path) -> bool:
+        """Whether the prediction of the image, as the image is now, is complete."""
+        name = self.images[image]
+        return (self.known.get(name.as_posix()) == [self.states[image], True]
+                and all(path.is_file() for path in self.paths(name).values()))
+
+    def remove(self, image: Path) -> None:
+        """Removes what an earlier run made of an image that can no longer be predicted."""
+        if self.images[image].as_posix() in self.known:
+            for path in self.paths(self.images[image]).values():
+                path.unlink(missing_ok=True)
+
+    def note(self, image: Path, complete: bool) -> None:
+        """Records that an image's files will be written, or are written. Threads may call it."""
+        line = dict(name=self.images[image].as_posix(), image=self.states[image], complete=complete)
+        with self.lock, open(self.place / RECORD, 'a') as file:
+            file.write(f'{json.dumps(line)}\n')
+
+    def _read(self, made_by: str) -> None:
+        head, *lines = _lines(self.place) or [{}]
+        if head.get('made_by') != made_by:
+            raise FileExistsError(f'{self.place} holds predictions of another model, or with other settings. Give another '
+                                  'folder, or remove them: --overwrite (overwrite=True).')
+        self.known = {line['name']: [line['image'], line['complete']] for line in lines if 'name' in line}
+        text = (self.place / RECORD).read_bytes()
+        if not text.endswith(b'\n'):  # a run was stopped while it wrote a line
+            write_at_once(self.place / RECORD, text + b'\n')
+
+    def _refuse_to_replace_images(self) -> None:
+        images = {os.path.realpath(image): image for image in self.images}
+        for name in self.images.values():
+            for path in self.paths(name).values():
+                if os.path.realpath(path) in images:
+                    raise ValueError(f'The prediction {path} would replace an image that is to be predicted: give another '
+                                     'folder for the outputs.')
+
+    def _refuse_to_replace_others(self) -> None:
+        for image, name in self.images.items():
+            known = self.known.get(name.as_posix())
+            if known and known[0][0] != os.path.abspath(image):
+                raise FileExistsError(f'{self.place} holds the prediction {name} of another image, {known[0][0]}. Give '
+                                      'another folder, or remove it: --overwrite (overwrite=True).')
+            there = None if known else next((path for path in self.paths(name).values() if path.exists()), None)
+            if there:
+                raise FileExistsError(f'{there} is there already, and {RECORD} beside its folder does not list it. Give '
+                                      'another folder, or replace such files: --overwrite (overwrite=True).')
+
+    def _remove_recorded(self) -> None:
+        head, *lines = _lines(self.place) or [{}]
+        for folder in head.get('folders', ()):
+            for name in {line['name'] for line in lines if 'name' in line}:
+                for suffix in ('.png', '.npy'):
+                    path = (self.place / folder / name).with_suffix(suffix)
+                    if self.place.resolve() in path.resolve().parents:  # whatever the record says
+                        path.unlink(missing_ok=True)
+        (self.place / RECORD).unlink(missing_ok=True)
+
+
+def recorded_folders(place: Path) -> set[str]:
+    """The folders of predictions below a folder."""
+    lines = _lines(place, 1)
+    return set(lines[0].get('folders', ())) if lines else set()
+
+
+def fingerprint(model: BaseSegmentor, **settings) -> str:
+    """Of everything that predictions depend on: weights, config, classes and settings."""
+    about = dict(version=__version__, pipeline=model.cfg.test_pipeline, model=dict(model.cfg.model, checkpoint=None),
+                 meta=model.dataset_meta, **settings)
+    digest = hash_tensors(model.state_dict())
+    digest.update(json.dumps(about, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _state(image: Path) -> list:
+    """Another one when the image changes."""
+    try:
+        status = image.stat()
+    except OSError:  # such as a link to nothing; reading it will say so
+        return [os.path.abspath(image)]
+    return [os.path.abspath(image), status.st_size, status.st_mtime_ns]
+
+
+def _lines(place: Path, number: int | None = None) -> list[dict]:
+    """The lines of a folder's record, those that were not written whole as empty dicts."""
+    try:
+        with open(place / RECORD, 'rb') as file:
+            return [_parsed(line) for line in islice(file, number)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _parsed(line: bytes) -> dict:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,34 @@
+"""What a model says of an image, in the files that its tasks call for."""
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from ..atomic import write_at_once
+from ..tasks.base import Task
+from .masks import write_mask
+
+
+def task_suffix(task: Task) -> str:
+    """Classes are pictures, other values arrays (c, H, W)."""
+    return '.png' if hasattr(task, 'palette') else '.npy'
+
+
+def write_tasks(result: SegDataSample, tasks: Iterable[Task], paths: Mapping[str, Path]) -> None:
+    """Writes the prediction of each task to ``paths[task.name]``."""
+    for task in tasks:
+        write_prediction(result.get(f'pred_{task.name}').data, task, paths[task.name])
+
+
+def write_prediction(prediction: Tensor, task: Task, path: Path) -> None:
+    """(c, H, W): class numbers as a PNG with the task's palette, other values as an array."""
+    if task_suffix(task) == '.png':
+        write_mask(prediction, task.palette.tolist(), path)
+        return
+    values = prediction.float() if prediction.is_floating_point() else prediction  # NumPy knows no bfloat16
+    content = io.BytesIO()
+    np.save(content, values.cpu().numpy())
+    write_at_once(path, content.getvalue())
