@@ -7,13 +7,11 @@ runs one, so its masks are not the same as ours; the image embedding is.
 import argparse
 from pathlib import Path
 
-import torch
 from mmengine.config import DictAction
-from safetensors.torch import save_file
 
 from mmsam_peft.apis.inference import init_model
 from mmsam_peft.apis.launch import load_config
-from mmsam_peft.apis.merging import difference, is_sams, merged_state
+from mmsam_peft.apis.merging import difference, is_sams, merged_state, require_writable, write_state
 
 
 def main() -> None:
@@ -28,11 +26,12 @@ def main() -> None:
     if out.suffix not in ('.pth', '.safetensors'):
         parser.error(f'{out}: the name has to end in .pth or .safetensors')
 
-    model = init_model(load_config(args.config, args.cfg_options), args.weights, 'cpu')
+    cfg = load_config(args.config, args.cfg_options)
+    require_writable(out, [args.weights, args.config, cfg.model.get('checkpoint')])
+    model = init_model(cfg, args.weights, 'cpu')
     state = {key: value.contiguous() for key, value in merged_state(model, args.task).items()}
     found = difference(model, state, args.task)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, out) if out.suffix == '.safetensors' else torch.save(state, out)
+    write_state(state, out)
     decoder = 'with the tuned mask decoder' if is_sams(model.decode_head) else "with the base checkpoint's mask decoder, if any"
     print(f'{out}: {len(state)} tensors, {decoder}; relative difference to the adapted model {found:.1e}')
 

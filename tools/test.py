@@ -9,7 +9,8 @@ from mmengine.runner.amp import autocast
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmsam_peft.apis.inference import require_adaptable
-from mmsam_peft.apis.launch import build_runner, launch_arguments, load_config
+from mmsam_peft.apis.launch import build_runner, launch_arguments, load_config, warn_of_slow_bf16
+from mmsam_peft.apis.testing import prepare_test
 
 
 @record  # torchrun ends its report with the error
@@ -19,7 +20,7 @@ def main() -> None:
     parser.add_argument('weights', help='adapter (.safetensors; the config names its base weights) or checkpoint (.pth)')
     parser.add_argument('--work-dir', help='where the log goes (default: that of the training)')
     parser.add_argument('--task', help='the one task that was trained, of a config of several')
-    parser.add_argument('--out', help='folder for the predicted masks')
+    parser.add_argument('--out', help='folder for the predicted masks; TASK/NAME for several tasks')
     parser.add_argument('--show-dir', help='folder for pictures of prediction and ground truth, side by side')
     parser.add_argument('--tta', action='store_true', help='average over the views of the config\'s tta_pipeline')
     parser.add_argument('--amp', action='store_true', help='compute in bfloat16')
@@ -32,19 +33,9 @@ def main() -> None:
     if not Path(args.weights).is_file():
         raise FileNotFoundError(f'There is no file {args.weights}; training writes adapter_best.safetensors and '
                                 'adapter_last.safetensors into its work directory.')
-    cfg.load_from, cfg.resume = args.weights, False
-    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None  # only the test data need be here
-    if args.out:
-        cfg.custom_hooks.append(dict(type='SaveMasksHook', out_dir=args.out))
-    if args.show_dir:
-        cfg.default_hooks.visualization.update(draw=True, interval=1)
-        cfg.visualizer.update(save_dir=args.show_dir)
-    else:
-        cfg.default_hooks.visualization.draw = False
-    if args.tta:
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-        cfg.model = dict(**cfg.tta_model, module=cfg.model)
-    cfg.test_cfg.fp16 = args.amp  # MMEngine's switch; the dtype is that of the surrounding autocast
+    prepare_test(cfg, args.weights, args.out, args.show_dir, args.tta, args.amp)
+    if args.amp:
+        warn_of_slow_bf16()
     runner = build_runner(cfg)
     with autocast(dtype=torch.bfloat16) if args.amp else nullcontext():
         runner.test()

@@ -1,8 +1,7 @@
 """Which images a user means."""
-import glob
 import os
 from collections.abc import Iterator
-from functools import cache
+from fnmatch import fnmatch
 from pathlib import Path
 
 from ..datasets.folder import IMAGE_SUFFIXES
@@ -22,7 +21,10 @@ def find_images(source: str) -> list[Path]:
     path = Path(source)
     if path.is_file():
         return [path]
-    found = _in_folder(path) if path.is_dir() else _matches(path)
+    if path.is_dir():
+        found = [place / name for place, names in _in_folder(path, path) for name in names]
+    else:
+        found = _matches(path)
     images = sorted(file for file in found if file.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         raise FileNotFoundError(f'No image at {source}: give a file, a folder or a quoted glob pattern of images '
@@ -35,22 +37,35 @@ def common_folder(images: list[Path], source: str) -> Path:
     return Path(source) if Path(source).is_dir() else Path(os.path.commonpath([image.parent for image in images]))
 
 
-def _in_folder(root: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(root, onerror=_stop, followlinks=True):
+def _in_folder(top: Path, root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder from ``top`` on, with the names of its files."""
+    for place, folders, files in os.walk(top, onerror=_stop, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith('.') and _is_searched(Path(place, name), root)]
-        yield from (Path(place, name) for name in files if not name.startswith('.'))
+        yield Path(place), [name for name in files if not name.startswith('.')]
 
 
-def _matches(pattern: Path) -> Iterator[Path]:
+def _matches(pattern: Path) -> set[Path]:
     """The files of a pattern; folders at its beginning may be named like patterns, such as 'd [1]'."""
     root, rest = Path(), list(pattern.parts)
     while len(rest) > 1 and (root / rest[0]).is_dir():
         root /= rest.pop(0)
-    searched = cache(lambda folder: _is_searched(folder, root))
-    for name in glob.glob(os.path.join(*rest), root_dir=root, recursive=True):
-        file = root / name
-        if not file.is_dir() and all(searched(root / folder) for folder in Path(name).parents if folder.name):
-            yield file
+    return set(_expand(root, rest, root))
+
+
+def _expand(folder: Path, parts: list[str], root: Path) -> Iterator[Path]:
+    """As ``glob`` does, which would run for ever where links to folders form loops."""
+    first, *rest = parts
+    if first == '**':
+        for place, _ in _in_folder(folder, root):
+            yield from _expand(place, rest or ['*'], root)
+        return
+    for path in folder.iterdir():
+        if not fnmatch(path.name, first) or path.name.startswith('.') and not first.startswith('.'):
+            continue
+        if not path.is_dir():
+            yield from [] if rest else [path]
+        elif rest and _is_searched(path, root):
+            yield from _expand(path, rest, root)
 
 
 def _is_searched(folder: Path, root: Path) -> bool:

@@ -1,11 +1,16 @@
 """Adapters folded into the weights: plain models, and SAM weights, which segment-anything and all built on it loads."""
 import copy
+import os
+from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from mmengine.config import ConfigDict
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..adapters.match import TABLES, trained_names
+from ..atomic import written_at_once
 from ..finite import require_finite
 from ..models.backbones.checkpoints import read_sam_checkpoint, to_sam_keys
 from ..models.decode_heads import SAMMaskHead
@@ -95,6 +100,24 @@ def merged_state(model: PEFTSegmentor, task: str | None = None) -> dict[str, Ten
     if MASK_TOKENS in own and MASK_TOKENS in base:
         own[MASK_TOKENS] = torch.cat([own[MASK_TOKENS], base[MASK_TOKENS][1:]])
     return {**to_sam_keys({name: state[name].to('cpu', copy=True) for name in tables}), **base, **own}
+
+
+def require_writable(out: Path, inputs: Iterable[str | os.PathLike | None]) -> None:
+    """Raises ValueError when ``out`` is one of the files that it is made from."""
+    for path in inputs:
+        if path and '://' not in str(path) and os.path.realpath(os.path.expanduser(path)) == os.path.realpath(out):
+            raise ValueError(f'{out} is one of the files that it would be made from: give another name.')
+
+
+def write_state(state: dict[str, Tensor], out: Path) -> None:
+    """Writes weights as ``.safetensors`` or ``.pth``, completely or not at all; its folder is made."""
+    with written_at_once(out) as unfinished:
+        if out.suffix == '.safetensors':
+            save_file(state, unfinished)
+            unfinished.chmod(0o644)  # safetensors keeps its files to their owner
+        else:
+            with unfinished.open('wb') as file:  # given a path, torch writes its name into the file
+                torch.save(state, file)
 
 
 def task_number(model: PEFTSegmentor, task: str | None) -> tuple[int, ...]:

@@ -110,7 +110,8 @@ class FolderDataset(BaseSegDataset):
         return DatasetError(f'the data set has no {what}.\n'
                             f'    got       {osp.abspath(self.data_prefix[key])}: {got}\n'
                             f'    expected  files ending in {" ".join(_as_tuple(suffixes))}\n'
-                            f"    do        put the {what} there, or set the data set's data_root and data_prefix.{key}")
+                            f"    do        put the {what} there, or set the data set's data_root and data_prefix.{key}"
+                            f'{"" if key == "img_path" else "; for images without masks: tools/predict.py"}')
 
     def _note(self, kind: str, lines: Iterator[str]) -> None:
         lines = list(lines)

@@ -1,11 +1,12 @@
 """Merged weights, in segment-anything's own model of the same sizes."""
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-from mmsam_peft.apis.merging import difference, merged_state
+from mmsam_peft.apis.merging import difference, merged_state, write_state
 from mmsam_peft.registry import PEFT
 
 METHODS = sorted(PEFT.module_dict)
@@ -122,3 +123,21 @@ def test_a_model_that_is_not_finite(tuned, part):
     trained[-1].data.fill_(torch.nan)
     with pytest.raises(ValueError, match='NaN or infinite' if part == 'backbone' else 'differs .* by nan .* was not written'):
         difference(model, merged_state(model))
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch, suffix):
+    """As on a full disk."""
+    out, state = tmp_path / 'new' / f'sam{suffix}', dict(a=torch.ones(3))
+    write_state(state, out)
+    before = out.read_bytes()
+
+    def fails(*args):
+        raise OSError('no space left on device')
+    for name in ('os.fsync', 'os.replace', 'torch.save', 'mmsam_peft.apis.merging.save_file'):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, fails)
+            written = name.endswith('torch.save' if suffix == '.safetensors' else 'save_file')  # which is not called
+            with nullcontext() if written else pytest.raises(OSError, match='no space'):
+                write_state(dict(a=torch.ones(3)), out)
+        assert out.read_bytes() == before and [path.name for path in out.parent.iterdir()] == [out.name]

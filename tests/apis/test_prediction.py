@@ -1,16 +1,19 @@
 import re
+import struct
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import Compose
 from PIL import Image
 
 from mmsam_peft.adapters.match import load_adapter
 from mmsam_peft.apis import prediction
 from mmsam_peft.apis.inference import inferencer, init_model
-from mmsam_peft.apis.prediction import ahead, find_images, predict, read_image
+from mmsam_peft.apis.prediction import ahead, predict, read_image, reason
 from mmsam_peft.visualization.masks import write_mask, write_overlay
 
 SIZES = {'grey.png': ('L', 40, 30), 'rgba.png': ('RGBA', 40, 30), 'dot.bmp': ('RGB', 1, 1), 'large.jpg': ('RGB', 4000, 3000)}
@@ -25,18 +28,6 @@ def picture(path, mode: str = 'RGB', width: int = 40, height: int = 30):
         pixels[..., 3] = 255
     Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels).save(path)
     return path
-
-
-def test_find_images(tmp_path, monkeypatch):
-    files = [picture(tmp_path / name) for name in ('a.jpg', 'b/c.PNG', 'b/d.tif')]
-    (tmp_path / 'b' / 'notes.txt').write_text('no image')
-    assert find_images(str(files[0])) == files[:1]
-    assert find_images(str(tmp_path)) == files
-    assert find_images(f'{tmp_path}/b/*') == files[1:]
-    assert find_images(f'{tmp_path}/**/*.jpg') == files[:1]
-    for nothing in (tmp_path / 'absent', f'{tmp_path}/*.gif', f'{tmp_path}/b/*.txt'):
-        with pytest.raises(FileNotFoundError, match=f'No image at {re.escape(str(nothing))}: give a file, a folder or'):
-            find_images(str(nothing))
 
 
 def test_masks_and_overlays_of_all_kinds_of_images(ready, tmp_path):
@@ -102,16 +93,53 @@ def test_an_image_whose_prediction_is_not_finite_is_reported_and_the_others_go_o
     assert {path.name for path in (tmp_path / 'out').rglob('*.png')} == {'a.png', 'c.png'}
 
 
+def test_whatever_fails_is_listed_and_the_others_go_on(ready, tmp_path, monkeypatch):
+    """A decompression bomb, a link to nothing, a transform's error, a lack of memory for a batch, then for one image, and a
+    picture that no PNG can hold."""
+    for i in range(6):
+        picture(tmp_path / f'in/{i}.png')
+    chunks = (b'IHDR' + struct.pack('>IIBBBBB', 60000, 60000, 8, 2, 0, 0, 0), b'IDAT' + zlib.compress(bytes(9)), b'IEND')
+    (tmp_path / 'in/6.png').write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(
+        struct.pack('>I', len(chunk) - 4) + chunk + struct.pack('>I', zlib.crc32(chunk)) for chunk in chunks))
+    (tmp_path / 'in/7.png').symlink_to('nothing.png')
+    model = init_model(*ready)
+    step, resize, overlay = model.test_step, model.cfg.test_pipeline[1], prediction.write_overlay
+
+    class Fails:
+        def __call__(self, results):
+            return {}['odd'] if '1.png' in results['img_path'] else results
+
+    def out_of_memory(data):
+        names = [one.img_path[-5:] for one in data['data_samples']]
+        if len(names) > 2 or '3.png' in names:
+            raise torch.cuda.OutOfMemoryError('too little memory')
+        return step(data)
+
+    monkeypatch.setattr(prediction, 'pipeline_of', lambda model: Compose([Fails(), *model.cfg.test_pipeline]))
+    monkeypatch.setattr(prediction, 'write_overlay', lambda *args: 1 / 0 if '4.png' in str(args[3]) else overlay(*args))
+    model.test_step = out_of_memory
+    results = list(predict(model, str(tmp_path / 'in'), tmp_path / 'out', batch_size=3))
+    assert [path.name for path, _ in results] == [f'{i}.png' for i in range(8)] and resize.type == 'Resize'
+    errors = [error and reason(error) for _, error in results]
+    assert errors[:4] == [None, "KeyError: 'odd'", None, 'OutOfMemoryError: too little memory']
+    assert errors[4] == 'ZeroDivisionError: division by zero'
+    assert errors[5] is None and 'more than 2^30: cut it' in errors[6] and 'nothing' not in errors[6] and errors[7]
+    assert {path.stem for path in (tmp_path / 'out/overlays').iterdir()} == {'0', '2', '5'}
+
+
 @pytest.mark.parametrize(('source', 'names'), [
     ('', {'a/1.png', 'b/1.png', 'b/2.jpg.png', 'b/2.png.png'}),
     ('b', {'1.png', '2.jpg.png', '2.png.png'}),
     ('*/1.jpg', {'a/1.png', 'b/1.png'}),
     ('b/2.png', {'2.png'}),
+    ('c', {'3.jpg.png', '3.jpg.png.png', '3.png.png'}),
 ])
 def test_no_two_images_share_a_mask(ready, tmp_path, source, names):
     root, out = tmp_path / 'in', tmp_path / 'out'
     for name in ('a/1.jpg', 'b/1.jpg', 'b/2.jpg', 'b/2.png'):
         picture(root / name)
+    for name in ('3.jpg', '3.jpg.png', '3.png') if source == 'c' else ():
+        picture(root / 'c' / name)
     list(predict(init_model(*ready), str(root / source), out))
     for kind in ('masks', 'overlays'):
         assert {path.relative_to(out / kind).as_posix() for path in (out / kind).rglob('*.png')} == names

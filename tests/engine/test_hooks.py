@@ -1,8 +1,11 @@
 import io
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from PIL import Image
@@ -12,6 +15,8 @@ from mmsam_peft.adapters.file import read_header
 from mmsam_peft.adapters.match import load_adapter
 from mmsam_peft.datasets.checks.dataset import DatasetError
 from mmsam_peft.engine.hooks.plain_checkpoint_hook import PlainCheckpointHook, plain
+
+TINY = Path(__file__).parents[1] / 'data' / 'tiny.py'
 
 
 class StopBeforeEpoch(Hook):
@@ -149,6 +154,32 @@ def test_class_count_of_the_model_is_checked(make_runner):
     runner = make_runner(options | {'val_evaluator.foreground': 1})
     with pytest.raises(DatasetError, match=r'2 in the data set \(background, disc\), 3 in the model'):
         runner.train()
+
+
+def test_a_test_set_without_labels(make_runner, root):
+    """One part of it is enough; tools/predict.py is for such images."""
+    part = Config.fromfile(TINY).test_dataloader.dataset
+    bare = {**part, 'data_prefix': dict(img_path='img_dir/train')}
+    runner = make_runner({'test_dataloader.dataset': dict(_delete_=True, type='ConcatDataset', datasets=[part, bare])})
+    with pytest.raises(DatasetError, match=r'(?s)no labels: FolderDataset, 6 images of .*seg_map_path.*tools/predict.py'):
+        runner.test()
+    runner = make_runner({'test_dataloader.dataset.data_prefix.seg_map_path': 'nowhere'})
+    with pytest.raises(DatasetError, match='(?s)no masks.*for images without masks: tools/predict.py'):
+        runner.test()
+
+
+def test_masks_of_joined_sets(make_runner, root):
+    """Images of one name in two folders, and two suffixes in one folder, are different files."""
+    shutil.copy(root / 'img_dir/val/0.png', root / 'img_dir/val/0.bmp')
+    dataset = Config.fromfile(TINY).test_dataloader.dataset
+    parts = [{**dataset, 'data_prefix': {key: f'{folder}/{split}' for key, folder in (
+        ('img_path', 'img_dir'), ('seg_map_path', 'ann_dir'))}, **more}
+        for split, more in (('train', {}), ('val', dict(img_suffix='.png')), ('val', dict(img_suffix='.bmp')))]
+    runner = make_runner({'test_dataloader.dataset': dict(_delete_=True, type='ConcatDataset', datasets=parts)})
+    runner.register_hook(dict(type='SaveMasksHook', out_dir=str(root / 'masks')))
+    runner.test()
+    names = {path.relative_to(root / 'masks').as_posix() for path in (root / 'masks').rglob('*.*')}
+    assert names == {*(f'train/{i}.png' for i in range(6)), 'val/0.png.png', 'val/0.bmp.png', 'val/1.png'}
 
 
 def test_masks_of_a_test_run(make_runner, root):

@@ -27,3 +27,13 @@ def test_name_of_the_file(call, trained, config, tmp_path, capsys):
     with pytest.raises(SystemExit):
         call('merge_adapter.py', config, trained / 'adapter_best.safetensors', tmp_path / 'sam.bin')
     assert 'has to end in .pth or .safetensors' in capsys.readouterr().err
+
+
+def test_its_own_inputs_stay(call, lora, base_weights, tmp_path):
+    """By whatever path they are named."""
+    (tmp_path / 'link').symlink_to(base_weights.parent)
+    before = base_weights.read_bytes(), lora[1].read_bytes()
+    for out in (base_weights, tmp_path / 'link' / base_weights.name, lora[1]):
+        with pytest.raises(ValueError, match='is one of the files that it would be made from: give another name'):
+            call('merge_adapter.py', *lora, out)
+    assert before == (base_weights.read_bytes(), lora[1].read_bytes())

@@ -37,7 +37,7 @@ def test_trains_and_tests(start, tmp_path):
 
     one = ['--merge', '--task', 'normals', '--amp', '--out-dir', tmp_path / 'normals']
     start('predict.py', CONFIG, adapter, tmp_path / 'data/img_dir/test', *one)
-    assert {path.name for path in (tmp_path / 'normals').iterdir()} == {'normals', 'panels'}
+    assert {path.name for path in (tmp_path / 'normals').iterdir()} == {'normals', 'panels', 'predictions.jsonl'}
     for name in names:
         ours, its = (np.load(tmp_path / out / f'normals/{name}.npy') for out in ('normals', 'out'))
         assert (ours * its).sum(0).mean() > 0.99, 'the cosine of the angle between them'

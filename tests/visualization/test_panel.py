@@ -69,3 +69,13 @@ def test_other_size_on_the_image(tmp_path, image):
     seg = make('SemanticSegmentation')
     with pytest.raises(ValueError, match=r"'it' has size \(20, 30\), the image \(40, 60\)"):
         write_panel(image, [(seg, constant(seg, 1)[:, :20, :30], None)], tmp_path / 'a.png')
+
+
+@pytest.mark.parametrize('height, width', [(1, 20000), (20000, 1)])
+def test_a_long_image(tmp_path, height, width):
+    """The picture has the size of a panel, whatever the image has."""
+    depth = make('Depth')
+    long = np.zeros((height, width, 3), np.uint8)
+    write_panel(long, [(depth, np.ones((1, height, width)), np.ones((1, height, width)))], tmp_path / 'long.png')
+    with Image.open(tmp_path / 'long.png') as picture:
+        assert picture.width == 2 * 330 + 77 and 100 < picture.height <= 2 * (8 * 330 + 28)

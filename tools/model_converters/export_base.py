@@ -1,13 +1,13 @@
 """Writes a trained model's encoder and mask decoder under SAM's key names, in half precision, as a base for fine-tuning:
 python tools/model_converters/export_base.py CONFIG WEIGHTS OUT.safetensors"""
 import argparse
-from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 from mmsam_peft.apis.inference import init_model
 from mmsam_peft.apis.launch import load_config
+from mmsam_peft.atomic import written_at_once
 from mmsam_peft.finite import require_finite
 from mmsam_peft.models.backbones.checkpoints import to_sam_keys
 
@@ -25,8 +25,9 @@ def main() -> None:
                          'model trained in full.')
     state = {key: value.to(torch.float16).contiguous() for key, value in to_sam_keys(model.state_dict()).items()}
     require_finite(state, f'What {args.out} is to be written from', 'It was not written: float16 ends at 65504.')
-    save_file(state, args.out)
-    Path(args.out).chmod(0o644)  # safetensors keeps its files to their owner
+    with written_at_once(args.out) as unfinished:
+        save_file(state, unfinished)
+        unfinished.chmod(0o644)  # safetensors keeps its files to their owner
     print(f'{len(state)} tensors in {args.out}')
 
 

@@ -6,6 +6,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ...datasets.checks.dataset import check_dataset
+from ...datasets.checks.labels import require_labels
 from ...evaluation.training_checks import check_best, check_binary_metrics, check_metrics
 from ...registry import HOOKS
 from ..run_checks import check_ignored, check_length, check_losses
@@ -56,6 +57,7 @@ class CheckDataHook(Hook):
     def before_test(self, runner: Runner) -> None:
         if is_main_process():
             model, loader = _model(runner), runner.test_dataloader
+            require_labels(loader.dataset)
             metrics = runner.test_evaluator.metrics
             tasks = getattr(model, 'tasks', None)
             measured = tasks and check_metrics(metrics, tasks, {})
