@@ -3,6 +3,9 @@
 An item is one view of one training image: what the pipeline makes of it with random generators that are seeded by the image's
 place in the data set and the view's number, and nothing else. Image, label and map so belong together in every epoch, worker
 and process.
+
+The folder is trusted: the checksum finds accidents, not forgeries, and whoever may write to the folder may change what is
+trained. No file in it can run code.
 """
 import hashlib
 import io
@@ -21,6 +24,8 @@ from mmengine.logging import print_log
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor
+
+from ..atomic import write_at_once
 
 LOG2_MAX = 15
 """The largest magnitude of a stored map lies between 2^14 and 2^15; float16 goes up to 2^16."""
@@ -52,10 +57,15 @@ class HalfMap:
         return (self.values.to(device, torch.float32) * 2. ** self.exponent).to(self.dtype)
 
 
-def pack(x: HalfMap, sample: SegDataSample) -> bytes:
-    """An item as a file's content: a checksum, then the label, compressed without loss, then the map."""
+def pack(x: HalfMap, sample: SegDataSample, key: str) -> bytes:
+    """An item as a file's content: a checksum, then the label, compressed without loss, then the map.
+
+    Args:
+        key: What the item is, so that a file in the wrong place is noticed.
+    """
     fields = {name: {key: _narrow(value) for key, value in sorted(field.items())} for name, field in sorted(sample.items())}
-    head = dict(meta=_plain(sample.metainfo), fields=fields, shape=tuple(x.values.shape), exponent=x.exponent, dtype=x.dtype)
+    head = dict(key=key, meta=_plain(sample.metainfo), fields=fields, shape=tuple(x.values.shape), exponent=x.exponent,
+                dtype=x.dtype)
     buffer = io.BytesIO()
     torch.save(head, buffer)
     label = zlib.compress(buffer.getbuffer(), 1)
@@ -63,13 +73,16 @@ def pack(x: HalfMap, sample: SegDataSample) -> bytes:
     return zlib.crc32(body).to_bytes(4, 'little') + body
 
 
-def unpack(content: bytes) -> tuple[HalfMap, SegDataSample]:
-    """The inverse of :func:`pack`. ValueError when the content is damaged."""
+def unpack(content: bytes, key: str) -> tuple[HalfMap, SegDataSample]:
+    """The inverse of :func:`pack`. ValueError when the content is damaged, or another item's; a foreign file, whose checksum
+    fits by chance or by intent, fails in any way."""
     body = memoryview(content)[4:]
     if len(body) < 8 or zlib.crc32(body) != int.from_bytes(content[:4], 'little'):
         raise ValueError('The checksum does not fit.')
     end = 8 + int.from_bytes(body[:8], 'little')
     head = torch.load(io.BytesIO(zlib.decompress(body[8:end])), weights_only=True)
+    if head['key'] != key:
+        raise ValueError(f'It is the item {head["key"]}.')
     sample = SegDataSample(metainfo=head['meta'])
     for name, field in head['fields'].items():
         setattr(sample, name, PixelData(**{key: value.to(dtype) for key, (value, dtype) in field.items()}))
@@ -92,22 +105,11 @@ def _plain(value):
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def write_at_once(path: Path, content: bytes) -> None:
-    """Writes a file completely or not at all; of several processes that write it, one wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def bytes_in(folder: Path) -> int:
-    """The size of all files in it; one that another process takes away meanwhile counts nothing."""
+    """The size of all files in it; one that cannot be looked at, or is taken away meanwhile, counts nothing."""
     total = 0
     for path in folder.rglob('*'):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             total += path.stat().st_size if path.is_file() else 0
     return total
 
@@ -124,27 +126,34 @@ class FeatureStore:
         self.folder, self.room = folder, room
 
     def read(self, name: str) -> tuple[HalfMap, SegDataSample] | None:
-        """None when there is no such item or it is damaged, which is logged."""
+        """None when there is no such item, or one that cannot be used, which is logged."""
         try:
-            return unpack(self.path(name).read_bytes())
+            return unpack(self.path(name).read_bytes(), self.key(name))
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            print_log(f'{self.path(name)} is damaged and will be made again. {error}', 'current', level=30)
+        except Exception as error:  # foreign bytes fail in many ways
+            print_log(f'{self.path(name)} cannot be used and will be made again: {type(error).__name__}: {str(error)[:200]}',
+                      'current', level=30)
             return None
 
     def write(self, name: str, x: HalfMap, sample: SegDataSample) -> None:
         """Writes the item completely or not at all; not when there is no room."""
-        content = pack(x, sample)
+        content = pack(x, sample, self.key(name))
         if len(content) > self.room:
             return
         try:
-            write_at_once(self.path(name), content)
+            write_at_once(self.path(name), content, durable=False)
             self.room -= len(content)
+        except IsADirectoryError:
+            return  # a folder where the file belongs: it stays, and the map is computed each time
         except OSError as error:
             self.room = 0
             print_log(f'{self.path(name)} cannot be written ({error}): no more maps are stored, but computed each time.',
                       'current', level=30)
+
+    def key(self, name: str) -> str:
+        """The folder's name says what the maps depend on."""
+        return f'{self.folder.name}/{name}'
 
     def path(self, name: str) -> Path:
         return self.folder / name[:2] / name

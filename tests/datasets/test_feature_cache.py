@@ -1,5 +1,7 @@
+import io
 import os
 import random
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch.utils.data import DataLoader
 
+from mmsam_peft.datasets import feature_cache
 from mmsam_peft.datasets.feature_cache import CachedPipeline, FeatureStore, HalfMap, bytes_in, pack, seeded, unpack
 
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadMask'), dict(type='RandomFlip', prob=0.5),
@@ -65,7 +68,7 @@ def item(sample):
 
 def test_an_item_comes_back_as_it_was(item):
     x, sample = item
-    y, found = unpack(pack(*item))
+    y, found = unpack(pack(*item, 'c/ab'), 'c/ab')
     assert y.values.equal(x.values) and (y.exponent, y.dtype) == (x.exponent, x.dtype)
     assert set(found.keys()) == {'gt_sem_seg', 'gt_other', 'gt_depth'}
     for name, field in sample.items():
@@ -78,13 +81,13 @@ def test_an_item_comes_back_as_it_was(item):
 
 
 def test_any_damage_is_seen(item):
-    content = pack(*item)
+    content = pack(*item, 'c/ab')
     for place in range(len(content)):
         with pytest.raises(ValueError, match='checksum'):
-            unpack(content[:place] + bytes([content[place] ^ 1]) + content[place + 1:])
+            unpack(content[:place] + bytes([content[place] ^ 1]) + content[place + 1:], 'c/ab')
     for length in (0, 3, 4, 11, 12, 100, len(content) - 1):
         with pytest.raises(ValueError, match='checksum'):
-            unpack(content[:length])
+            unpack(content[:length], 'c/ab')
 
 
 def test_store(item, tmp_path):
@@ -98,13 +101,65 @@ def test_store(item, tmp_path):
     assert store.read('ab') and len(store) == 1
 
 
+class Hostile:
+    def __reduce__(self):
+        return os.mkdir, ('ran',)
+
+
+def foreign(item) -> dict[str, bytes]:
+    """Contents whose checksum fits, as those of a foreign or newer program may."""
+    def checked(label: bytes, values: bytes = bytes(120)) -> bytes:
+        body = len(label).to_bytes(8, 'little') + label + values
+        return zlib.crc32(body).to_bytes(4, 'little') + body
+
+    def saved(value) -> bytes:
+        buffer = io.BytesIO()
+        torch.save(value, buffer)
+        return zlib.compress(buffer.getvalue())
+
+    head = dict(key='cache/ab', meta={}, fields={}, shape=(3, 4, 5), exponent=0, dtype=torch.float32)
+    return {
+        'not compressed': checked(b'label'), 'no pickle': checked(zlib.compress(b'label')), 'no label': checked(b''),
+        'a list': checked(saved([1])), 'no fields': checked(saved({**head, 'fields': None})),
+        'another shape': checked(saved({**head, 'shape': (3, 4, 6)})), 'an odd byte': checked(saved(head), bytes(121)),
+        'half a tensor': checked(saved({**head, 'fields': dict(gt_seg=dict(data=3))})), 'code': checked(saved(Hostile())),
+        "another item's": pack(*item, 'cache/ac'), "another model's": pack(*item, 'other/ab'), 'nothing': b'',
+    }
+
+
+def test_a_file_that_cannot_be_used_is_made_again(item, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store, lines = FeatureStore(tmp_path / 'cache', 1e6), []
+    monkeypatch.setattr(feature_cache, 'print_log', lambda text, *args, **kwargs: lines.append(text))
+    store.write('ab', *item)
+    for name, content in foreign(item).items():
+        store.path('ab').write_bytes(content)
+        lines.clear()
+        assert store.read('ab') is None, name
+        assert len(lines) == 1 and 'cannot be used and will be made again' in lines[0], name
+        store.write('ab', *item)
+        assert store.read('ab')[0].values.equal(item[0].values), name
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_a_folder_in_the_place_of_a_file(item, tmp_path):
+    """Other items are stored nevertheless."""
+    store = FeatureStore(tmp_path / 'cache', 1e6)
+    store.path('ab').mkdir(parents=True)
+    assert store.read('ab') is None
+    store.write('ab', *item)
+    store.write('cd', *item)
+    assert store.path('ab').is_dir() and store.read('cd') and len(list(store.path('ab').parent.iterdir())) == 1
+
+
 def test_no_more_than_there_is_room_for(item, tmp_path):
-    size = len(pack(*item))
-    store = FeatureStore(tmp_path, 2.5 * size)
+    store = FeatureStore(tmp_path, 0)
+    sizes = [len(pack(*item, store.key(name))) for name in ('aa', 'bb')]
+    store.room = 1.25 * sum(sizes)
     for name in ('aa', 'bb', 'cc', 'dd'):
         store.write(name, *item)
     written = [path for path in tmp_path.rglob('*') if path.is_file()]
-    assert len(written) == 2 and sum(path.stat().st_size for path in written) == 2 * size
+    assert len(written) == 2 and sum(path.stat().st_size for path in written) == sum(sizes)
 
 
 def test_a_write_that_is_cut_short_leaves_nothing(item, tmp_path, monkeypatch):

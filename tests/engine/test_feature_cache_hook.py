@@ -76,6 +76,14 @@ def test_what_cannot_be_stored(make_runner, root, options, message):
         runner.train()
 
 
+def test_a_folder_that_cannot_be_written(make_runner, root):
+    """Training goes on without stored maps; what is there stays."""
+    (root / 'c').write_text('a file')
+    runner = make_runner({**FROZEN, **cache(root / 'c'), 'train_cfg.max_epochs': 1})
+    runner.train()
+    assert runner.iter == 3 and (root / 'c').read_text() == 'a file'
+
+
 def test_no_views():
     with pytest.raises(ValueError, match='views=0'):
         FeatureCacheHook(views=0)

@@ -21,7 +21,7 @@ from ...models.segmentors import PEFTSegmentor
 from ...registry import HOOKS
 from ...version import __version__
 
-FORMAT = 1
+FORMAT = 2
 
 
 @HOOKS.register_module()
@@ -36,7 +36,8 @@ class FeatureCacheHook(Hook):
 
     The maps lie in a folder of their own for everything they depend on: the frozen weights, the arch, the data set and its
     pipeline, the preprocessor, mixed precision. Whatever changes of it leads to another folder; an image file that changes
-    gets new maps. A damaged file is noticed by its checksum and made again. Old folders are never removed.
+    gets new maps. A file that is damaged, or belongs elsewhere, is made again. Old folders are never removed. The folder is
+    trusted as any local cache is: share it with those only who may change what you train.
 
     Args:
         views: How many there are of each image.
@@ -64,7 +65,10 @@ class FeatureCacheHook(Hook):
         place = self.folder / hashlib.sha256(about).hexdigest()[:16]
         store = FeatureStore(place, max(0, self.max_bytes - held - len(about)) / get_world_size())
         if is_main_process():
-            write_at_once(place / 'about.json', about)
+            try:
+                write_at_once(place / 'about.json', about)
+            except OSError as error:  # storing the maps will fail too, and training go on
+                runner.logger.warning(f'{place / "about.json"} cannot be written: {error}')
             runner.logger.info(self._announce(prefix, store, held))
 
         self.pipelines = [part.pipeline for part in self.parts]
