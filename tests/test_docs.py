@@ -33,7 +33,7 @@ def project(tmp_path_factory) -> Path:
 
 def run(project: Path, *command: str) -> str:
     env = {**os.environ, 'PYTHONPATH': str(project), 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run([sys.executable, *command], cwd=project, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, *command], cwd=project, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 

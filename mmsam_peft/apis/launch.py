@@ -44,9 +44,9 @@ def load_config(path: str, cfg_options: dict | None = None, work_dir: str | None
         ValueError: No such task; float16 without a GPU; an option that would change nothing.
     """
     cfg = read_config(path)
-    name_default_hooks(cfg)
     if task:
         keep_task(cfg, task)
+    name_default_hooks(cfg)
     apply_overrides(cfg, cfg_options, also_read)
     if amp:
         use_mixed_precision(cfg, amp)

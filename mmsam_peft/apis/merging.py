@@ -17,6 +17,7 @@ from ..models.segmentors import PEFTSegmentor
 from ..peft.base import Mergeable
 from ..peft.per_task import PerTaskMethod
 from ..registry import MODELS
+from ..whole_files import whole_file
 
 TOLERANCE = 1e-4
 """Largest relative difference between merged and unmerged model; merging in float32 rounds at about 1e-6."""
@@ -120,14 +121,13 @@ def write_state(state: dict[str, Tensor], out: Path) -> None:
 
 
 def task_number(model: PEFTSegmentor, task: str | None) -> tuple[int, ...]:
-    """(number of the task,), where the encoder is adapted for each task, else (). ValueError when the
-    model has no such task."""
-    method, tasks = model.backbone.peft, list(getattr(model, 'tasks', ()))
-    per_task = isinstance(method, PerTaskMethod) and method.num_tasks > 1
-    if tasks and task not in tasks and (per_task or task is not None):
-        why = 'the encoder is adapted for each task' if per_task else 'the model has no such task'
-        raise ValueError(f'task={task!r}: {why}: take one of {", ".join(tasks)}.')
-    return (tasks.index(task),) if per_task else ()
+    """(number of the task,), where the encoder is adapted for each task, else ()."""
+    method = model.backbone.peft
+    if not isinstance(method, PerTaskMethod) or method.num_tasks == 1:
+        return ()
+    if task not in model.tasks:
+        raise ValueError(f'task={task!r}: the encoder is adapted for each task: take one of {", ".join(model.tasks)}.')
+    return (list(model.tasks).index(task),)
 
 
 def is_sams(head: nn.Module) -> bool:
@@ -140,8 +140,7 @@ def difference(model: PEFTSegmentor, state: dict[str, Tensor], task: str | None 
     """How far a plain encoder, and a plain binary head, with the weights ``state`` are from the model, on a random image:
     |plain - model| / |model|, the larger of embedding and logits. ValueError above ``TOLERANCE``, or when it is NaN."""
     backbone = model.backbone
-    maps = getattr(backbone, 'out_indices', None)
-    encoder = type(backbone)(backbone.arch, backbone.img_size, **({} if maps is None else dict(out_indices=maps)))
+    encoder = type(backbone)(backbone.arch, backbone.img_size, out_indices=backbone.out_indices)
     encoder.load_sam(state, 'The merged model')
     model, encoder = copy.deepcopy(model).cpu().eval(), encoder.eval()
     if chosen := task_number(model, task):

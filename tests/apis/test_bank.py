@@ -1,4 +1,3 @@
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -125,11 +124,11 @@ def test_an_adapter_of_the_same_name_takes_its_place(adapter, run):
     assert len(bank) == 1 and run(bank['a']).equal(run(init_model(config, second, 'cpu')))
 
 
-def test_switching_takes_no_time(adapter):
-    """A generous bound, far below the time of any forward pass."""
+def test_switching_makes_nothing(adapter):
+    """It is a look-up."""
     path, config = adapter('a')
     bank = AdapterBank(config, dict(a=path, b=path), 'cpu')
-    start = time.perf_counter()
-    for name in 'ab' * 500:
-        bank[name]
-    assert (time.perf_counter() - start) / 1000 < 1e-3
+    models = dict(bank)
+    with torch.profiler.profile() as seen:
+        assert all(bank[name] is models[name] for name in 'abab')
+    assert models['a'] is not models['b'] and not seen.key_averages()

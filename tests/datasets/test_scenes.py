@@ -196,7 +196,7 @@ assert len(list((here / 'roads/img_dir/train').glob('*.png'))) == 60
 '''
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     processes = [subprocess.Popen([sys.executable, '-c', code, str(i)], **pipes) for i in range(2)]
-    results = [p.communicate(timeout=60) for p in processes]
+    results = [p.communicate(timeout=600) for p in processes]
     assert [p.returncode for p in processes] == [0, 0], results
     assert sum('drawing 60' in out for out, _ in results) == 1
     assert len(read(tmp_path / 'roads', 'ann_dir', 'train')) == 60

@@ -42,7 +42,7 @@ def test_two_processes_share_a_cache(make_runner, root):
     """And come to what one process does with both batches."""
     processes = [subprocess.Popen([sys.executable, __file__, str(rank), str(root)], stderr=subprocess.PIPE, text=True)
                  for rank in (0, 1)]
-    errors = [process.communicate(timeout=200)[1] for process in processes]
+    errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], '\n'.join(errors)
     first, second = (torch.load(root / f'{rank}.pth') for rank in (0, 1))
     assert all(value.equal(second[key]) for key, value in first.items()) and len(items(root / 'c')) == 6

@@ -92,7 +92,7 @@ def test_losses_by_hand(model):
         alone = [model.outputs(image[None], list(model.tasks)) for image in images]
     for name in model.tasks:
         expected = by_hand(name, pixels(name, [one[name][0] for one in alone], samples))
-        assert losses[f'{name}.loss'].item() == pytest.approx(expected, rel=1e-6), name
+        assert losses[f'{name}.loss'].item() == pytest.approx(expected, rel=1e-5), name
 
 
 @torch.no_grad()

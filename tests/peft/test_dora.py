@@ -52,12 +52,12 @@ def run(model: SAMViT) -> Tensor:
 def test_formula(parts, bias):
     made = layer(parts=parts, bias=bias)
     weight, norms = dense(made)
-    torch.testing.assert_close(made.norms().double(), norms, rtol=1e-6, atol=0)
+    torch.testing.assert_close(made.norms().double(), norms, rtol=1e-5, atol=0)
     x = torch.randn(3, 4, 8)
     expected = x.double() @ weight.T + (made.bias.double() if bias else 0)
     torch.testing.assert_close(made(x).double(), expected, rtol=1e-5, atol=1e-5)
     made.merge()
-    torch.testing.assert_close(made.weight.double(), weight, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(made.weight.double(), weight, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(made(x).double(), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -90,7 +90,7 @@ def test_norms_of_a_large_layer_whose_update_matters():
     for std in (1e-4, 1e-2, 1.0):
         made.lora_B.data.normal_(std=std)
         V = made.weight.double() + 32 / 3 * made.lora_B.double() @ made.lora_A.double()
-        torch.testing.assert_close(made.norms().double(), V.norm(dim=1), rtol=1e-6, atol=0)
+        torch.testing.assert_close(made.norms().double(), V.norm(dim=1), rtol=1e-5, atol=0)
 
 
 def test_norms_are_float32_under_autocast():

@@ -204,7 +204,7 @@ def test_lora_is_ours():
     for name, parameter in ours.named_parameters():
         parameter.data.normal_(std=0.2)
         theirs.get_parameter(names[name]).data.copy_(parameter)
-    torch.testing.assert_close(run(theirs), run(ours), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(run(theirs), run(ours), rtol=1e-5, atol=1e-5)
     for model in (ours, theirs):
         host.run(model, host.inputs()).square().mean().backward()
     for name, parameter in ours.named_parameters():

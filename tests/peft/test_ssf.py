@@ -106,7 +106,7 @@ def test_host_starts_unchanged_and_merges_into_scaled_rows(make):
     method.merge(host)
     merged = host.state_dict()
     for name, value in plain.state_dict().items():
-        torch.testing.assert_close(merged[name], value.float(), rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(merged[name], value.float(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(run(host), expected, rtol=1e-4, atol=1e-5)
     method.unmerge(host)
     assert all(torch.equal(value, state[name]) for name, value in host.state_dict().items())

@@ -60,7 +60,7 @@ class Killer(Hook):
 
 
 def launch(*command, check: bool = True, **env) -> subprocess.CompletedProcess:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, env={**ENV, **env}, timeout=240)
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, env={**ENV, **env}, timeout=600)
     assert not check or done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done
 

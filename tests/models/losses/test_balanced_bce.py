@@ -26,7 +26,7 @@ def test_undecided_prediction():
     """Logits 0 and a quarter of foreground: 2 * 1/4 * 3/4 ln 2."""
     labels = torch.zeros(1, 4, 4, dtype=torch.long)
     labels[:, 0] = 1
-    assert BalancedBCELoss()(torch.zeros(1, 1, 4, 4), labels).item() == pytest.approx(0.375 * math.log(2), rel=1e-6)
+    assert BalancedBCELoss()(torch.zeros(1, 1, 4, 4), labels).item() == pytest.approx(0.375 * math.log(2), rel=1e-5)
 
 
 def test_classes_weigh_the_same():
@@ -36,8 +36,8 @@ def test_classes_weigh_the_same():
     logits = torch.zeros(1, 1, 8, 8, requires_grad=True)
     BalancedBCELoss()(logits, labels).backward()
     foreground = logits.grad[0, 0, 0, :3].sum().item()
-    assert foreground == pytest.approx(-3 / 64 * 61 / 64 / 2, rel=1e-6)
-    assert logits.grad.sum().item() == pytest.approx(0, abs=1e-7)
+    assert foreground == pytest.approx(-3 / 64 * 61 / 64 / 2, rel=1e-5)
+    assert logits.grad.sum().item() == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize('label', [0, 1])

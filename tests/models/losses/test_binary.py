@@ -105,7 +105,7 @@ def test_autocast_with_large_logits(loss, dtype):
         moderate = loss(logits.to(dtype), labels)
     value.backward()
     assert value.dtype == torch.float32 and value.isfinite() and logits.grad.isfinite().all()
-    torch.testing.assert_close(moderate, loss(logits.to(dtype).float(), labels), rtol=1e-6, atol=0)
+    torch.testing.assert_close(moderate, loss(logits.to(dtype).float(), labels), rtol=1e-5, atol=0)
 
 
 def test_no_host_synchronisation(loss):

@@ -43,9 +43,9 @@ def test_undecided_prediction():
     """All logits 0: cross-entropies ln 5 and ln 2; half the image is class 1, the points fall there as they like."""
     labels = torch.ones(1, 8, 8, dtype=torch.long)
     losses = build()(torch.zeros(1, 6, CLASSES + 1), torch.zeros(1, 6, 4, 4), labels)
-    assert losses['loss_cls'].item() == pytest.approx(10 * math.log(5), rel=1e-6)
-    assert losses['loss_mask'].item() == pytest.approx(5 * math.log(2), rel=1e-6)
-    assert losses['loss_dice'].item() == pytest.approx(5 * (1 - (500 + 1) / (250 + 500 + 1)), rel=1e-6)
+    assert losses['loss_cls'].item() == pytest.approx(10 * math.log(5), rel=1e-5)
+    assert losses['loss_mask'].item() == pytest.approx(5 * math.log(2), rel=1e-5)
+    assert losses['loss_dice'].item() == pytest.approx(5 * (1 - (500 + 1) / (250 + 500 + 1)), rel=1e-5)
 
 
 def test_formula():
@@ -215,7 +215,7 @@ def test_autocast_with_large_logits(dtype):
     sum(losses.values()).backward()
     assert all(value.dtype == torch.float32 and value.isfinite() for value in losses.values())
     assert class_logits.grad.isfinite().all() and mask_logits.grad.isfinite().all()
-    assert same(moderate, seeded(build(), class_logits.to(dtype).float(), mask_logits.to(dtype).float(), labels), rtol=1e-6)
+    assert same(moderate, seeded(build(), class_logits.to(dtype).float(), mask_logits.to(dtype).float(), labels), rtol=1e-5)
 
 
 def test_number_of_masks_is_averaged_over_processes(tmp_path):

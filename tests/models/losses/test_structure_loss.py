@@ -43,7 +43,7 @@ def test_formula(ignored):
 def test_undecided_prediction_of_an_empty_mask():
     """Logits 0: cross-entropy ln 2 whatever the weights; all weights 1, so the union is half the 64 pixels."""
     value = StructureLoss()(torch.zeros(3, 1, 8, 8), torch.zeros(3, 8, 8, dtype=torch.long))
-    assert value.item() == pytest.approx(math.log(2) + 1 - 1 / (32 + 1), rel=1e-6)
+    assert value.item() == pytest.approx(math.log(2) + 1 - 1 / (32 + 1), rel=1e-5)
 
 
 def test_boundary_weighs_more_in_the_cross_entropy():
