@@ -9,7 +9,7 @@ import mmsam_peft
 
 ROOT = Path(mmsam_peft.__file__).parent
 ROOMS = (
-    ('version', 'compat', 'registry', 'finite', 'whole_files', 'safe_load'), 'layers', 'peft', 'adapters', 'measures', 'tasks', 'datasets',
+    ('version', 'compat', 'registry', 'finite', 'hashing', 'whole_files', 'safe_load'), 'layers', 'peft', 'adapters', 'measures', 'tasks', 'datasets',
     'models', 'evaluation', 'visualization', 'engine', 'apis', 'analysis')
 """From the lowest on; files that lie beside the rooms share the lowest one."""
 RANK = {name: number for number, names in enumerate(ROOMS)
