@@ -3,7 +3,8 @@
 python tools/train.py configs/lora_stl/nyuv2.py --task depth
 python tools/test.py configs/lora_stl/nyuv2.py work_dirs/lora_stl/nyuv2_task=depth/adapter_best.safetensors --task depth
     ... and so for each task; then
-python tools/analysis_tools/single_task_baseline.py configs/talora/nyuv2.py work_dirs/lora_stl/nyuv2_task=*/*/*.json --out stl.json
+python tools/analysis_tools/single_task_baseline.py configs/talora/nyuv2.py work_dirs/lora_stl/nyuv2_task=*/*/*.json
+    --out stl.json
 python tools/test.py configs/talora/nyuv2.py WEIGHTS --cfg-options test_evaluator.baseline=stl.json
 """
 import argparse
