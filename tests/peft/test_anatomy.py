@@ -1,8 +1,10 @@
 """What a host states is checked, and what it does not state is asked for."""
+import copy
+
 import pytest
 from torch import nn
 
-from mmsam_peft.peft import Anatomy, BlockParts, anatomy_of, apply_peft, build_method, what_is_missing
+from mmsam_peft.peft import Anatomy, BlockParts, PEFTMethod, anatomy_of, apply_peft, build_method, what_is_missing
 
 from .conftest import HOSTS
 
@@ -70,8 +72,8 @@ def test_a_refused_host_stays_as_it_was():
 
 
 @pytest.mark.parametrize('change, message', [
-    (lambda host: setattr(host.layers[0].query, 'bias', None), 'SSF merges into weight and bias, and layers.0.query, a Linear, lacks'),
-    (lambda host: setattr(host.layers[1], 'ln_a', nn.GroupNorm(1, 32)), 'SSF scales nn.LayerNorm, and layers.1.ln_a is a Group')])
+    (lambda host: setattr(host.layers[0].query, 'bias', None), 'merges into weight and bias, and layers.0.query, a Linear, lacks'),
+    (lambda host: setattr(host.layers[1], 'ln_a', nn.GroupNorm(1, 32)), 'scales nn.LayerNorm, and layers.1.ln_a is a Group')])
 def test_layers_that_ssf_cannot_scale(monkeypatch, change, message):
     host = HOSTS['tokens'].build(None)
     change(host)
@@ -91,3 +93,17 @@ def test_methods_that_would_train_nothing(monkeypatch, name):
         host.layers, HOSTS['tokens'].anatomy.parts, norms=(nn.GroupNorm,))))
     with pytest.raises(ValueError, match=f'{name}.* of Tokens have no'):
         apply_peft(host, build_method(dict(type=name)))
+
+
+def test_one_method_in_a_host():
+    host = HOSTS['tokens'].build(dict(type='LoRA'))
+    for twin in (host, copy.deepcopy(host)):
+        with pytest.raises(ValueError, match='Tokens has LoRA in it already, which Adapter would replace in part'):
+            apply_peft(twin, build_method(dict(type='Adapter')))
+
+
+def test_a_need_that_is_no_word():
+    method = PEFTMethod()
+    method.needs = frozenset({'map'})
+    with pytest.raises(ValueError, match='PEFTMethod needs map: expected of maps, tokens, walk'):
+        apply_peft(HOSTS['tokens'].build(None), method)

@@ -2,7 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from mmsam_peft.peft import Anatomy, BlockParts, anatomy_of, chosen_blocks, reached_parameters, specialise_in_place, target_linears
+from mmsam_peft.peft import (
+    Anatomy,
+    BlockParts,
+    anatomy_of,
+    chosen_blocks,
+    reached_parameters,
+    specialise_in_place,
+    target_linears,
+)
 from mmsam_peft.peft.qkv import QKVParts, gather_qkv_rows, scatter_qkv_rows, split_qkv_columns
 
 from .conftest import HOSTS
@@ -78,7 +86,8 @@ def test_targets_that_match_nothing(targets):
 
 
 def test_blocks_without_the_target():
-    with pytest.raises(ValueError, match="blocks='last:1' have no linear layer of target 'mlp': TwoWayTransformer has none in block 2. Take from qkv, q, "):
+    message = "blocks='last:1' have no linear layer of target 'mlp': TwoWayTransformer has none in block 2. Take from qkv, "
+    with pytest.raises(ValueError, match=message):
         names(HOSTS['decoder'].build(None), 'mlp', 'last:1')
 
 
@@ -117,7 +126,7 @@ def test_rows_of_thirds():
                                           (2, {0: [0, 1, 6, 7], 1: [2, 3, 8, 9], 2: [4, 5, 10, 11]})])
 @pytest.mark.parametrize('chosen', [(0,), (0, 2), (1, 2), (0, 1, 2)])
 def test_rows_of_any_layout(groups, rows, chosen):
-    """What is scattered lies in the rows of the chosen parts, in their order, and comes back; split, each in its own columns."""
+    """What is scattered lies in the rows of the chosen parts, in order, and comes back; split, each in its own columns."""
     qkv_parts, own = QKVParts(chosen, groups), sorted(row for part in chosen for row in rows[part])
     update = torch.arange(1., 1 + 2 * len(own)).view(-1, 2)
     whole = scatter_qkv_rows(update, qkv_parts)
