@@ -28,12 +28,12 @@ maps: The blocks' linear layers get (B, H, W, C). A window is a map of its own.
 tokens: ``block(x, extra)`` lets the attention see extra tokens (1 or B, P, C), and ``block.forward_both(x, extra)`` gives the
     map and the tokens after the block. ``layers.block.Block`` does both.
 
-walk: ``host.walk(host, host.pad(images))`` yields the map after each of ``host.blocks``, and a method may put a module in its
-    place. It begins with ``host.add_position(host.patch_embed(images))``; ``host.finish(x)`` makes of the last map what the
-    host returns. ``Anatomy.patches`` is stated. ``layers.block.run_blocks`` is such a loop.
+walk: ``host.walk(host, host.pad(images))`` yields the map after each of ``host.blocks``, and a method may put a module
+    in its place. It begins with ``host.add_position(host.patch_embed(images))``; ``host.finish(x)`` makes of the last map
+    what the host returns. ``Anatomy.patches`` is stated. ``layers.block.run_blocks`` is such a loop.
 
-branches: A block adds to its residual stream by ``block.add(x, gain)`` alone, runs by ``block.run(transform, x, ..)``, which may
-    run ``transform`` again in the backward pass, and has a fused qkv. ``layers.block.Block`` does.
+branches: A block adds to its residual stream by ``block.add(x, gain)`` alone, runs by ``block.run(transform, x, ..)``,
+    which may run ``transform`` again in the backward pass, and has a fused qkv. ``layers.block.Block`` does.
 
 resize: ``block.resized(width, num_heads, mlp_ratio)`` is a new block with the same attention and windows.
 """
@@ -117,8 +117,9 @@ class Anatomy:
         """Channels C of these blocks. ValueError where they differ."""
         widths = {self.linear(number, 'qkv' if self.parts[number].fused else 'q').in_features for number in numbers}
         if len(widths) > 1:
-            raise ValueError(f'Blocks {min(numbers)} to {max(numbers)} are {", ".join(map(str, sorted(widths)))} channels wide, '
-                             'and the method needs blocks of one width: choose such blocks.')
+            found = ', '.join(map(str, sorted(widths)))
+            raise ValueError(f'Blocks {min(numbers)} to {max(numbers)} are {found} channels wide, and the method needs blocks '
+                             'of one width: choose such blocks.')
         return widths.pop()
 
 

@@ -94,7 +94,10 @@ def build_method(cfg: dict) -> PEFTMethod:
 
 
 def what_is_missing(method: PEFTMethod, host: nn.Module) -> str:
-    """What the method needs and the host does not have, in words; '' where it has everything."""
+    """What the method needs and the host does not have, in words; '' where it has everything. ValueError for a need that
+    no host could say it meets."""
+    if unknown := sorted(method.needs - WORDS.keys()):
+        raise ValueError(f'{type(method).__name__} needs {", ".join(unknown)}: expected of {", ".join(WORDS)}.')
     return ' and '.join(what for word, what in WORDS.items() if word in method.needs - anatomy_of(host).offers)
 
 
@@ -102,8 +105,12 @@ def apply_peft(host: nn.Module, method: PEFTMethod, unfreeze: str | Sequence[str
     """Injects ``method`` and freezes every parameter that neither it nor ``unfreeze`` (beginnings of names) trains.
 
     Raises:
-        ValueError: An ``unfreeze`` entry matches no parameter; the method does not go into this host; the host has no anatomy.
+        ValueError: An ``unfreeze`` entry matches no parameter; the method does not go into this host; the host has no anatomy,
+            or another method in it.
     """
+    if there := getattr(host, 'adapted_by', None):
+        raise ValueError(f'{type(host).__name__} has {there} in it already, which {type(method).__name__} would replace in '
+                         'part: build it anew for another method.')
     if missing := what_is_missing(method, host):
         offers = anatomy_of(host).offers
         fit = ', '.join(sorted(name for name, kind in PEFT.module_dict.items() if kind.needs <= offers))
@@ -116,6 +123,7 @@ def apply_peft(host: nn.Module, method: PEFTMethod, unfreeze: str | Sequence[str
             parts = sorted({name.split('.')[0] for name in base})
             raise ValueError(f'unfreeze={prefix!r} matches no parameter of the encoder: its parts are {", ".join(parts)}.')
     method.inject(host)
+    host.adapted_by = type(method).__name__
     method.added = frozenset(name for name, _ in host.named_parameters()) - base
     method.trained_names = frozenset(name for name, _ in host.named_parameters()
                                      if method.trains(name) or name.startswith(unfreeze))

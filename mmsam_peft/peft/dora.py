@@ -42,7 +42,8 @@ class DoRALinear(LoRALinear):
         y  = (m / ||V||) * V x + b
 
     with ||V|| the norm of each row, which the backward pass takes for a constant (section 4.3): the gradients of A and B are
-    not those of y. m: (out,), at first ||V||, so that y is what LoRA gives. With ``qkv_parts`` m, like B, has their rows only. A state dict with a weight but no magnitude, such as SAM's, sets m to ||V|| again.
+    not those of y. m: (out,), at first ||V||, so that y is what LoRA gives. With ``qkv_parts`` m, like B, has their rows only.
+    A state dict with a weight but no magnitude, such as SAM's, sets m to ||V|| again.
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, qkv_parts: QKVParts | None = None,

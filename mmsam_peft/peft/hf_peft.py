@@ -145,7 +145,8 @@ class HFPeft(PEFTMethod):
             setattr(target.parent, target.attribute, stand_in(target.linear))
         settings = self.config | dict(target_modules=list(linears))
         if settings['peft_type'] == 'IA3':
-            settings['feedforward_modules'] = [name for name, target in zip(linears, targets, strict=True) if target.role == 'lin2']
+            second = [target.role == 'lin2' for target in targets]
+            settings['feedforward_modules'] = [name for name, chosen in zip(linears, second, strict=True) if chosen]
         config = peft.get_peft_config(settings)
         try:
             with torch.device('cpu'):  # where peft's generators are

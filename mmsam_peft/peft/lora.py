@@ -68,9 +68,9 @@ class LoRALinear(Mergeable, nn.Linear):
 class LoRA(PEFTMethod):
     """A :class:`LoRALinear` in place of every block's qkv.
 
-    Where q, k and v are one layer, as in SAM's encoder, they have one A and each its rows of B: the update of all three has rank
-    r. Where they are layers of their own, as in SAM's mask decoder, each has its A and B: three updates of rank r. With
-    ``split_qkv`` a fused qkv is adapted like that too, for 2 r C more parameters.
+    Where q, k and v are one layer, as in SAM's encoder, they have one A and each its rows of B: the update of all three
+    together has rank r. Where they are layers of their own, as in SAM's mask decoder, each has its A and B: three updates of
+    rank r. With ``split_qkv`` a fused qkv is adapted like that too, for 2 r C more parameters.
 
     Trains A and B. Merges fully: W0 + (alpha / r) B A.
 

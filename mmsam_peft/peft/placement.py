@@ -61,8 +61,10 @@ def stages(host: nn.Module) -> dict[str, int]:
     inside = {f'{paths[block]}.': number for number, block in enumerate(anatomy.blocks)}
 
     def stage(name: str) -> int:
-        own = [number for path, number in inside.items() if name.startswith(path)]
-        return own[0] if own else 0 if name.startswith(anatomy.before) else depth
+        for path, number in inside.items():
+            if name.startswith(path):
+                return number
+        return 0 if name.startswith(anatomy.before) else depth
 
     return {name: stage(name) for name in host.state_dict()}
 
@@ -98,7 +100,7 @@ def target_linears(host: nn.Module, targets: str | Sequence[str], blocks: Blocks
     anatomy, chosen = anatomy_of(host), chosen_blocks(host, blocks)
     for target in targets:
         lacking = [number for number in chosen if not _has(anatomy.parts[number], target)]
-        by_nature = [number for number in lacking if set(_roles(anatomy.parts[number], target)) <= {*anatomy.parts[number].lacks}]
+        by_nature = [number for number in lacking if _lacks_by_nature(anatomy.parts[number], target)]
         if lacking != by_nature or len(lacking) == len(chosen):
             raise ValueError(_no_layer(host, anatomy, target, blocks, lacking))
     return [found for number, block in chosen.items() for found in _in_block(block, anatomy.parts[number], targets)]
@@ -117,6 +119,10 @@ def _has(parts: BlockParts, target: str) -> bool:
     return all(parts.paths(role) for role in _roles(parts, target))
 
 
+def _lacks_by_nature(parts: BlockParts, target: str) -> bool:
+    return set(_roles(parts, target)) <= set(parts.lacks)
+
+
 def _no_layer(host: nn.Module, anatomy: Anatomy, target: str, blocks: Blocks, lacking: list[int]) -> str:
     there = [other for other in TARGETS if any(_has(parts, other) for parts in anatomy.parts)]
     return (f'blocks={blocks!r} have no linear layer of target {target!r}: {type(host).__name__} has none in '
@@ -130,8 +136,8 @@ def _in_block(block: nn.Module, parts: BlockParts, targets: Sequence[str]) -> li
     for path, module in block.named_modules():
         if path in roles:
             if not isinstance(module, nn.Linear):
-                raise ValueError(f'{path} of {type(block).__name__} is a {type(module).__name__}: only nn.Linear can be adapted, '
-                                 'and by one method.')
+                raise ValueError(f'{path} of {type(block).__name__} is a {type(module).__name__}, and only nn.Linear can be '
+                                 'adapted: leave it out of the anatomy, or of targets.')
             parent, _, attribute = path.rpartition('.')
             qkv_parts = QKVParts(chosen, parts.qkv_groups) if roles[path] == 'qkv' else None
             found.append(Target(block.get_submodule(parent), attribute, roles[path], qkv_parts))
@@ -163,7 +169,8 @@ def _combined(mixin: type, base: type[nn.Module]) -> type[nn.Module]:
         _, _, *state = base.__reduce_ex__(self, protocol)
         return _blank, (mixin, base), *state  # pickle finds classes by name, and this one has no place of its own
 
-    return type(f'{mixin.__name__}{base.__name__}', (mixin, base), {'__module__': mixin.__module__, '__reduce_ex__': __reduce_ex__})
+    members = {'__module__': mixin.__module__, '__reduce_ex__': __reduce_ex__}
+    return type(f'{mixin.__name__}{base.__name__}', (mixin, base), members)
 
 
 def _blank(mixin: type, base: type[nn.Module]) -> nn.Module:

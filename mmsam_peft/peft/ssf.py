@@ -82,8 +82,8 @@ class SSF(PEFTMethod):
                 if kind is None and isinstance(layer, anatomy.norms):
                     raise ValueError(f'SSF scales nn.LayerNorm, and {path} is a {type(layer).__name__}: choose other blocks.')
                 if kind and (layer.weight is None or layer.bias is None):
-                    raise ValueError(f'SSF merges into weight and bias, and {path}, a {type(layer).__name__}, lacks one: choose '
-                                     'other blocks, or peft type LoRA.')
+                    raise ValueError(f'SSF merges into weight and bias, and {path}, a {type(layer).__name__}, lacks one: '
+                                     'choose other blocks, or peft type LoRA.')
                 if kind:
                     found[layer] = kind
         for layer, kind in found.items():

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from segment_anything.modeling import ImageEncoderViT
 
 from mmsam_peft.models.backbones.frozen_prefix import FrozenPrefix
 
@@ -64,3 +65,10 @@ def test_its_state_is_all_it_depends_on(late):
 def test_encoders_without_a_frozen_beginning(encoder, options, message):
     with pytest.raises(ValueError, match=message):
         FrozenPrefix(encoder(arch=ARCH, **options))
+
+
+def test_an_encoder_that_runs_its_blocks_itself():
+    encoder = ImageEncoderViT(32, embed_dim=32, depth=2, num_heads=2)
+    encoder.peft = None
+    with pytest.raises(ValueError, match='ImageEncoderViT does not run its blocks one by one'):
+        FrozenPrefix(encoder)

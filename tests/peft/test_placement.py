@@ -2,7 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from mmsam_peft.peft import anatomy_of, chosen_blocks, reached_parameters, specialise_in_place, target_linears
+from mmsam_peft.peft import (
+    Anatomy,
+    BlockParts,
+    anatomy_of,
+    chosen_blocks,
+    reached_parameters,
+    specialise_in_place,
+    target_linears,
+)
 from mmsam_peft.peft.qkv import QKVParts, gather_qkv_rows, scatter_qkv_rows, split_qkv_columns
 
 from .conftest import HOSTS
@@ -45,6 +53,32 @@ def test_targets_of_the_decoder():
     assert all(parts is None for _, parts in names(host, ['q', 'v']))
 
 
+def test_targets_in_every_block_of_other_hosts():
+    """Under whatever names; of stages, without the blocks' own ``proj``."""
+    stages, tokens = HOSTS['stages'].build(None), HOSTS['tokens'].build(None)
+    blocks = [f'stages.{stage}' for stage in ('0.0', '1.0', '1.1')]
+    own = [('attn.qkv', (0, 1, 2)), ('attn.proj', None), ('mlp.layers.0', None), ('mlp.layers.1', None)]
+    assert names(stages, ['qkv', 'mlp', 'proj']) == [(f'{block}.{name}', parts) for block in blocks for name, parts in own]
+    assert {target.qkv_parts for target in target_linears(stages, ['v', 'q'])} == {QKVParts((0, 2), groups=2)}
+    assert names(tokens, ['q', 'v', 'lin2'], [1]) == [(f'layers.1.{name}', None) for name in ('query', 'value', 'feed.2')]
+    assert [target.role for target in target_linears(tokens, ['qkv', 'proj', 'mlp'], [0])] == \
+        ['q', 'k', 'v', 'proj', 'lin1', 'lin2']
+
+
+def test_a_target_that_only_some_blocks_have(monkeypatch):
+    """Passed over only where the host says that a block has no such layer by its nature."""
+    host, anatomy = HOSTS['stages'].build(None), HOSTS['stages'].anatomy
+    for lacks in ((), ('lin1', 'lin2')):
+        without = BlockParts(linears=dict(qkv='attn.qkv', proj='attn.proj'), lacks=lacks)
+        stated = Anatomy(anatomy_of(host).blocks, [*anatomy.parts[:2], without])
+        monkeypatch.setattr(type(host), 'anatomy', property(lambda _, stated=stated: stated))
+        if lacks:
+            assert len(names(host, ['qkv', 'mlp'])) == 3 + 2 * 2
+        else:
+            with pytest.raises(ValueError, match="'all' have no linear layer of target 'mlp': Stages has none in block 2"):
+                names(host, ['qkv', 'mlp'])
+
+
 @pytest.mark.parametrize('targets', ['query', ['qkv', 'attn.qkv'], []])
 def test_targets_that_match_nothing(targets):
     with pytest.raises(ValueError, match='matches no linear layer: take from qkv, q, k, v, proj, mlp, lin1, lin2'):
@@ -52,7 +86,8 @@ def test_targets_that_match_nothing(targets):
 
 
 def test_blocks_without_the_target():
-    with pytest.raises(ValueError, match="blocks='last:1' have no linear layer of target 'mlp': TwoWayTransformer has none in block 2. Take from qkv, q, "):
+    message = "blocks='last:1' have no linear layer of target 'mlp': TwoWayTransformer has none in block 2. Take from qkv, "
+    with pytest.raises(ValueError, match=message):
         names(HOSTS['decoder'].build(None), 'mlp', 'last:1')
 
 
@@ -91,7 +126,7 @@ def test_rows_of_thirds():
                                           (2, {0: [0, 1, 6, 7], 1: [2, 3, 8, 9], 2: [4, 5, 10, 11]})])
 @pytest.mark.parametrize('chosen', [(0,), (0, 2), (1, 2), (0, 1, 2)])
 def test_rows_of_any_layout(groups, rows, chosen):
-    """What is scattered lies in the rows of the chosen parts, in their order, and comes back; split, each in its own columns."""
+    """What is scattered lies in the rows of the chosen parts, in order, and comes back; split, each in its own columns."""
     qkv_parts, own = QKVParts(chosen, groups), sorted(row for part in chosen for row in rows[part])
     update = torch.arange(1., 1 + 2 * len(own)).view(-1, 2)
     whole = scatter_qkv_rows(update, qkv_parts)

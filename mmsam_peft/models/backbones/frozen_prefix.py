@@ -53,16 +53,17 @@ class FrozenPrefix:
         """Images (B, 3, H, W), normalised, to the map (B, h, w, C) after the last frozen block, or the neck's (B, C, h, w)."""
         if self.whole:
             return self.encoder(images)[0]
-        for x in run_blocks(self.encoder, self.encoder.pad(images), end=self.blocks):  # noqa: B007
-            pass  # each follows from the one before
+        x = self.encoder.pad(images)
+        for after in run_blocks(self.encoder, x, end=self.blocks):
+            x = after
         return x
 
     def finish(self, x: Tensor) -> tuple[Tensor, ...]:
         """From that map on, what the encoder returns."""
         if self.whole:
             return (x,)
-        for x in run_blocks(self.encoder, x, self.blocks):  # noqa: B007, B020
-            pass
+        for after in run_blocks(self.encoder, x, self.blocks):
+            x = after
         return self.encoder.finish(x)
 
     def state(self) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ class PEFTSegmentor(EncoderDecoder):
     """An ``EncoderDecoder`` that adds the fine-tuning method's auxiliary losses and takes adapter files as checkpoints.
 
     Args:
-        backbone: A ``SAMViT``.
+        backbone: An encoder with an anatomy: ``SAMViT``, or one as docs/add_an_encoder.md adds.
         checkpoint: Path or URL of SAM weights for the encoder and, where file and head have one, SAM's mask decoder.
             'published': those that are published for the backbone's arch. None trains from random values.
         kwargs: ``EncoderDecoder``'s: decode_head, data_preprocessor, test_cfg, ...

@@ -51,7 +51,8 @@ class Stages(nn.Module):
         super().__init__()
         self.patch_embed = nn.Conv2d(3, 16, 7, stride=4, padding=3)
         self.stem_pos = nn.Parameter(torch.randn(1, 8, 8, 16))
-        self.stages = nn.ModuleList([nn.ModuleList([StageBlock(16, 16)]), nn.ModuleList([StageBlock(16, 32), StageBlock(32, 32)])])
+        stages = [StageBlock(16, 16)], [StageBlock(16, 32), StageBlock(32, 32)]
+        self.stages = nn.ModuleList(nn.ModuleList(blocks) for blocks in stages)
         self.neck = nn.Conv2d(32, 8, 1)
 
     @property
