@@ -1,4 +1,5 @@
 """Training as the tools do it."""
+
 import os
 from contextlib import ExitStack
 
@@ -32,4 +33,13 @@ def train(cfg: Config) -> None:
 
 def _rank() -> int:
     """Of this process among those of the launcher, before they talk to each other."""
-    return int(next((os.environ[name] for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK') if name in os.environ), 0))
+    return int(
+        next(
+            (
+                os.environ[name]
+                for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+                if name in os.environ
+            ),
+            0,
+        )
+    )

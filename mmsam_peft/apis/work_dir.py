@@ -1,4 +1,5 @@
 """One training at a time in a work directory, and nothing of an earlier one overwritten."""
+
 import fcntl
 import json
 import os
@@ -55,11 +56,15 @@ def make_room(cfg: Config) -> None:
         if named and Path(named).resolve() in there:
             raise ValueError(
                 f'{key}={named} lies in the work directory, whose files make room for those of the '
-                'new training. Choose another --work-dir, or --resume.')
+                'new training. Choose another --work-dir, or --resume.'
+            )
     if there:
         place = set_aside(folder, there)
-        print(f'{folder} holds an earlier training: its {len(there)} checkpoints and adapters are '
-              f'now in {place}', flush=True)
+        print(
+            f'{folder} holds an earlier training: its {len(there)} checkpoints and adapters are '
+            f'now in {place}',
+            flush=True,
+        )
 
 
 def _take(file, path: Path) -> None:
@@ -67,8 +72,10 @@ def _take(file, path: Path) -> None:
     file.seek(0)
     owner, host = _owner(file.read()), socket.gethostname()
     age = time.time() - os.fstat(file.fileno()).st_mtime
-    advice = (f'{path.parent} is in use by a training on {owner["host"]} (process {owner["pid"]}, '
-              f'since {owner["since"]}). Choose another --work-dir, or wait until it has ended.')
+    advice = (
+        f'{path.parent} is in use by a training on {owner["host"]} (process {owner["pid"]}, '
+        f'since {owner["since"]}). Choose another --work-dir, or wait until it has ended.'
+    )
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -76,10 +83,13 @@ def _take(file, path: Path) -> None:
     if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
         raise RuntimeError(f'A training in {path.parent} ended this very moment: try again.')
     if owner['host'] not in (host, 'unknown') and age < DEAD:
-        raise RuntimeError(f'{advice} If it was killed, wait {DEAD - age:.0f} seconds, or remove '
-                           f'{path}.')
+        raise RuntimeError(
+            f'{advice} If it was killed, wait {DEAD - age:.0f} seconds, or remove {path}.'
+        )
     file.truncate(0)
-    file.write(json.dumps(dict(host=host, pid=os.getpid(), since=time.strftime('%Y-%m-%d %H:%M:%S'))))
+    file.write(
+        json.dumps(dict(host=host, pid=os.getpid(), since=time.strftime('%Y-%m-%d %H:%M:%S')))
+    )
     file.flush()
 
 

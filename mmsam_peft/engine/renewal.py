@@ -1,4 +1,5 @@
 """Adapter files of a resumed training."""
+
 from pathlib import Path
 
 from mmengine.runner import Runner
@@ -30,4 +31,6 @@ def _holds(path: Path, tensors: dict) -> bool:
         found, _ = load_safetensors(path)
     except (OSError, ValueError):  # not there, or damaged
         return False
-    return found.keys() == tensors.keys() and all(value.equal(tensors[key]) for key, value in found.items())
+    return found.keys() == tensors.keys() and all(
+        value.equal(tensors[key]) for key, value in found.items()
+    )

@@ -4,6 +4,7 @@ Every sample that training draws has a number: how many were drawn before it, in
 transforms are seeded by that number. So they are the same with any number of workers, whatever was loaded before in the same
 process, and a training that goes on in the middle of an epoch need not load again what it has seen.
 """
+
 import os
 import signal
 import threading
@@ -61,10 +62,14 @@ class SeededItems:
             return self.dataset[int(index)]
 
 
-def number_samples(loader: DataLoader, seed: int, rank: int, world_size: int) -> NumberedSampler | None:
+def number_samples(
+    loader: DataLoader, seed: int, rank: int, world_size: int
+) -> NumberedSampler | None:
     """Seeds each sample of ``loader`` by its number. None: its batches are not made from the indices of a sampler."""
     batches = loader.batch_sampler
-    if not isinstance(getattr(batches, 'sampler', None), Sampler) or hasattr(loader.dataset, '__getitems__'):
+    if not isinstance(getattr(batches, 'sampler', None), Sampler) or hasattr(
+        loader.dataset, '__getitems__'
+    ):
         return None
     batches.sampler = NumberedSampler(batches.sampler, rank, world_size)
     loader.dataset.__getitems__ = SeededItems(loader.dataset, seed)

@@ -1,4 +1,5 @@
 """Signals that ask a training to end."""
+
 import signal
 import time
 

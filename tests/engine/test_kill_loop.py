@@ -3,6 +3,7 @@ gets SIGKILL at a random moment; files are written slowly, so that it often come
 
     python -m pytest tests/engine/test_kill_loop.py -m slow -s
 """
+
 import os
 import random
 import signal
@@ -33,16 +34,21 @@ def write_slowly(content: bytes, path: str | os.PathLike) -> None:
     size = -(-len(content) // CHUNKS)
     with open(path, 'wb') as file:
         for start in range(0, len(content), size):
-            file.write(content[start:start + size])
+            file.write(content[start : start + size])
             file.flush()
             time.sleep(PAUSE)
 
 
 @pytest.fixture
 def slow_disk(monkeypatch):
-    monkeypatch.setattr(LocalBackend, 'put', lambda self, content, path: write_slowly(content, path))
-    monkeypatch.setattr(adapter_file, 'save_file', lambda tensors, path, metadata: write_slowly(
-        safetensors_bytes(tensors, metadata), path))
+    monkeypatch.setattr(
+        LocalBackend, 'put', lambda self, content, path: write_slowly(content, path)
+    )
+    monkeypatch.setattr(
+        adapter_file,
+        'save_file',
+        lambda tensors, path, metadata: write_slowly(safetensors_bytes(tensors, metadata), path),
+    )
     monkeypatch.setattr(Config, 'pretty_text', property(str))
     monkeypatch.setattr(runner_module, 'collect_env', dict)
 
@@ -52,10 +58,18 @@ def attempt(work_dir: Path, after: float | None, name: str) -> bool:
     config = Config.fromfile(TINY)
     pipeline = config.train_pipeline
     pipeline.insert(3, dict(type='RandomFlip', prob=0.5))
-    config.merge_from_dict({
-        'work_dir': str(work_dir), 'launcher': 'none', 'experiment_name': name, 'visualizer.name': name,
-        'model.backbone.peft.type': 'ConvLoRA', 'train_dataloader.dataset.pipeline': pipeline,
-        'default_hooks.checkpoint.max_keep_ckpts': 1, 'resume': newest_checkpoint(work_dir)[0] is not None})
+    config.merge_from_dict(
+        {
+            'work_dir': str(work_dir),
+            'launcher': 'none',
+            'experiment_name': name,
+            'visualizer.name': name,
+            'model.backbone.peft.type': 'ConvLoRA',
+            'train_dataloader.dataset.pipeline': pipeline,
+            'default_hooks.checkpoint.max_keep_ckpts': 1,
+            'resume': newest_checkpoint(work_dir)[0] is not None,
+        }
+    )
     child = os.fork()
     if not child:
         status = 1
@@ -80,7 +94,11 @@ def attempt(work_dir: Path, after: float | None, name: str) -> bool:
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
-    return load_file(path) if path.suffix == '.safetensors' else torch.load(path, weights_only=True)['state_dict']
+    return (
+        load_file(path)
+        if path.suffix == '.safetensors'
+        else torch.load(path, weights_only=True)['state_dict']
+    )
 
 
 def equal(one: dict, other: dict) -> bool:
@@ -96,8 +114,17 @@ def test_a_hundred_kills(root, scope, slow_disk):
     rng, kills, in_writing, behind, runs, start = random.Random(0), 0, 0, 0, 0, time.time()
     attempt(root / 'whole', None, 'kill_whole')
     duration = time.time() - start
-    expected = {path.name: tensors(path) for path in (root / 'whole').iterdir() if path.suffix in ('.pth', '.safetensors')}
-    assert sorted(name.split('_')[0] for name in expected) == ['adapter', 'adapter', 'best', 'epoch']
+    expected = {
+        path.name: tensors(path)
+        for path in (root / 'whole').iterdir()
+        if path.suffix in ('.pth', '.safetensors')
+    }
+    assert sorted(name.split('_')[0] for name in expected) == [
+        'adapter',
+        'adapter',
+        'best',
+        'epoch',
+    ]
     while kills < KILLS:
         work_dir, runs, done = root / f'run_{runs}', runs + 1, False
         while not done:
@@ -107,13 +134,27 @@ def test_a_hundred_kills(root, scope, slow_disk):
             files = [*work_dir.glob('*.pth'), *work_dir.glob('*.safetensors')]
             assert all(len(tensors(path)) for path in files), 'an unreadable file'
             last = newest_checkpoint(work_dir)[0]
-            behind += bool(last and not done and not ((work_dir / 'adapter_last.safetensors').exists() and belongs(
-                work_dir / 'adapter_last.safetensors', last)))
-        found = {path.name: tensors(path) for path in work_dir.iterdir() if path.suffix in ('.pth', '.safetensors')}
+            behind += bool(
+                last
+                and not done
+                and not (
+                    (work_dir / 'adapter_last.safetensors').exists()
+                    and belongs(work_dir / 'adapter_last.safetensors', last)
+                )
+            )
+        found = {
+            path.name: tensors(path)
+            for path in work_dir.iterdir()
+            if path.suffix in ('.pth', '.safetensors')
+        }
         assert found.keys() == expected.keys()
-        assert all(equal(found[name], expected[name]) for name in expected), 'not what the uninterrupted training made'
-        best, = work_dir.glob('best_*.pth')
+        assert all(equal(found[name], expected[name]) for name in expected), (
+            'not what the uninterrupted training made'
+        )
+        (best,) = work_dir.glob('best_*.pth')
         assert belongs(work_dir / 'adapter_best.safetensors', best), 'a stale adapter'
-    print(f'\n{kills} kills in {runs} trainings, {in_writing} of them while a file was written, {behind} between a checkpoint '
-          f'and its adapter: 0 unreadable, 0 stale, 0 of {runs} trainings other than the uninterrupted one; '
-          f'{time.time() - start:.0f} s')
+    print(
+        f'\n{kills} kills in {runs} trainings, {in_writing} of them while a file was written, {behind} between a checkpoint '
+        f'and its adapter: 0 unreadable, 0 stale, 0 of {runs} trainings other than the uninterrupted one; '
+        f'{time.time() - start:.0f} s'
+    )

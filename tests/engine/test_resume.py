@@ -1,4 +1,5 @@
 """A training that ended in any way goes on as if it had not."""
+
 import os
 import re
 import shutil
@@ -52,25 +53,47 @@ def same(one, other) -> bool:
     return one.keys() == other.keys() and all(value.equal(other[key]) for key, value in one.items())
 
 
-ENDLESS = {'train_cfg': dict(type='IterBasedTrainLoop', max_iters=6, val_interval=4, _delete_=True),
-           'train_dataloader.sampler.type': 'InfiniteSampler', 'param_scheduler.by_epoch': False,
-           'param_scheduler.convert_to_iter_based': False, 'param_scheduler.end': 6,
-           'default_hooks.checkpoint.by_epoch': False, 'default_hooks.checkpoint.interval': 4}
+ENDLESS = {
+    'train_cfg': dict(type='IterBasedTrainLoop', max_iters=6, val_interval=4, _delete_=True),
+    'train_dataloader.sampler.type': 'InfiniteSampler',
+    'param_scheduler.by_epoch': False,
+    'param_scheduler.convert_to_iter_based': False,
+    'param_scheduler.end': 6,
+    'default_hooks.checkpoint.by_epoch': False,
+    'default_hooks.checkpoint.interval': 4,
+}
 WORKERS = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_workers': True}
 
 
-@pytest.mark.parametrize(('options', 'end', 'left'), [
-    ({**SHORT, 'model.backbone.peft.type': 'ConvLoRA', 'default_hooks.checkpoint.interval': 9}, Signal(1), 'interrupted.pth'),
-    ({**SHORT, 'default_hooks.checkpoint.interval': 9}, Signal(2), 'interrupted.pth'),  # the last of its epoch
-    ({**SHORT, **WORKERS, 'optim_wrapper.accumulative_counts': 2}, Kill(4), 'epoch_1.pth'),
-    ({**ENDLESS, 'optim_wrapper.accumulative_counts': 2}, Signal(0), 'interrupted.pth'),
-    (ENDLESS, Kill(5), 'iter_4.pth'),
-])
+@pytest.mark.parametrize(
+    ('options', 'end', 'left'),
+    [
+        (
+            {
+                **SHORT,
+                'model.backbone.peft.type': 'ConvLoRA',
+                'default_hooks.checkpoint.interval': 9,
+            },
+            Signal(1),
+            'interrupted.pth',
+        ),
+        (
+            {**SHORT, 'default_hooks.checkpoint.interval': 9},
+            Signal(2),
+            'interrupted.pth',
+        ),  # the last of its epoch
+        ({**SHORT, **WORKERS, 'optim_wrapper.accumulative_counts': 2}, Kill(4), 'epoch_1.pth'),
+        ({**ENDLESS, 'optim_wrapper.accumulative_counts': 2}, Signal(0), 'interrupted.pth'),
+        (ENDLESS, Kill(5), 'iter_4.pth'),
+    ],
+)
 def test_goes_on_bit_by_bit(make_runner, root, options, end, left):
     """Noise, random flips, workers, gradients of several iterations; ended in the middle of an epoch, after its last iteration
     or after it."""
     options = {**options, 'train_dataloader.dataset.pipeline': flips()}
-    whole = make_runner(deepcopy({**options, 'work_dir': str(root / 'whole')}))  # Config changes what it merges
+    whole = make_runner(
+        deepcopy({**options, 'work_dir': str(root / 'whole')})
+    )  # Config changes what it merges
     whole.train()
     ended = make_runner(deepcopy(options))
     ended.register_hook(end)
@@ -79,21 +102,42 @@ def test_goes_on_bit_by_bit(make_runner, root, options, end, left):
         ended.train()
     assert error.type is InterruptedError or error.value.code == 128 + signal.SIGTERM
     assert (root / 'work/last_checkpoint').read_text() == left
-    adapter, state = load_file(root / 'work/adapter_last.safetensors'), torch.load(root / 'work' / left)['state_dict']
+    adapter, state = (
+        load_file(root / 'work/adapter_last.safetensors'),
+        torch.load(root / 'work' / left)['state_dict'],
+    )
     assert all(value.equal(state[key]) for key, value in adapter.items())
-    resumed = make_runner(deepcopy({**options, 'resume': True, 'train_dataloader.num_workers': 0,
-                                    'train_dataloader.persistent_workers': False}))
+    resumed = make_runner(
+        deepcopy(
+            {
+                **options,
+                'resume': True,
+                'train_dataloader.num_workers': 0,
+                'train_dataloader.persistent_workers': False,
+            }
+        )
+    )
     resumed.train()
-    assert resumed.iter == whole.iter and same(whole, resumed) and not (root / 'work/interrupted.pth').exists()
-    histories = [one.message_hub.get_scalar('train/loss').data[0].tolist() for one in (whole, resumed)]
+    assert (
+        resumed.iter == whole.iter
+        and same(whole, resumed)
+        and not (root / 'work/interrupted.pth').exists()
+    )
+    histories = [
+        one.message_hub.get_scalar('train/loss').data[0].tolist() for one in (whole, resumed)
+    ]
     assert histories[0] == histories[1]
-    names = [sorted(path.name for path in (root / folder).glob('*.*') if path.is_file()) for folder in ('whole', 'work')]
+    names = [
+        sorted(path.name for path in (root / folder).glob('*.*') if path.is_file())
+        for folder in ('whole', 'work')
+    ]
     assert names[0] == names[1]
 
 
 @pytest.mark.parametrize('moment', ['validation', 'second writing', 'adapter'])
 def test_what_a_kill_left_undone_is_made_up_for(make_runner, root, monkeypatch, moment):
     """Killed in the second validation; between the best checkpoint and the epoch's, which names it; before the best adapter."""
+
     def dies(function, nth):
         calls = []
 
@@ -102,22 +146,34 @@ def test_what_a_kill_left_undone_is_made_up_for(make_runner, root, monkeypatch, 
             if len(calls) == nth:
                 raise InterruptedError
             return function(*arguments, **named)
+
         return call
 
-    place, name, nth = {'validation': (ValLoop, 'run', 2), 'second writing': (WholeFileBackend, 'put', 3),
-                        'adapter': (adapter_hook, 'write_adapter', 2)}[moment]
+    place, name, nth = {
+        'validation': (ValLoop, 'run', 2),
+        'second writing': (WholeFileBackend, 'put', 3),
+        'adapter': (adapter_hook, 'write_adapter', 2),
+    }[moment]
     with monkeypatch.context() as patch, pytest.raises(InterruptedError):
         patch.setattr(place, name, dies(getattr(place, name), nth))
         make_runner(SHORT).train()
     run, validated = ValLoop.run, []
-    monkeypatch.setattr(ValLoop, 'run', lambda self: validated.append(self.runner.epoch) or run(self))
+    monkeypatch.setattr(
+        ValLoop, 'run', lambda self: validated.append(self.runner.epoch) or run(self)
+    )
     resumed = make_runner({**SHORT, 'resume': True})
     resumed.train()
     assert validated == {'validation': [2], 'second writing': [1, 2], 'adapter': [2]}[moment]
-    best, = (root / 'work').glob('best_*.pth')
+    (best,) = (root / 'work').glob('best_*.pth')
     state = torch.load(best)['state_dict']
-    assert all(value.equal(state[key]) for key, value in load_file(root / 'work/adapter_best.safetensors').items())
-    assert torch.load(root / 'work/epoch_2.pth')['message_hub']['runtime_info']['best_ckpt'] == best.name
+    assert all(
+        value.equal(state[key])
+        for key, value in load_file(root / 'work/adapter_best.safetensors').items()
+    )
+    assert (
+        torch.load(root / 'work/epoch_2.pth')['message_hub']['runtime_info']['best_ckpt']
+        == best.name
+    )
 
 
 def test_a_copy_resumes_by_itself_from_what_is_whole(make_runner, root, caplog):
@@ -132,53 +188,98 @@ def test_a_copy_resumes_by_itself_from_what_is_whole(make_runner, root, caplog):
     info = state['message_hub']['runtime_info']
     assert not any(str(root) in str(value) for key, value in info.items() if 'ckpt' in key)
     (root / 'victim').mkdir()
-    info.update(best_ckpt=str(root / 'work' / info['best_ckpt']), best_score=-1., keep_ckpt_ids=['../victim'],
-                best_ckpt_IoU=str(root / 'victim'))
+    info.update(
+        best_ckpt=str(root / 'work' / info['best_ckpt']),
+        best_score=-1.0,
+        keep_ckpt_ids=['../victim'],
+        best_ckpt_IoU=str(root / 'victim'),
+    )
     torch.save(state, copy / 'epoch_1.pth')
     resumed = make_runner({**SHORT, 'resume': True, 'work_dir': str(copy)})
     messages = []
     resumed.logger.warning = messages.append
     resumed.train()
-    assert resumed.epoch == 2 and (root / 'victim').is_dir() and not list(copy.glob('*.unfinished*'))
+    assert (
+        resumed.epoch == 2 and (root / 'victim').is_dir() and not list(copy.glob('*.unfinished*'))
+    )
     assert all(path.read_bytes() == content for path, content in original.items())
     text = '\n'.join(messages)
-    assert re.search(r'Going on from \S+/copy/epoch_1.pth.*\n  epoch_2.pth was left aside: it cannot be read', text)
+    assert re.search(
+        r'Going on from \S+/copy/epoch_1.pth.*\n  epoch_2.pth was left aside: it cannot be read',
+        text,
+    )
     assert 'victim' in text and 'keep_ckpt_ids' in text
 
 
 def test_more_epochs_follow_the_new_schedule(make_runner, root):
     make_runner(SHORT).train()
     longer = {'train_cfg.max_epochs': 4, 'resume': True}
-    with pytest.raises(ValueError, match=r'set the schedule to the new length too \(--cfg-options param_scheduler.end=4\)'):
+    with pytest.raises(
+        ValueError,
+        match=r'set the schedule to the new length too \(--cfg-options param_scheduler.end=4\)',
+    ):
         make_runner({**longer, 'param_scheduler.end': 2}).train()
     rates = {}
     for folder in ('whole', 'work'):
-        runner = make_runner({**longer, 'param_scheduler.end': 4, 'resume': folder == 'work', 'work_dir': str(root / folder)})
+        runner = make_runner(
+            {
+                **longer,
+                'param_scheduler.end': 4,
+                'resume': folder == 'work',
+                'work_dir': str(root / folder),
+            }
+        )
         runner.train()
         rates[folder] = runner.message_hub.get_scalar('train/lr').data[0][-6:]
     assert rates['work'] == pytest.approx(rates['whole']) and rates['work'][0] > 4e-4
-    with pytest.raises(ValueError, match='saved after 4 epochs, but training is to last 3: there is nothing left to train'):
+    with pytest.raises(
+        ValueError,
+        match='saved after 4 epochs, but training is to last 3: there is nothing left to train',
+    ):
         make_runner({'train_cfg.max_epochs': 3, 'resume': True}).train()
 
 
 def test_another_training_is_refused_by_name(make_runner, root):
-    with pytest.raises(FileNotFoundError, match='nothing to resume in .*work: no training was begun there'):
+    with pytest.raises(
+        FileNotFoundError, match='nothing to resume in .*work: no training was begun there'
+    ):
         make_runner({'resume': True}).train()
     shutil.rmtree(root / 'work')
     make_runner({'train_cfg.max_epochs': 1}).train()
     for options, message in [
-            ({'optim_wrapper.optimizer.lr': 2e-3}, r'optim_wrapper.optimizer.lr: 0.001 in the checkpoint, 0.002 asked'),
-            ({'model.backbone.peft.type': 'ConvLoRA', 'train_dataloader.batch_size': 3},
-             r"model.backbone.peft.type: 'LoRA' in the checkpoint, 'ConvLoRA' asked\n  images_per_step: 2 .*, 3 asked\nResume"),
-            ({'load_from': str(root / 'work/adapter_last.safetensors')}, 'adapter_last.safetensors: it does not say'),
-            ({'load_from': str(next((root / 'work').glob('best_*.pth')))}, 'best_Dice_epoch_1.pth: it has no state of the opt')]:
+        (
+            {'optim_wrapper.optimizer.lr': 2e-3},
+            r'optim_wrapper.optimizer.lr: 0.001 in the checkpoint, 0.002 asked',
+        ),
+        (
+            {'model.backbone.peft.type': 'ConvLoRA', 'train_dataloader.batch_size': 3},
+            r"model.backbone.peft.type: 'LoRA' in the checkpoint, 'ConvLoRA' asked\n  images_per_step: 2 .*, 3 asked\nResume",
+        ),
+        (
+            {'load_from': str(root / 'work/adapter_last.safetensors')},
+            'adapter_last.safetensors: it does not say',
+        ),
+        (
+            {'load_from': str(next((root / 'work').glob('best_*.pth')))},
+            'best_Dice_epoch_1.pth: it has no state of the opt',
+        ),
+    ]:
         with pytest.raises(ValueError, match=message):
             make_runner({'resume': True, **options}).train()
-    started = make_runner({'load_from': str(root / 'work/adapter_last.safetensors'), 'train_cfg.max_epochs': 1,
-                           'work_dir': str(root / 'new'), 'optim_wrapper.optimizer.lr': 0.})
+    started = make_runner(
+        {
+            'load_from': str(root / 'work/adapter_last.safetensors'),
+            'train_cfg.max_epochs': 1,
+            'work_dir': str(root / 'new'),
+            'optim_wrapper.optimizer.lr': 0.0,
+        }
+    )
     started.train()
     state = started.model.state_dict()
-    assert all(value.equal(state[key]) for key, value in load_file(root / 'work/adapter_last.safetensors').items())
+    assert all(
+        value.equal(state[key])
+        for key, value in load_file(root / 'work/adapter_last.safetensors').items()
+    )
 
 
 def test_a_checkpoint_of_an_earlier_version_resumes(make_runner, root):
@@ -191,4 +292,6 @@ def test_a_checkpoint_of_an_earlier_version_resumes(make_runner, root):
     torch.save(state, root / 'work/epoch_1.pth')
     resumed = make_runner({**SHORT, 'param_scheduler.end': 4, 'resume': True})
     resumed.train()
-    assert resumed.epoch == 2 and resumed.message_hub.get_info('best_ckpt').startswith(str(root / 'work'))
+    assert resumed.epoch == 2 and resumed.message_hub.get_info('best_ckpt').startswith(
+        str(root / 'work')
+    )

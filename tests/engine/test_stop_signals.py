@@ -28,8 +28,14 @@ def test_the_first_is_written_down_and_handlers_are_put_back(monkeypatch):
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-@pytest.mark.parametrize('number, error', [(signal.SIGTERM, SystemExit(143)), (signal.SIGUSR1, SystemExit(138)),
-                                           (signal.SIGINT, KeyboardInterrupt())])
+@pytest.mark.parametrize(
+    'number, error',
+    [
+        (signal.SIGTERM, SystemExit(143)),
+        (signal.SIGUSR1, SystemExit(138)),
+        (signal.SIGINT, KeyboardInterrupt()),
+    ],
+)
 def test_before_training_there_is_nothing_to_save(number, error):
     with pytest.raises(type(error)) as raised, StopSignals():
         send(number)

@@ -1,4 +1,5 @@
 """Checkpoints from which training goes on exactly where it was, whatever ended it."""
+
 from pathlib import Path
 
 from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is_main_process
@@ -24,8 +25,10 @@ from ..run_settings import differences, run_settings
 from ..schedules import check_schedule, follow_schedule
 
 RECORD = {'settings', 'random', 'validated', 'sampler_seed', 'gradients'}
-OTHERWISE = ('To start a new training from its weights instead, leave --resume out, name the file as load_from, and choose '
-             'another --work-dir.')
+OTHERWISE = (
+    'To start a new training from its weights instead, leave --resume out, name the file as load_from, and choose '
+    'another --work-dir.'
+)
 
 
 @HOOKS.register_module()
@@ -59,11 +62,17 @@ class CheckpointHook(MMEngineCheckpointHook):
     def before_run(self, runner: Runner) -> None:
         self.folder = Path(runner.work_dir)
         if '://' in str(self.out_dir):
-            raise ValueError(f'out_dir={self.out_dir} of CheckpointHook: expected a folder of this machine. Copy the checkpoints '
-                             'when training has ended.')
+            raise ValueError(
+                f'out_dir={self.out_dir} of CheckpointHook: expected a folder of this machine. Copy the checkpoints '
+                'when training has ended.'
+            )
         if self.out_dir not in (None, runner.work_dir):
             self.folder = Path(self.out_dir) / self.folder.name  # as MMEngine does
-        if runner._resume and isinstance(runner._train_loop, BaseLoop) and runner._load_from is None:
+        if (
+            runner._resume
+            and isinstance(runner._train_loop, BaseLoop)
+            and runner._load_from is None
+        ):
             found = [self._newest(runner) if is_main_process() else None]
             broadcast_object_list(found)
             runner._load_from, runner._resume = found[0], found[0] is not None
@@ -76,12 +85,20 @@ class CheckpointHook(MMEngineCheckpointHook):
             log(f'Going on from {path}, the newest checkpoint that is whole.{aside}')
             return str(path)
         if faults:
-            raise FileNotFoundError(f'There is no whole checkpoint to resume from in {self.folder}.{aside}\nStart again '
-                                    'without --resume; what is there is moved aside.')
-        if not any(log.parent.name != runner.timestamp for log in Path(runner.work_dir).glob('*/*.log')):
-            raise FileNotFoundError(f'There is nothing to resume in {self.folder}: no training was begun there. Name its '
-                                    'folder by --work-dir, or leave --resume out.')
-        runner.logger.warning(f'The training in {self.folder} ended before its first checkpoint: it begins anew.')
+            raise FileNotFoundError(
+                f'There is no whole checkpoint to resume from in {self.folder}.{aside}\nStart again '
+                'without --resume; what is there is moved aside.'
+            )
+        if not any(
+            log.parent.name != runner.timestamp for log in Path(runner.work_dir).glob('*/*.log')
+        ):
+            raise FileNotFoundError(
+                f'There is nothing to resume in {self.folder}: no training was begun there. Name its '
+                'folder by --work-dir, or leave --resume out.'
+            )
+        runner.logger.warning(
+            f'The training in {self.folder} ended before its first checkpoint: it begins anew.'
+        )
         return None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -89,33 +106,49 @@ class CheckpointHook(MMEngineCheckpointHook):
             return
         path = runner._load_from
         if fault := why_not_resumable(checkpoint):
-            raise ValueError(f'Training cannot be resumed from {path}: {fault}. Resume from the last checkpoint of a work '
-                             'directory by --resume without load_from; adapters, best checkpoints and other weights are for '
-                             'load_from without --resume.')
+            raise ValueError(
+                f'Training cannot be resumed from {path}: {fault}. Resume from the last checkpoint of a work '
+                'directory by --resume without load_from; adapters, best checkpoints and other weights are for '
+                'load_from without --resume.'
+            )
         record = checkpoint.get('training')
         asked = run_settings(runner)
         self.resumed = record if isinstance(record, dict) and record.keys() >= RECORD else {}
         if not self.resumed:
-            runner.logger.warning(f'{path} was saved by another program or version: whether its settings are those of this '
-                                  'training is unknown, and its random state is lost.')
+            runner.logger.warning(
+                f'{path} was saved by another program or version: whether its settings are those of this '
+                'training is unknown, and its random state is lost.'
+            )
         elif other := differences(self.resumed['settings'], asked):
-            raise ValueError(f'{path} belongs to a training with other settings:\n  ' + '\n  '.join(other[:20]) + '\nResume '
-                             f'with the settings it was begun with. {OTHERWISE}')
+            raise ValueError(
+                f'{path} belongs to a training with other settings:\n  '
+                + '\n  '.join(other[:20])
+                + '\nResume '
+                f'with the settings it was begun with. {OTHERWISE}'
+            )
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         if missing := sorted(trained - checkpoint['state_dict'].keys()):
-            raise ValueError(f'{path} belongs to another model: it has no {", ".join(missing[:3])} '
-                             f'({len(missing)} of {len(trained)} trained parameters are missing). {OTHERWISE}')
+            raise ValueError(
+                f'{path} belongs to another model: it has no {", ".join(missing[:3])} '
+                f'({len(missing)} of {len(trained)} trained parameters are missing). {OTHERWISE}'
+            )
         loop, meta = runner.train_loop, checkpoint['meta']
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
-        done, length = (meta['epoch'], loop.max_epochs) if by_epoch else (meta['iter'], loop.max_iters)
+        done, length = (
+            (meta['epoch'], loop.max_epochs) if by_epoch else (meta['iter'], loop.max_iters)
+        )
         if done > length:
-            raise ValueError(f'{path} was saved after {done} {"epochs" if by_epoch else "iterations"}, but training is to '
-                             f'last {length}: there is nothing left to train.')
+            raise ValueError(
+                f'{path} was saved after {done} {"epochs" if by_epoch else "iterations"}, but training is to '
+                f'last {length}: there is nothing left to train.'
+            )
         if self._another_schedule(asked):
             check_schedule(self.resumed['settings']['schedule'], asked['schedule'])
             checkpoint.pop('param_schedulers', None)  # before_train follows the new ones
-        for what in resolve_names(checkpoint['message_hub'].setdefault('runtime_info', {}), self.folder):
+        for what in resolve_names(
+            checkpoint['message_hub'].setdefault('runtime_info', {}), self.folder
+        ):
             runner.logger.warning(f'Of {path}, {what}: it is not used.')
 
     def before_train(self, runner: Runner) -> None:
@@ -127,10 +160,15 @@ class CheckpointHook(MMEngineCheckpointHook):
         asked = run_settings(runner)
         if self._another_schedule(asked):
             follow_schedule(runner)
-            rates = ', '.join(f'{rate:.3g}' for rate in sorted({group['lr'] for group in runner.optim_wrapper.param_groups}))
+            rates = ', '.join(
+                f'{rate:.3g}'
+                for rate in sorted({group['lr'] for group in runner.optim_wrapper.param_groups})
+            )
             length = ' '.join(map(str, asked['schedule']['length']))
-            runner.logger.info(f'The schedule is another than before, {length}: the learning rate follows it from iteration '
-                               f'{runner.iter} on, which makes it {rates} now.')
+            runner.logger.info(
+                f'The schedule is another than before, {length}: the learning rate follows it from iteration '
+                f'{runner.iter} on, which makes it {rates} now.'
+            )
         last = runner.message_hub.get_info('last_ckpt')
         if last and Path(last).name != INTERRUPTED:
             self.last_ckpt = last
@@ -155,8 +193,12 @@ class CheckpointHook(MMEngineCheckpointHook):
             step, length = loop.epoch, loop.max_epochs
             if loop.iter != loop.epoch * len(loop.dataloader):
                 return False
-        return (runner.val_loop is not None and self.validated != loop.iter and step >= max(loop.val_begin, 1)
-                and (step % loop.val_interval == 0 or step == length))
+        return (
+            runner.val_loop is not None
+            and self.validated != loop.iter
+            and step >= max(loop.val_begin, 1)
+            and (step % loop.val_interval == 0 or step == length)
+        )
 
     def _restore(self, runner: Runner) -> None:
         if not self.resumed:
@@ -179,11 +221,15 @@ class CheckpointHook(MMEngineCheckpointHook):
         later = []
         for path in training_states(self.folder, self.filename_tmpl):
             step = path.stem.rsplit('_', 1)[-1]
-            if step.isdigit() and int(step) > (runner.epoch if path.name.startswith('epoch_') else runner.iter):
+            if step.isdigit() and int(step) > (
+                runner.epoch if path.name.startswith('epoch_') else runner.iter
+            ):
                 later.append(path)
         if later:
             place = set_aside(self.folder, later)
-            runner.logger.warning(f'{", ".join(path.name for path in later)}: later than what is resumed, moved to {place}')
+            runner.logger.warning(
+                f'{", ".join(path.name for path in later)}: later than what is resumed, moved to {place}'
+            )
 
     def before_train_epoch(self, runner: Runner) -> None:
         self._make_up_validation(runner)
@@ -195,7 +241,9 @@ class CheckpointHook(MMEngineCheckpointHook):
     def _make_up_validation(self, runner: Runner) -> None:
         if self.to_validate:
             self.to_validate = False
-            runner.logger.info(f'Iteration {runner.iter} was saved but not validated: that is made up for.')
+            runner.logger.info(
+                f'Iteration {runner.iter} was saved but not validated: that is made up for.'
+            )
             runner.val_loop.run()
 
     # Validation draws no random number of training's
@@ -230,20 +278,41 @@ class CheckpointHook(MMEngineCheckpointHook):
                 outdated.append(self.keep_ckpt_ids[0])
             self.keep_ckpt_ids.append(step)
             runner.message_hub.update_info('keep_ckpt_ids', [*outdated, *self.keep_ckpt_ids])
-        self._save(runner, self.filename_tmpl.format(step), meta, by_epoch=self.by_epoch, save_optimizer=self.save_optimizer)
+        self._save(
+            runner,
+            self.filename_tmpl.format(step),
+            meta,
+            by_epoch=self.by_epoch,
+            save_optimizer=self.save_optimizer,
+        )
         if is_main_process():
             for name in [*(self.filename_tmpl.format(step) for step in outdated), INTERRUPTED]:
                 (self.folder / name).unlink(missing_ok=True)
 
-    def _save(self, runner: Runner, name: str, meta: dict, by_epoch: bool, save_optimizer: bool) -> None:
+    def _save(
+        self, runner: Runner, name: str, meta: dict, by_epoch: bool, save_optimizer: bool
+    ) -> None:
         self.last_ckpt = str(self.folder / name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         states = all_gather_object(self.training_random or random_state())
-        self.record = dict(settings=run_settings(runner), random=states, validated=self.validated,
-                           sampler_seed=next((one.seed for one in _samplers(runner)), None), gradients=_gradients(runner))
-        runner.save_checkpoint(str(self.folder), name, self.file_client_args, save_optimizer=save_optimizer,
-                               save_param_scheduler=self.save_param_scheduler, meta=dict(meta), by_epoch=by_epoch,
-                               backend_args=self.backend_args, **self.args)
+        self.record = dict(
+            settings=run_settings(runner),
+            random=states,
+            validated=self.validated,
+            sampler_seed=next((one.seed for one in _samplers(runner)), None),
+            gradients=_gradients(runner),
+        )
+        runner.save_checkpoint(
+            str(self.folder),
+            name,
+            self.file_client_args,
+            save_optimizer=save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=dict(meta),
+            by_epoch=by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
         self.record, self.saved = None, meta
         if is_main_process():
             with whole_file(Path(runner.work_dir) / 'last_checkpoint') as unfinished:
@@ -262,12 +331,16 @@ class CheckpointHook(MMEngineCheckpointHook):
         if self.save_best and len(self.key_indicators) == 1:
             self.best_ckpt_path = info.get('best_ckpt')
         elif self.save_best:
-            self.best_ckpt_path_dict = {key: info.get(f'best_ckpt_{key}') for key in self.key_indicators}
+            self.best_ckpt_path_dict = {
+                key: info.get(f'best_ckpt_{key}') for key in self.key_indicators
+            }
         for key, path in before.items():
             now = Path(runner.message_hub.get_info(key))
             if is_main_process() and path != now and path.parent == self.folder and path.is_file():
                 path.unlink()
-                runner.logger.info(f'{path.name}, the best checkpoint before {now.name}, is removed')
+                runner.logger.info(
+                    f'{path.name}, the best checkpoint before {now.name}, is removed'
+                )
 
 
 def _samplers(runner: Runner) -> list:
@@ -286,5 +359,8 @@ def _gradients(runner: Runner) -> dict:
     """The pending gradients; of several processes each has its own, which are not saved."""
     if not pending_gradients(runner) or is_model_wrapper(runner.model):
         return {}
-    return {name: parameter.grad.cpu() for name, parameter in runner.model.named_parameters()
-            if parameter.grad is not None}
+    return {
+        name: parameter.grad.cpu()
+        for name, parameter in runner.model.named_parameters()
+        if parameter.grad is not None
+    }

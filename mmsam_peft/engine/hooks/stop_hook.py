@@ -1,4 +1,5 @@
 """Ends a training between two steps, in all processes at the same one."""
+
 import signal
 
 import torch
@@ -29,7 +30,9 @@ class StopHook(Hook):
             self.group = dist.new_group(backend='gloo')
         self.signals.arm()
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
         asked = self._together(self.signals.asked, dist.ReduceOp.MAX)
         if asked and not pending_gradients(runner):
             self._stop(runner, dict(epoch=runner.epoch, iter=runner.iter + 1), asked)
@@ -52,9 +55,12 @@ class StopHook(Hook):
 
     def _stop(self, runner: Runner, done: dict, number: int) -> None:
         runner.call_hook('save_before_stopping', meta=done)
-        saved = (f'To go on, run the same command with --resume (work directory {runner.work_dir}).'
-                 if any(isinstance(hook, CheckpointHook) for hook in runner.hooks)
-                 else 'Nothing was saved, as the config has no CheckpointHook.')
-        runner.logger.warning(f'{signal.Signals(number).name}: training ends after iteration '
-                              f'{done["iter"]}. {saved}')
+        saved = (
+            f'To go on, run the same command with --resume (work directory {runner.work_dir}).'
+            if any(isinstance(hook, CheckpointHook) for hook in runner.hooks)
+            else 'Nothing was saved, as the config has no CheckpointHook.'
+        )
+        runner.logger.warning(
+            f'{signal.Signals(number).name}: training ends after iteration {done["iter"]}. {saved}'
+        )
         raise SystemExit(128 + number)
