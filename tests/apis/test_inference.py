@@ -47,7 +47,7 @@ def test_arrays_and_paths_in_any_order(ready, scene, infer):
     before = model.cfg.to_dict()
     first = infer(model, str(path))
     expected, mask = first.seg_logits.data, first.pred_sem_seg.data[0].bool().numpy()
-    for image in (pixels, str(path), np.dstack([pixels, pixels[..., 0]]), [pixels, pixels], [str(path)]):
+    for image in (pixels, str(path), np.dstack([pixels, pixels[..., 0] | 255]), [pixels, pixels], [str(path)]):
         found = infer(model, image)
         for one in found if isinstance(image, list) else [found]:
             assert one.seg_logits.data.shape == (1, 40, 50) and torch.allclose(one.seg_logits.data, expected, atol=1e-4)

@@ -9,8 +9,8 @@ from .loading import LoadImageOrArray
 class LoadImageFromNDArray(LoadImageOrArray):
     """Takes the array ``img`` as reading a file would have given it: BGR, (H, W, 3), values 0 to 255.
 
-    Grey arrays, (H, W) or (H, W, 1), get three equal channels; of BGRA the alpha is dropped, as of
-    files. Where there is no array, the file ``img_path`` is read: MMSegmentation's
+    Grey arrays, (H, W) or (H, W, 1), get three equal channels. Alpha, (H, W, 4), is dropped if it
+    hides nothing. Where there is no array, the file ``img_path`` is read: MMSegmentation's
     ``inference_model`` writes this type into the model's config when it is given an array, and
     leaves it there for the paths that follow.
 
@@ -32,7 +32,8 @@ def as_bgr(image: np.ndarray) -> np.ndarray:
     """(H, W, 3), uint8, or float32 where values are fractions of steps.
 
     Raises:
-        ValueError: Another shape; values that are not numbers from 0 to 255, or that go from 0 to 1.
+        ValueError: Another shape; values that are not numbers from 0 to 255, or that go from 0 to 1;
+            transparent pixels.
     """
     shape = ' x '.join(map(str, image.shape))
     if image.ndim == 2:
@@ -40,9 +41,12 @@ def as_bgr(image: np.ndarray) -> np.ndarray:
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
         raise ValueError(f'got an array of {shape}, expected an image of height x width x 3 (BGR, as '
                          'OpenCV reads it), or grey, or with alpha: move or choose the channels.')
-    image = image[..., :3]
     if image.dtype != np.uint8:
         image = _within_a_byte(image)
+    if image.shape[2] == 4 and (image[..., 3] < 255).any():
+        raise ValueError('got transparent pixels, whose colour is not what one sees, expected none: '
+                         'lay the image over the background that belongs there.')
+    image = image[..., :3]
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
 
 

@@ -9,7 +9,7 @@ GREY = PIXELS[..., 0]
 
 
 @pytest.mark.parametrize('given, expected', [
-    (PIXELS, PIXELS), (np.dstack([PIXELS, GREY]), PIXELS), (GREY, np.dstack([GREY] * 3)),
+    (PIXELS, PIXELS), (np.dstack([PIXELS, GREY | 255]), PIXELS), (GREY, np.dstack([GREY] * 3)),
     (GREY[..., None], np.dstack([GREY] * 3)), (PIXELS.astype(np.int64), PIXELS), (PIXELS.astype(np.uint16), PIXELS),
     (PIXELS[:, ::-1], PIXELS[:, ::-1]), (np.zeros((2, 2), np.uint16), np.zeros((2, 2, 3), np.uint8)),
 ], ids=['BGR', 'BGRA', 'grey', 'one channel', 'int64', 'small uint16', 'a view', 'black'])
@@ -31,6 +31,7 @@ def test_fractions_of_steps_stay():
     (PIXELS > 100, 'array of bool that holds other things'),
     (np.full((2, 2, 3), np.nan), 'other things than finite numbers'),
     (PIXELS.transpose(2, 0, 1), 'got an array of 3 x 4 x 5, expected an image of height x width x 3'),
+    (np.dstack([PIXELS, GREY]), 'got transparent pixels'), (np.dstack([PIXELS, GREY | 255]) / 255, 'multiply it by 255'),
     (PIXELS[None], 'got an array of 1 x 4 x 5 x 3'), (PIXELS[:0], '0 x 5 x 3'), (PIXELS[..., :2], '4 x 5 x 2'),
 ])
 def test_what_is_refused(given, message):
