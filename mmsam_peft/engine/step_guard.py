@@ -69,6 +69,10 @@ class StepGuard:
         if self.left_out:
             _copy(self.kept, self.buffers)
 
+    # MMEngine's schedulers, also those that a resumed training builds later, put a counter around
+    # ``step`` unless it has one; the step in here has.
+    _step._with_counter = True
+
 
 @torch.no_grad()
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
