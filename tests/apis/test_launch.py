@@ -29,11 +29,12 @@ def test_work_dir(config, text, work_dir, expected):
 
 
 def test_the_default_work_dir_shows_what_changes_the_training(config):
-    shown = load_config(config("a = dict(b=1)\noptim_wrapper = dict(type='OptimWrapper')"), {'a.b': 2}, amp='bf16')
-    assert shown.work_dir == os.path.join('work_dirs', 'lora', 'mine_a.b=2_amp=bf16')
+    path, seed = config("optim_wrapper = dict(type='OptimWrapper')"), {'randomness.seed': 2}
+    shown = load_config(path, seed, amp='bf16')
+    assert shown.work_dir == os.path.join('work_dirs', 'lora', 'mine_amp=bf16_randomness.seed=2')
     assert shown.optim_wrapper.type == 'AutocastOptimWrapper'
-    assert load_config(config(), {'a.b': 2}, 'told').work_dir == 'told'
-    assert load_config(config(), {'work_dir': 'told', 'a.b': 2}).work_dir == 'told'
+    assert load_config(path, seed, 'told').work_dir == 'told'
+    assert load_config(path, {'work_dir': 'told', **seed}).work_dir == 'told'
 
 
 def test_options_and_launcher(config):
