@@ -72,7 +72,7 @@ def test_a_refused_host_stays_as_it_was():
 
 
 @pytest.mark.parametrize('change, message', [
-    (lambda host: setattr(host.layers[0].query, 'bias', None), 'merges into weight and bias, and layers.0.query, a Linear, lacks'),
+    (lambda host: setattr(host.layers[0].query, 'bias', None), 'weight and bias, and layers.0.query, a Linear, lacks one'),
     (lambda host: setattr(host.layers[1], 'ln_a', nn.GroupNorm(1, 32)), 'scales nn.LayerNorm, and layers.1.ln_a is a Group')])
 def test_layers_that_ssf_cannot_scale(monkeypatch, change, message):
     host = HOSTS['tokens'].build(None)
