@@ -87,7 +87,7 @@ def test_initial_values():
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_orthonormal_beginning(dtype):
     method, base = TALoRA(num_tasks=2, ranks=(6, 5, 3), orthonormal=True), nn.Linear(8, 24, dtype=dtype)
-    layer, other = method.make(base, (0, 2)), method.make(base, (0, 2))
+    layer, other = method.make(base, QKVParts((0, 2))), method.make(base, QKVParts((0, 2)))
     unit = torch.tensor([0, 0, *[5 ** 0.5] * 3])  # of G, zero, each slice departs by |I|
     assert layer.lora_U2.shape == (16, 5) and layer.lora_G.abs().max() == 0
     torch.testing.assert_close(layer.departures().detach(), unit, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.02)
