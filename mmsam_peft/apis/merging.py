@@ -121,13 +121,14 @@ def write_state(state: dict[str, Tensor], out: Path) -> None:
 
 
 def task_number(model: PEFTSegmentor, task: str | None) -> tuple[int, ...]:
-    """(number of the task,), where the encoder is adapted for each task, else ()."""
-    method = model.backbone.peft
-    if not isinstance(method, PerTaskMethod) or method.num_tasks == 1:
-        return ()
-    if task not in model.tasks:
-        raise ValueError(f'task={task!r}: the encoder is adapted for each task: take one of {", ".join(model.tasks)}.')
-    return (list(model.tasks).index(task),)
+    """(number of the task,), where the encoder is adapted for each task, else (). ValueError when the
+    model has no such task."""
+    method, tasks = model.backbone.peft, list(getattr(model, 'tasks', ()))
+    per_task = isinstance(method, PerTaskMethod) and method.num_tasks > 1
+    if tasks and task not in tasks and (per_task or task is not None):
+        why = 'the encoder is adapted for each task' if per_task else 'the model has no such task'
+        raise ValueError(f'task={task!r}: {why}: take one of {", ".join(tasks)}.')
+    return (tasks.index(task),) if per_task else ()
 
 
 def is_sams(head: nn.Module) -> bool:
