@@ -5,7 +5,7 @@ has been put into its places already, would change nothing, and train on the wro
 """
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from mmengine.config import Config
 from mmengine.registry import Registry
@@ -83,7 +83,7 @@ def fault(key: str, cfg: dict, options: Mapping, read: set[str]) -> str | None:
     if top in ELSEWHERE:
         return ELSEWHERE[top]
     if top not in read:
-        return variable(key, cfg, read) if top in cfg else unknown(top, 'the config', read)
+        return variable(key, cfg, read) if top in cfg else unknown_key(key, cfg, read)
     node, place = cfg.get(top) or {}, top
     for name in others:
         if isinstance(node, list | tuple):
@@ -136,6 +136,12 @@ def unknown(name: str, place: str, names: set[str] | Mapping) -> str:
     return f'{place} has no {name}: {what}'
 
 
+def unknown_key(key: str, cfg: dict, read: set[str]) -> str:
+    """What is wrong with a key whose first name the config does not have: perhaps only its beginning is missing."""
+    found = [place for top in cfg if top in read for place in _all_places(cfg[top], top) if place.endswith(f'.{key}')]
+    return f'the config has no {key}: set {_listed(found)}' if found else unknown(key.partition('.')[0], 'the config', read)
+
+
 def variable(key: str, cfg: dict, read: set[str]) -> str:
     """Where the value of a variable of the config file is."""
     parts, node = key.split('.'), cfg
@@ -145,11 +151,9 @@ def variable(key: str, cfg: dict, read: set[str]) -> str:
         node = node[name]
         found = [place for top in cfg if top in read for place in places(cfg[top], node, top, name)]
         if found:
-            rest = [*parts[number:]]
-            shown = ', '.join('.'.join([place, *rest]) for place in found[:8])
-            more = f' and {len(found) - 8} more' if len(found) > 8 else ''
+            shown = _listed(['.'.join([place, *parts[number:]]) for place in found])
             return ('a variable of the config file, whose value has been put into its places already: set '
-                    f'{shown}{more}, or change the file')
+                    f'{shown}, or change the file')
     return 'a variable of the config file, which nothing reads any more: change the file'
 
 
@@ -159,6 +163,21 @@ def places(node: object, value: object, place: str, name: str) -> Iterator[str]:
     if node == value and type(node) is type(value) and (telling or place.endswith(f'.{name}')):
         yield place
         return
-    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
-    for inner, item in items:
+    for inner, item in _items(node):
         yield from places(item, value, f'{place}.{inner}', name)
+
+
+def _all_places(node: object, place: str) -> Iterator[str]:
+    yield place
+    for inner, item in _items(node):
+        yield from _all_places(item, f'{place}.{inner}')
+
+
+def _items(node: object) -> Iterable[tuple]:
+    if isinstance(node, Mapping):
+        return node.items()
+    return enumerate(node) if isinstance(node, list | tuple) else ()
+
+
+def _listed(found: Sequence[str]) -> str:
+    return ', '.join(found[:8]) + (f' and {len(found) - 8} more' if len(found) > 8 else '')

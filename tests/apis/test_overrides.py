@@ -72,13 +72,13 @@ def test_what_is_accepted(custom):
 DATA = ('train_dataloader.dataset.data_root', 'val_dataloader.dataset.data_root', 'test_dataloader.dataset.data_root')
 REFUSED = [
     ('data.data_root', 'a variable of the config file, .* set ' + ', '.join(DATA)),
-    ('data_root', 'a variable of the config file, .* set ' + ', '.join(DATA)),
+    ('data_root', 'the config has no data_root: set ' + ', '.join(DATA)),
     ('mask_values', 'set train_dataloader.dataset.mask_values, val_dataloader.dataset.mask_values'),
     ('image_size', r'set model.data_preprocessor.size, .*train_dataloader.dataset.pipeline.2.scale'),
     ('image_size.0', r'set model.data_preprocessor.size.0, '),
     ('train_pipeline.3.prob', r'set train_dataloader.dataset.pipeline.3.prob, or change the file'),
     ('metainfo.classes', 'set train_dataloader.dataset.metainfo.classes'),
-    ('dataset_type', 'set train_dataloader.dataset.type'),
+    ('dataset_type', 'the config has no dataset_type: it has .*train_dataloader'),
     ('vis_backends', 'set visualizer.vis_backends'),
     ('data.nothing', 'which nothing reads any more'),
     ('modle.checkpoint', 'the config has no modle: did you mean model'),
@@ -127,6 +127,16 @@ def test_what_only_some_tools_read(custom):
     cfg = custom.copy()
     apply_overrides(cfg, {'test_pipeline.1.scale': (64, 64)}, also_read=['test_pipeline'])
     assert cfg.test_pipeline[1].scale == (64, 64)
+
+
+def test_a_variable_that_was_substituted():
+    """The text of a value is searched for anywhere, a number only under the variable's name."""
+    dataset = dict(type='FolderDataset', data_root='there/', mask_values='index', pipeline=[])
+    cfg = Config(dict(folder='there/', classes=2, model=dict(num_classes=2, classes=2), train_dataloader=dict(dataset=dataset)))
+    with pytest.raises(ValueError) as found:
+        apply_overrides(cfg, dict(folder='here/', classes=3))
+    text = str(found.value)
+    assert 'set train_dataloader.dataset.data_root, or change' in text and 'set model.classes, or change' in text
 
 
 def test_a_preprocessor_that_the_model_has_itself():

@@ -171,10 +171,12 @@ def test_a_test_set_without_labels(make_runner, root):
 def test_masks_of_joined_sets(make_runner, root):
     """Images of one name in two folders, and two suffixes in one folder, are different files."""
     shutil.copy(root / 'img_dir/val/0.png', root / 'img_dir/val/0.bmp')
+    (root / 'bitmaps.txt').write_text('0')
     dataset = Config.fromfile(TINY).test_dataloader.dataset
     parts = [{**dataset, 'data_prefix': {key: f'{folder}/{split}' for key, folder in (
         ('img_path', 'img_dir'), ('seg_map_path', 'ann_dir'))}, **more}
-        for split, more in (('train', {}), ('val', dict(img_suffix='.png')), ('val', dict(img_suffix='.bmp')))]
+        for split, more in (('train', {}), ('val', dict(img_suffix='.png')),
+                            ('val', dict(img_suffix='.bmp', ann_file='bitmaps.txt')))]
     runner = make_runner({'test_dataloader.dataset': dict(_delete_=True, type='ConcatDataset', datasets=parts)})
     runner.register_hook(dict(type='SaveMasksHook', out_dir=str(root / 'masks')))
     runner.test()
