@@ -13,7 +13,7 @@ from .work_dir import locked, make_room
 
 
 def train(cfg: Config) -> None:
-    """Trains a config in its work directory, alone there, and ends as signals ask for; see docs/reliability.md.
+    """Trains a config in its work directory, alone there; ends as signals ask; see docs/reliability.md.
 
     Raises:
         RuntimeError: Another training is under way in the work directory.

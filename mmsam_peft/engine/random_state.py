@@ -7,7 +7,7 @@ import torch
 
 
 def random_state() -> dict:
-    """The state of Python's, NumPy's and PyTorch's global generators; of the current GPU's too where one is in use."""
+    """The state of Python's, NumPy's and PyTorch's global generators, and of the GPU's in use."""
     _, words, gauss = random.getstate()
     _, keys, *rest = np.random.get_state()
     return dict(

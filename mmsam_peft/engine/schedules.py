@@ -1,6 +1,5 @@
 """Another schedule for a training that is already under way."""
 
-import copy
 import warnings
 
 from mmengine.optim import OptimWrapperDict
@@ -8,7 +7,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 
 def check_schedule(found: dict, asked: dict) -> None:
-    """Raises ValueError when training becomes longer but the schedulers do not. See ``run_settings``."""
+    """Raises ValueError when training becomes longer but its schedulers do not; see ``run_settings``."""
     (old, unit), (new, _) = found['length'], asked['length']
     schedulers = asked['param_scheduler'] or []
     schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
@@ -20,33 +19,38 @@ def check_schedule(found: dict, asked: dict) -> None:
             else f'param_scheduler.{ends.index(old)}.end'
         )
         raise ValueError(
-            f'Training was to last {old} {unit} and is now to last {new}, but its learning rate still reaches its '
-            f'end after {old}: set the schedule to the new length too (--cfg-options {where}={new}).'
+            f'Training was to last {old} {unit} and is now to last {new}, but its learning rate still '
+            f'reaches its end after {old}: set the schedule to the new length too '
+            f'(--cfg-options {where}={new}).'
         )
 
 
-def follow_schedule(runner: Runner) -> None:
-    """Builds the config's schedulers anew and moves them to the present iteration, as if they had been there from the start."""
-    wrapper, loop = runner.optim_wrapper, runner.train_loop
-    if isinstance(wrapper, OptimWrapperDict):
+def first_values(runner: Runner) -> list[dict[str, float]]:
+    """What the schedulers, just built, made of each parameter group: learning rates, momenta."""
+    if isinstance(runner.optim_wrapper, OptimWrapperDict):
         raise ValueError(
             'With several optimizers, resume with the schedule the training was begun with.'
         )
-    for group in wrapper.param_groups:
-        group.update(
-            {
-                key.removeprefix('initial_'): group[key]
-                for key in list(group)
-                if key.startswith('initial_')
-            }
-        )
-    schedulers = copy.deepcopy(runner.cfg.get('param_scheduler')) or []
-    runner.param_schedulers = runner.build_param_scheduler(schedulers)
-    if any(getattr(one, 'need_val_args', False) for one in runner.param_schedulers):
+    return [
+        {key: value for key, value in group.items() if f'initial_{key}' in group}
+        for group in runner.optim_wrapper.param_groups
+    ]
+
+
+def follow_schedule(runner: Runner, first: list[dict[str, float]]) -> None:
+    """Moves the config's schedulers to the present iteration, as if they had been there from the start.
+
+    Args:
+        first: See ``first_values``, before the checkpoint's values took their place.
+    """
+    loop, schedulers = runner.train_loop, runner.param_schedulers or []
+    if any(getattr(one, 'need_val_args', False) for one in schedulers):
         raise ValueError(
-            'A scheduler that follows the validation scores cannot take another place in its schedule: resume with '
-            'the schedule the training was begun with.'
+            'A scheduler that follows the validation scores cannot take another place in its '
+            'schedule: resume with the schedule the training was begun with.'
         )
+    for group, values in zip(runner.optim_wrapper.param_groups, first, strict=True):
+        group.update(values)
     length = len(loop.dataloader)
     ends_of_epochs = (
         range(length, loop.epoch * length + 1, length)
@@ -56,12 +60,12 @@ def follow_schedule(runner: Runner) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # that the optimizer has made no step yet
         for step in range(1, loop.iter + 1):
-            _step(runner, by_epoch=False)
+            _step(schedulers, by_epoch=False)
             if step in ends_of_epochs:
-                _step(runner, by_epoch=True)
+                _step(schedulers, by_epoch=True)
 
 
-def _step(runner: Runner, by_epoch: bool) -> None:
-    for scheduler in runner.param_schedulers:
+def _step(schedulers: list, by_epoch: bool) -> None:
+    for scheduler in schedulers:
         if scheduler.by_epoch == by_epoch:
             scheduler.step()

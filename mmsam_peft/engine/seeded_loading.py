@@ -1,8 +1,9 @@
 """Random transforms that depend on nothing but the seed and the number of the sample.
 
-Every sample that training draws has a number: how many were drawn before it, in all epochs and by all processes. Its random
-transforms are seeded by that number. So they are the same with any number of workers, whatever was loaded before in the same
-process, and a training that goes on in the middle of an epoch need not load again what it has seen.
+Every sample that training draws has a number: how many were drawn before it, in all epochs and by all
+processes. Its random transforms are seeded by that number. So they are the same with any number of
+workers, whatever was loaded before in the same process, and a training that goes on in the middle of
+an epoch need not load again what it has seen.
 """
 
 import os
@@ -47,7 +48,7 @@ class NumberedSampler(Sampler):
 
 
 class SeededItems:
-    """What ``DataLoader`` calls for the samples of a batch when a data set has it as ``__getitems__``."""
+    """What ``DataLoader`` calls for the samples of a batch where a data set has ``__getitems__``."""
 
     def __init__(self, dataset: Sequence, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
@@ -65,7 +66,8 @@ class SeededItems:
 def number_samples(
     loader: DataLoader, seed: int, rank: int, world_size: int
 ) -> NumberedSampler | None:
-    """Seeds each sample of ``loader`` by its number. None: its batches are not made from the indices of a sampler."""
+    """Seeds each sample of ``loader`` by its number. None: its batches are not made from a sampler's
+    indices."""
     batches = loader.batch_sampler
     if not isinstance(getattr(batches, 'sampler', None), Sampler) or hasattr(
         loader.dataset, '__getitems__'
@@ -77,8 +79,8 @@ def number_samples(
 
 
 def keep_workers(loader: DataLoader) -> None:
-    """Lets the workers of ``loader`` survive a signal to end that reaches the whole process group; they end when their trainer
-    says so, or is gone."""
+    """Lets the workers of ``loader`` survive a signal to end that reaches the whole process group; they
+    end when their trainer says so, or is gone."""
     loader.worker_init_fn = partial(_init_worker, loader.worker_init_fn)
 
 
@@ -93,5 +95,5 @@ def _init_worker(init: Callable | None, worker: int) -> None:
 
 def _end_with_parent() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass  # the trainer has got it too: it finishes its step, and may need the next samples for that
+        pass  # the trainer has got it too: it may need more samples to finish its step
     os._exit(0)

@@ -5,13 +5,13 @@ import time
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 TWICE = 2
-"""Seconds within which a second Ctrl-C is the first one: a terminal and a launcher each pass it on."""
+"""Seconds within which a second Ctrl-C is the first: a terminal and a launcher each pass it on."""
 
 
 class StopSignals:
-    """While this context lasts, SIGTERM, SIGUSR1 (Slurm, spot machines) and the first Ctrl-C are only written down, so that
-    training can finish its step and save; a second Ctrl-C ends the process at once. Before :meth:`arm` there is nothing to
-    save, and every signal ends it.
+    """While this context lasts, SIGTERM, SIGUSR1 (Slurm, spot machines) and the first Ctrl-C are only
+    written down, so that training can finish its step and save; a second Ctrl-C ends the process at
+    once. Before :meth:`arm` there is nothing to save, and every signal ends it.
 
     Attributes:
         asked: The signal that came, or 0.

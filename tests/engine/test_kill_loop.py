@@ -1,5 +1,6 @@
-"""Killing a training a hundred times. Each attempt is a process that is forked from this one, which has everything imported, and
-gets SIGKILL at a random moment; files are written slowly, so that it often comes while one is.
+"""Killing a training a hundred times. Each attempt is a process that is forked from this one, which has
+everything imported, and gets SIGKILL at a random moment; files are written slowly, so that it often
+comes while one is.
 
     python -m pytest tests/engine/test_kill_loop.py -m slow -s
 """

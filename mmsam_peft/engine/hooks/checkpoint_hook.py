@@ -5,30 +5,16 @@ from pathlib import Path
 from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
 from ...registry import HOOKS
 from ...whole_files import remove_unfinished, whole_file
-from ..checkpoints import (
-    INTERRUPTED,
-    names_only,
-    newest_checkpoint,
-    outdated_best,
-    resolve_names,
-    set_aside,
-    training_states,
-    why_not_resumable,
-)
+from ..checkpoints import INTERRUPTED, names_only, resolve_names
 from ..random_state import random_state, set_random_state
-from ..run_settings import differences, run_settings
-from ..schedules import check_schedule, follow_schedule
-
-RECORD = {'settings', 'random', 'validated', 'sampler_seed', 'gradients'}
-OTHERWISE = (
-    'To start a new training from its weights instead, leave --resume out, name the file as load_from, and choose '
-    'another --work-dir.'
-)
+from ..resuming import find_checkpoint, tidy, training_record, validation_is_due
+from ..run_settings import run_settings
+from ..schedules import check_schedule, first_values, follow_schedule
 
 
 @HOOKS.register_module()
@@ -36,8 +22,8 @@ class CheckpointHook(MMEngineCheckpointHook):
     """MMEngine's ``CheckpointHook`` (its arguments hold), which also
 
     - resumes from the newest checkpoint that is whole, and says which were left aside;
-    - keeps the old file until the new one is on the disk, and only names of files, no paths, in checkpoints;
-    - stores the random generators' states, and validates after resuming what was saved but not validated;
+    - keeps the old file until the new one is on the disk, and only names, no paths, in checkpoints;
+    - stores the random generators' states, and validates what was saved but not validated;
     - refuses to resume with other settings, and follows another schedule from where training is.
 
     Raises:
@@ -63,8 +49,8 @@ class CheckpointHook(MMEngineCheckpointHook):
         self.folder = Path(runner.work_dir)
         if '://' in str(self.out_dir):
             raise ValueError(
-                f'out_dir={self.out_dir} of CheckpointHook: expected a folder of this machine. Copy the checkpoints '
-                'when training has ended.'
+                f'out_dir={self.out_dir} of CheckpointHook: expected a folder of this machine. '
+                'Copy the checkpoints when training has ended.'
             )
         if self.out_dir not in (None, runner.work_dir):
             self.folder = Path(self.out_dir) / self.folder.name  # as MMEngine does
@@ -73,83 +59,24 @@ class CheckpointHook(MMEngineCheckpointHook):
             and isinstance(runner._train_loop, BaseLoop)
             and runner._load_from is None
         ):
-            found = [self._newest(runner) if is_main_process() else None]
+            found = [None]
+            if is_main_process():
+                found = [find_checkpoint(runner, self.folder, self.filename_tmpl)]
             broadcast_object_list(found)
             runner._load_from, runner._resume = found[0], found[0] is not None
-
-    def _newest(self, runner: Runner) -> str | None:
-        path, faults = newest_checkpoint(self.folder, self.filename_tmpl)
-        aside = ''.join(f'\n  {name} was left aside: {fault}' for name, fault in faults.items())
-        if path:
-            log = runner.logger.warning if faults else runner.logger.info
-            log(f'Going on from {path}, the newest checkpoint that is whole.{aside}')
-            return str(path)
-        if faults:
-            raise FileNotFoundError(
-                f'There is no whole checkpoint to resume from in {self.folder}.{aside}\nStart again '
-                'without --resume; what is there is moved aside.'
-            )
-        if not any(
-            log.parent.name != runner.timestamp for log in Path(runner.work_dir).glob('*/*.log')
-        ):
-            raise FileNotFoundError(
-                f'There is nothing to resume in {self.folder}: no training was begun there. Name its '
-                'folder by --work-dir, or leave --resume out.'
-            )
-        runner.logger.warning(
-            f'The training in {self.folder} ended before its first checkpoint: it begins anew.'
-        )
-        return None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not (runner._resume and isinstance(runner._train_loop, BaseLoop)):
             return
-        path = runner._load_from
-        if fault := why_not_resumable(checkpoint):
-            raise ValueError(
-                f'Training cannot be resumed from {path}: {fault}. Resume from the last checkpoint of a work '
-                'directory by --resume without load_from; adapters, best checkpoints and other weights are for '
-                'load_from without --resume.'
-            )
-        record = checkpoint.get('training')
         asked = run_settings(runner)
-        self.resumed = record if isinstance(record, dict) and record.keys() >= RECORD else {}
-        if not self.resumed:
-            runner.logger.warning(
-                f'{path} was saved by another program or version: whether its settings are those of this '
-                'training is unknown, and its random state is lost.'
-            )
-        elif other := differences(self.resumed['settings'], asked):
-            raise ValueError(
-                f'{path} belongs to a training with other settings:\n  '
-                + '\n  '.join(other[:20])
-                + '\nResume '
-                f'with the settings it was begun with. {OTHERWISE}'
-            )
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-        if missing := sorted(trained - checkpoint['state_dict'].keys()):
-            raise ValueError(
-                f'{path} belongs to another model: it has no {", ".join(missing[:3])} '
-                f'({len(missing)} of {len(trained)} trained parameters are missing). {OTHERWISE}'
-            )
-        loop, meta = runner.train_loop, checkpoint['meta']
-        by_epoch = isinstance(loop, EpochBasedTrainLoop)
-        done, length = (
-            (meta['epoch'], loop.max_epochs) if by_epoch else (meta['iter'], loop.max_iters)
-        )
-        if done > length:
-            raise ValueError(
-                f'{path} was saved after {done} {"epochs" if by_epoch else "iterations"}, but training is to '
-                f'last {length}: there is nothing left to train.'
-            )
+        self.resumed = training_record(runner, checkpoint)
         if self._another_schedule(asked):
             check_schedule(self.resumed['settings']['schedule'], asked['schedule'])
             checkpoint.pop('param_schedulers', None)  # before_train follows the new ones
-        for what in resolve_names(
-            checkpoint['message_hub'].setdefault('runtime_info', {}), self.folder
-        ):
-            runner.logger.warning(f'Of {path}, {what}: it is not used.')
+            self.first_values = first_values(runner)
+        info = checkpoint['message_hub'].setdefault('runtime_info', {})
+        for what in resolve_names(info, self.folder):
+            runner.logger.warning(f'Of {runner._load_from}, {what}: it is not used.')
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
@@ -159,46 +86,28 @@ class CheckpointHook(MMEngineCheckpointHook):
             return
         asked = run_settings(runner)
         if self._another_schedule(asked):
-            follow_schedule(runner)
-            rates = ', '.join(
-                f'{rate:.3g}'
-                for rate in sorted({group['lr'] for group in runner.optim_wrapper.param_groups})
-            )
+            follow_schedule(runner, self.first_values)
+            rates = sorted({group['lr'] for group in runner.optim_wrapper.param_groups})
             length = ' '.join(map(str, asked['schedule']['length']))
             runner.logger.info(
-                f'The schedule is another than before, {length}: the learning rate follows it from iteration '
-                f'{runner.iter} on, which makes it {rates} now.'
+                f'The schedule is another than before, {length}: the learning rate follows it from '
+                f'iteration {runner.iter} on, which makes it '
+                f'{", ".join(f"{rate:.3g}" for rate in rates)} now.'
             )
         last = runner.message_hub.get_info('last_ckpt')
         if last and Path(last).name != INTERRUPTED:
             self.last_ckpt = last
         self.validated = self.resumed.get('validated', -1)
-        self.to_validate = self._validation_is_due(runner)
+        self.to_validate = validation_is_due(runner, self.validated)
         self._restore(runner)
         if is_main_process():
-            self._tidy(runner)
+            tidy(runner, self.folder, self.filename_tmpl)
 
     def _another_schedule(self, asked: dict) -> bool:
         if not self.resumed:
             return False
         schedules = self.resumed['settings']['schedule'], asked['schedule']
         return schedules[0] != schedules[1] and any(one['param_scheduler'] for one in schedules)
-
-    def _validation_is_due(self, runner: Runner) -> bool:
-        """Whether the loop would have validated the resumed weights at once."""
-        loop = runner.train_loop
-        loop._decide_current_val_interval()
-        step, length = loop.iter, loop.max_iters
-        if isinstance(loop, EpochBasedTrainLoop):
-            step, length = loop.epoch, loop.max_epochs
-            if loop.iter != loop.epoch * len(loop.dataloader):
-                return False
-        return (
-            runner.val_loop is not None
-            and self.validated != loop.iter
-            and step >= max(loop.val_begin, 1)
-            and (step % loop.val_interval == 0 or step == length)
-        )
 
     def _restore(self, runner: Runner) -> None:
         if not self.resumed:
@@ -211,25 +120,6 @@ class CheckpointHook(MMEngineCheckpointHook):
         parameters = dict(runner.model.named_parameters())
         for name, gradient in self.resumed['gradients'].items():
             parameters[name].grad = gradient.to(parameters[name].device)
-
-    def _tidy(self, runner: Runner) -> None:
-        """Removes best checkpoints that better ones replaced; moves those aside that are later than the resumed one."""
-        for key, value in runner.message_hub.runtime_info.items():
-            if key.startswith('best_ckpt'):
-                for path in outdated_best(self.folder, Path(value)):
-                    path.unlink()
-        later = []
-        for path in training_states(self.folder, self.filename_tmpl):
-            step = path.stem.rsplit('_', 1)[-1]
-            if step.isdigit() and int(step) > (
-                runner.epoch if path.name.startswith('epoch_') else runner.iter
-            ):
-                later.append(path)
-        if later:
-            place = set_aside(self.folder, later)
-            runner.logger.warning(
-                f'{", ".join(path.name for path in later)}: later than what is resumed, moved to {place}'
-            )
 
     def before_train_epoch(self, runner: Runner) -> None:
         self._make_up_validation(runner)
@@ -350,7 +240,7 @@ def _samplers(runner: Runner) -> list:
 
 
 def pending_gradients(runner: Runner) -> bool:
-    """Whether the next step of the optimizer is shared by iterations of which some are still to come."""
+    """Whether the optimizer's next step is shared by iterations of which some are still to come."""
     wrapper = runner.optim_wrapper
     return getattr(wrapper, '_inner_count', 0) % getattr(wrapper, '_accumulative_counts', 1) != 0
 

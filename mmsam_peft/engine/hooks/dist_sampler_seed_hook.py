@@ -12,9 +12,9 @@ from ..seeded_loading import keep_workers, number_samples
 
 @HOOKS.register_module()
 class DistSamplerSeedHook(ShuffleHook):
-    """MMEngine's default hook, which shuffles each epoch by seed and epoch, and beyond it: random transforms are seeded by seed
-    and sample (see ``engine/seeded_loading.py``), and a training that was interrupted in the middle of an epoch goes on with
-    the next batch of the same order.
+    """MMEngine's default hook, which shuffles each epoch by seed and epoch, and beyond it: random
+    transforms are seeded by seed and sample (see ``engine/seeded_loading.py``), and a training that was
+    interrupted in the middle of an epoch goes on with the next batch of the same order.
     """
 
     sampler = None
@@ -31,8 +31,8 @@ class DistSamplerSeedHook(ShuffleHook):
                 keep_workers(runner.val_dataloader)
         if self.sampler is None:
             runner.logger.warning(
-                'The batches of this data loader do not come from a sampler of indices: their random '
-                'transforms depend on what was loaded before, so that resuming is not exact.'
+                'The batches of this data loader do not come from a sampler of indices: their '
+                'random transforms depend on what was loaded before, so that resuming is not exact.'
             )
         self.by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         if self.sampler and not self.by_epoch and hasattr(self.sampler.sampler, 'skip'):
@@ -46,8 +46,8 @@ class DistSamplerSeedHook(ShuffleHook):
             done = runner.iter - runner.epoch * len(loader)
             if done and type(loader.batch_sampler) is not BatchSampler:
                 runner.logger.warning(
-                    f'{type(loader.batch_sampler).__name__} cannot go on in the middle of an epoch: epoch '
-                    f'{runner.epoch + 1} begins anew.'
+                    f'{type(loader.batch_sampler).__name__} cannot go on in the middle of an '
+                    f'epoch: epoch {runner.epoch + 1} begins anew.'
                 )
                 done = 0
             self.sampler.epoch = runner.epoch
