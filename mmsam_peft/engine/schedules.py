@@ -1,5 +1,6 @@
 """Another schedule for a training that is already under way."""
 
+import math
 import warnings
 
 from mmengine.optim import OptimWrapperDict
@@ -11,13 +12,17 @@ def check_schedule(found: dict, asked: dict) -> None:
     (old, unit), (new, _) = found['length'], asked['length']
     schedulers = asked['param_scheduler'] or []
     schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
-    ends = [one.get('end') for one in schedulers if one.get('by_epoch', True) == (unit == 'epochs')]
-    if found['length'][1] == asked['length'][1] and old < new and old in ends and new not in ends:
-        where = (
-            'param_scheduler.end'
-            if len(schedulers) == 1
-            else f'param_scheduler.{ends.index(old)}.end'
-        )
+    ends = {
+        number: one.get('end') or math.inf  # without, it lasts as long as training
+        for number, one in enumerate(schedulers)
+        if one.get('by_epoch', True) == (unit == 'epochs')
+    }
+    reached = [number for number, end in ends.items() if end == old]
+    same_unit = found['length'][1] == asked['length'][1]
+    if same_unit and reached and new > max(ends.values()):
+        where = f'param_scheduler.{reached[-1]}.end'
+        if len(schedulers) == 1:
+            where = 'param_scheduler.end'
         raise ValueError(
             f'Training was to last {old} {unit} and is now to last {new}, but its learning rate still '
             f'reaches its end after {old}: set the schedule to the new length too '
