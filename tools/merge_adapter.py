@@ -11,7 +11,7 @@ from mmengine.config import DictAction
 
 from mmsam_peft.apis.inference import init_model
 from mmsam_peft.apis.launch import load_config
-from mmsam_peft.apis.merging import difference, is_sams, merged_state, require_writable, write_state
+from mmsam_peft.apis.merging import fits_sam_decoder, merged_sam_state, require_writable, verify_merge, write_state
 
 
 def main() -> None:
@@ -29,10 +29,10 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     require_writable(out, [args.weights, args.config, cfg.model.get('checkpoint')])
     model = init_model(cfg, args.weights, 'cpu')
-    state = {key: value.contiguous() for key, value in merged_state(model, args.task).items()}
-    found = difference(model, state, args.task)
+    state = {key: value.contiguous() for key, value in merged_sam_state(model, args.task).items()}
+    found = verify_merge(model, state, args.task)
     write_state(state, out)
-    decoder = 'with the tuned mask decoder' if is_sams(model.decode_head) else "with the base checkpoint's mask decoder, if any"
+    decoder = 'with the tuned mask decoder' if fits_sam_decoder(model.decode_head) else "with the base checkpoint's mask decoder, if any"
     print(f'{out}: {len(state)} tensors, {decoder}; relative difference to the adapted model {found:.1e}')
 
 

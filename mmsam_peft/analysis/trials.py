@@ -53,7 +53,8 @@ class Trials:
                     left = statistics.mean(times) * (len(missing) - done) / self.jobs
                     outcome = f'FAILED: {error}' if error else _outcome(future.result())
                     print(f'[{done}/{len(missing)}] {_title(run)}: {outcome}; about {_duration(left)} left', flush=True)
-                    failed += [run] * bool(error)
+                    if error:
+                        failed.append(run)
             except BaseException:  # a signal: the trainings end, and the next call goes on with them
                 pool.shutdown(wait=False, cancel_futures=True)
                 for child in list(self.children):

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..adapters.match import trained_names
 from ..models.segmentors import PEFTSegmentor
 from .inference import default_device, init_model
-from .merging import fold
+from .merging import merged_model
 
 
 class AdapterBank(Mapping[str, PEFTSegmentor]):
@@ -61,7 +61,7 @@ class AdapterBank(Mapping[str, PEFTSegmentor]):
         for key, value in base.items():
             model.get_parameter(key[0]).data = value
         model = model.to(self.device)
-        self.models[name] = fold(model, task) if self.merge else model
+        self.models[name] = merged_model(model, task) if self.merge else model
         self.base.update(base)
 
     def common(self, model: PEFTSegmentor, weights: str | os.PathLike) -> dict[tuple, Tensor]:

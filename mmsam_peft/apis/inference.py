@@ -18,7 +18,7 @@ from ..models.segmentors import PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
 from ..safe_load import load_safetensors
 from .configs import read_config, type_name
-from .merging import fold
+from .merging import merged_model
 from .overrides import apply_overrides
 from .single_task import keep_trained_task
 
@@ -49,7 +49,7 @@ def init_model(config: str | Path | Config, weights: str | None = None, device: 
         model.load_base()
     if not getattr(model, 'dataset_meta', None):
         model.dataset_meta = DATASETS.build({**config.test_dataloader.dataset, 'lazy_init': True}).metainfo
-    return fold(model, task) if merge and isinstance(model, PEFTSegmentor) else model
+    return merged_model(model, task) if merge and isinstance(model, PEFTSegmentor) else model
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ PROMPTS = 'decode_head.no_mask_embed.weight'
 POSITIONS = 'decode_head.pe_layer.positional_encoding_gaussian_matrix'
 
 
-def fold(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor:
+def merged_model(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor:
     """A plain model that predicts the same, without a trace of the fine-tuning methods: their updates are in its weights.
 
     Weights that no update belongs to are the very tensors of ``model``, which stays as it is.
@@ -38,12 +38,13 @@ def fold(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor:
     Raises:
         ValueError: A method does not merge fully; no such task.
     """
-    state, cfg = {**model.state_dict(), **folded(model, task)}, model.cfg.model.to_dict()
+    state, cfg = {**model.state_dict(), **merged_parameters(model, task)}, model.cfg.model.to_dict()
     cfg.update(checkpoint=None)
     cfg['backbone'].update(peft=dict(type='Frozen'), unfreeze=())
     if getattr(model.decode_head, 'peft', None):
         cfg['decode_head'].update(peft=None)
-    for number in task_number(model, task):
+    number = task_number(model, task)
+    if number is not None:
         cfg.update(tasks=[cfg['tasks'][number]], weighting=None)
         state[PROMPTS] = state[PROMPTS].split(list(model.decode_head.channels.values()))[number]
     with torch.device('meta'):
@@ -53,13 +54,13 @@ def fold(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor:
     return plain.requires_grad_(False).eval()
 
 
-def folded(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
+def merged_parameters(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
     """The base parameters that merging changes, with the updates in them, by name; the model stays as it is.
 
     Raises:
         ValueError: A method does not merge fully; no such task; a merged number is NaN or infinite.
     """
-    values, chosen = {}, task_number(model, task)
+    values, number = {}, task_number(model, task)
     for prefix, (host, method) in model.adapted.items():
         if method.merges != 'fully':
             extent = 'merges only in part' if method.merges == 'in part' else 'does not merge'
@@ -68,13 +69,16 @@ def folded(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
         for name, layer in host.named_modules():
             if isinstance(layer, Mergeable):
                 twin = copy.deepcopy(layer)
-                twin.merge(*chosen)
+                if number is None:
+                    twin.merge()
+                else:
+                    twin.merge(number)
                 values.update({f'{prefix}{name}.{key}': twin.get_parameter(key).detach() for key in twin.unmerged})
     require_finite(values, 'The merged model', 'The adapter is broken, or the base weights are. Use an earlier adapter.')
     return values
 
 
-def merged_state(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
+def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
     """The model's weights under SAM's keys, the fine-tuning methods' updates folded in; the model stays as it is.
 
     What the model lacks (prompt encoder, further mask tokens, IoU head) is the base checkpoint's, as are frozen position
@@ -87,14 +91,14 @@ def merged_state(model: PEFTSegmentor, task: str | None = None) -> dict[str, Ten
     Raises:
         ValueError: A method does not merge fully; no such task.
     """
-    state = {**model.state_dict(), **folded(model, task)}
+    state = {**model.state_dict(), **merged_parameters(model, task)}
     base = read_sam_checkpoint(model.checkpoint) if model.checkpoint else {}
     added = {prefix + name for prefix, (_, method) in model.adapted.items() for name in method.added}
     tables = {name for name, _ in model.named_parameters()
               if name.startswith('backbone.') and any(table in name for table in TABLES)} - trained_names(model)
-    parts = ('backbone.', 'decode_head.') if is_sams(model.decode_head) else ('backbone.',)
+    parts = ('backbone.', 'decode_head.') if fits_sam_decoder(model.decode_head) else ('backbone.',)
     names = {name for name, _ in model.named_parameters() if name.startswith(parts)} - added
-    if is_sams(model.decode_head):
+    if fits_sam_decoder(model.decode_head):
         names.add(POSITIONS)
     own = to_sam_keys({name: state[name].to('cpu', copy=True) for name in names - tables})
     if MASK_TOKENS in own and MASK_TOKENS in base:
@@ -120,35 +124,36 @@ def write_state(state: dict[str, Tensor], out: Path) -> None:
                 torch.save(state, file)
 
 
-def task_number(model: PEFTSegmentor, task: str | None) -> tuple[int, ...]:
-    """(number of the task,), where the encoder is adapted for each task, else (). ValueError when the
+def task_number(model: PEFTSegmentor, task: str | None) -> int | None:
+    """The task's number where the encoder is adapted for each task, else None. ValueError when the
     model has no such task."""
     method, tasks = model.backbone.peft, list(getattr(model, 'tasks', ()))
     per_task = isinstance(method, PerTaskMethod) and method.num_tasks > 1
     if tasks and task not in tasks and (per_task or task is not None):
         why = 'the encoder is adapted for each task' if per_task else 'the model has no such task'
         raise ValueError(f'task={task!r}: {why}: take one of {", ".join(tasks)}.')
-    return (tasks.index(task),) if per_task else ()
+    return tasks.index(task) if per_task else None
 
 
-def is_sams(head: nn.Module) -> bool:
+def fits_sam_decoder(head: nn.Module) -> bool:
     """Whether SAM's mask decoder can hold this head."""
     return isinstance(head, SAMMaskHead) and head.class_head is None
 
 
 @torch.no_grad()
-def difference(model: PEFTSegmentor, state: dict[str, Tensor], task: str | None = None) -> float:
+def verify_merge(model: PEFTSegmentor, state: dict[str, Tensor], task: str | None = None) -> float:
     """How far a plain encoder, and a plain binary head, with the weights ``state`` are from the model, on a random image:
     |plain - model| / |model|, the larger of embedding and logits. ValueError above ``TOLERANCE``, or when it is NaN."""
     backbone = model.backbone
     encoder = type(backbone)(backbone.arch, backbone.img_size, out_indices=backbone.out_indices)
     encoder.load_sam(state, 'The merged model')
     model, encoder = copy.deepcopy(model).cpu().eval(), encoder.eval()
-    if chosen := task_number(model, task):
-        model.backbone.peft.select(model.backbone, chosen)
+    number = task_number(model, task)
+    if number is not None:
+        model.backbone.peft.select(model.backbone, [number])
     image = torch.randn(1, 3, *model.backbone.img_size, generator=torch.Generator().manual_seed(0))
     pairs = list(zip(encoder(image), model.backbone(image), strict=True))
-    if is_sams(model.decode_head):
+    if fits_sam_decoder(model.decode_head):
         head = MODELS.build({**model.head_cfg, 'peft': None}).eval()
         head.load_sam(state, 'The merged model')
         ours, its = pairs[0]

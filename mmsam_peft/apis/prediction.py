@@ -92,9 +92,9 @@ def predict(model: nn.Module, source: str, out_dir: str | Path, opacity: float =
         print_log(f'{len(done)} of {len(images)} images are predicted in {out_dir} already', 'current')
     writers = 1 if isinstance(model, MultiTaskSegmentor) else THREADS  # panels are drawn by Matplotlib, which knows no threads
     with ThreadPoolExecutor(THREADS) as reading, ThreadPoolExecutor(writers) as writing:
-        read = ahead(reading, lambda path: load(path, pipeline), missing, 2 * batch_size)
+        read = prefetch(reading, lambda path: load(path, pipeline), missing, 2 * batch_size)
         predicted = (picture for batch in batches(read, batch_size) for picture in predict_batch(model, batch, device, amp))
-        written = ahead(writing, lambda picture: write(model, picture, out, opacity), predicted, batch_size)
+        written = prefetch(writing, lambda picture: write(model, picture, out, opacity), predicted, batch_size)
         shown = iter(track(written, 'Predicting', total=len(missing)))
         for image in images:
             yield image, None if image in done else next(shown).error
@@ -107,7 +107,7 @@ def output_folders(model: nn.Module) -> dict[str, str]:
     return dict(masks='.png', overlays='.png')
 
 
-def ahead(pool: Executor, function: Callable[[Given], Made], items: Iterable[Given], number: int) -> Iterator[Made]:
+def prefetch(pool: Executor, function: Callable[[Given], Made], items: Iterable[Given], number: int) -> Iterator[Made]:
     """``map`` in the threads of a pool, in order, at most ``number`` items ahead of what was taken."""
     waiting = deque()
     for item in items:

@@ -133,7 +133,10 @@ def _check_parts(number: int, block: nn.Module, parts: BlockParts, can: frozense
     if parts.mlp is not None and not {'lin1', 'lin2'} <= parts.linears.keys():
         raise ValueError(f"Block {number} has the mlp {parts.mlp!r}: state its layers as roles 'lin1' and 'lin2' too.")
     modules = dict(block.named_modules())
-    for path in [path for role in parts.linears for path in parts.paths(role)] + [parts.mlp] * (parts.mlp is not None):
+    paths = [path for role in parts.linears for path in parts.paths(role)]
+    if parts.mlp is not None:
+        paths.append(parts.mlp)
+    for path in paths:
         if path not in modules:
             raise ValueError(f'Block {number}, a {type(block).__name__}, has no {path!r}: its modules are '
                              f'{", ".join(name for name in modules if name)}.')

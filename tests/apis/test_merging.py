@@ -6,7 +6,7 @@ import pytest
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-from mmsam_peft.apis.merging import difference, merged_state, write_state
+from mmsam_peft.apis.merging import merged_sam_state, verify_merge, write_state
 from mmsam_peft.registry import PEFT
 
 METHODS = sorted(PEFT.module_dict)
@@ -47,7 +47,7 @@ def tuned(sam, build, tmp_path):
 def test_segment_anything_computes_the_same(tuned, sam, peft):
     model, image = tuned(peft), torch.randn(1, 3, 64, 64)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    state = merged_state(model)
+    state = merged_sam_state(model)
     assert all(value.equal(before[name]) for name, value in model.state_dict().items()), 'the model stays as it is'
     plain = sam()
     untouched = {name: value.clone() for name, value in plain.state_dict().items()}
@@ -55,7 +55,7 @@ def test_segment_anything_computes_the_same(tuned, sam, peft):
     with torch.no_grad():
         expected = model.backbone(image)[0]
         torch.testing.assert_close(plain.image_encoder(image), expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
-    assert difference(model, state) < 1e-5
+    assert verify_merge(model, state) < 1e-5
     own = {'mask_decoder.mask_tokens.weight': model.decode_head.mask_tokens.weight[0],
            'mask_decoder.transformer.layers.0.mlp.lin1.weight': model.decode_head.transformer.layers[0].mlp.lin1.weight}
     for key, value in own.items():
@@ -67,12 +67,12 @@ def test_segment_anything_computes_the_same(tuned, sam, peft):
 
 def test_method_in_the_decoder(tuned, sam):
     model = tuned('LoRA', dict(type='LoRA', rank=2))
-    state = merged_state(model)
+    state = merged_sam_state(model)
     sam().load_state_dict(state)
-    assert difference(model, state) < 1e-5
+    assert verify_merge(model, state) < 1e-5
     state['mask_decoder.transformer.layers.0.mlp.lin1.weight'] += 0.1
     with pytest.raises(ValueError, match='differs from the adapted one by .* more than 1e-04: it was not written'):
-        difference(model, state)
+        verify_merge(model, state)
 
 
 def test_position_tables_keep_their_size(tuned, sam):
@@ -80,7 +80,7 @@ def test_position_tables_keep_their_size(tuned, sam):
     model = tuned('LoRA', options={'model.backbone.img_size': 96})
     plain = sam()
     table = plain.image_encoder.pos_embed.clone()
-    plain.load_state_dict(merged_state(model))
+    plain.load_state_dict(merged_sam_state(model))
     assert plain.image_encoder.pos_embed.equal(table)
     assert model.backbone.pos_embed.shape != table.shape
 
@@ -90,17 +90,17 @@ def test_multiclass_head_stays_outside(tuned, sam):
                'model.decode_head.loss_decode': dict(type='SetPredictionLoss')}
     model, plain = tuned('LoRA', options=options), sam()
     before = {key: value.clone() for key, value in plain.mask_decoder.state_dict().items()}
-    state = merged_state(model)
+    state = merged_sam_state(model)
     plain.load_state_dict(state)
     assert all(value.equal(before[key]) for key, value in plain.mask_decoder.state_dict().items())
-    assert difference(model, state) < 1e-5
+    assert verify_merge(model, state) < 1e-5
 
 
 def test_base_without_decoder_and_no_base(build):
     for options in ({}, {'model.checkpoint': None}):
         model = build(options, trained=True)
-        state = merged_state(model)
-        assert difference(model, state) < 1e-5
+        state = merged_sam_state(model)
+        assert verify_merge(model, state) < 1e-5
         assert {key.split('.')[0] for key in state} == {'image_encoder', 'mask_decoder', 'prompt_encoder'}
         assert not [key for key in state if 'lora' in key]
 
@@ -112,7 +112,7 @@ def test_methods_that_do_not_merge(tuned, peft):
         return
     extent = 'merges only in part' if model.backbone.peft.merges == 'in part' else 'does not merge'
     with pytest.raises(ValueError, match=f'{peft} {extent}: .* Use the adapter file'):
-        merged_state(model)
+        merged_sam_state(model)
 
 
 @pytest.mark.parametrize('part', ['backbone', 'decode_head'])
@@ -122,7 +122,7 @@ def test_a_model_that_is_not_finite(tuned, part):
     trained = [parameter for parameter in getattr(model, part).parameters() if parameter.requires_grad]
     trained[-1].data.fill_(torch.nan)
     with pytest.raises(ValueError, match='NaN or infinite' if part == 'backbone' else 'differs .* by nan .* was not written'):
-        difference(model, merged_state(model))
+        verify_merge(model, merged_sam_state(model))
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])

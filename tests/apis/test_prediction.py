@@ -13,7 +13,7 @@ from PIL import Image
 from mmsam_peft.adapters.match import load_adapter
 from mmsam_peft.apis import prediction
 from mmsam_peft.apis.inference import inferencer, init_model
-from mmsam_peft.apis.prediction import ahead, predict, read_image, reason
+from mmsam_peft.apis.prediction import predict, prefetch, read_image, reason
 from mmsam_peft.visualization.masks import write_mask, write_overlay
 
 SIZES = {'grey.png': ('L', 40, 30), 'rgba.png': ('RGBA', 40, 30), 'dot.bmp': ('RGB', 1, 1), 'large.jpg': ('RGB', 4000, 3000)}
@@ -239,8 +239,8 @@ def test_few_images_are_in_memory_at_a_time(ready, tmp_path, monkeypatch):
 def test_ahead_keeps_order_and_passes_errors_on():
     items = iter(range(20))
     with ThreadPoolExecutor(4) as pool:
-        assert list(ahead(pool, lambda i: time.sleep(0.01 * (i % 3)) or i * i, range(20), 5)) == [i * i for i in range(20)]
-        made = ahead(pool, lambda i: 1 / (3 - i), items, 2)
+        assert list(prefetch(pool, lambda i: time.sleep(0.01 * (i % 3)) or i * i, range(20), 5)) == [i * i for i in range(20)]
+        made = prefetch(pool, lambda i: 1 / (3 - i), items, 2)
         assert [next(made) for _ in range(3)] == [1 / 3, 1 / 2, 1]
         with pytest.raises(ZeroDivisionError):
             next(made)

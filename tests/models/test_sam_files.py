@@ -16,7 +16,7 @@ from segment_anything.modeling import (
 from mmsam_peft.adapters.file import sealed
 from mmsam_peft.adapters.header import ADAPTER
 from mmsam_peft.adapters.match import adapter_header, adapter_state, save_adapter
-from mmsam_peft.apis.merging import merged_state
+from mmsam_peft.apis.merging import merged_sam_state
 from mmsam_peft.models.backbones import checkpoints
 from mmsam_peft.models.backbones.checkpoints import read_sam_checkpoint, to_sam_keys
 from mmsam_peft.models.segmentors import peft_segmentor
@@ -128,7 +128,7 @@ def test_every_weight_of_hugging_faces_sam_loads_into_segment_anything(relative)
 def test_a_merged_file_from_hugging_faces_base_loads_into_segment_anything(build, tmp_path):
     base = hugging_face_model().state_dict()
     model = build({'model.checkpoint': write(base, tmp_path / 'hugging_face.pth')}, trained=True)
-    merged, sam = merged_state(model), segment_anything_model()
+    merged, sam = merged_sam_state(model), segment_anything_model()
     sam.load_state_dict(merged, strict=True)
     qkv = sam.image_encoder.blocks[0].attn.qkv.weight
     assert qkv.equal(model.backbone.blocks[0].attn.qkv.merged_values()['weight'])

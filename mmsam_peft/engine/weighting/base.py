@@ -4,6 +4,14 @@ The model calls a weighting in place of MMEngine's ``parse_losses``. So it works
 loss scaling, clipping, accumulation) and with ``MMDistributedDataParallel`` as they are: to them a step is a scalar with a
 gradient, and what the scalar's ``backward`` does is the weighting's affair.
 
+The road of ``one_by_one``, where one task's graph is in memory at a time::
+
+    model.loss         TASK.loss = later(...) for each task: nothing is computed yet
+    Weighting.forward  -> LossWeighting.step -> with_gradients(f): a scalar, 0, for the optimizer wrapper
+    scalar.backward    -> f(scale) = LossWeighting.one_by_one, inside the backward pass:
+    for each task          Weighting.parts calls its ``later``; gradient(weight_t L_t) is added up
+    afterwards             the sums go into the parameters' .grad, where DDP averages them
+
 Every weighting is on the scale of ``Fixed``, a mean over the tasks. Where a paper has a sum over T tasks, it is T times that.
 """
 from collections import Counter
@@ -24,7 +32,7 @@ class Weighting(nn.Module):
     """
 
     later = staticmethod(later)
-    ahead = True
+    can_run_one_by_one = True
     """Whether the tasks may run one after the other: no weight needs the losses of all."""
 
     def __init__(self, tasks: Mapping[str, float]) -> None:
@@ -56,9 +64,9 @@ class Weighting(nn.Module):
         log = {'loss': None}
         return self.step(losses, [parameter for parameter in parameters if parameter.requires_grad], log), log
 
-    def require_ahead(self) -> None:
+    def require_one_by_one(self) -> None:
         """Raises ValueError if the tasks cannot run one after the other."""
-        if not self.ahead:
+        if not self.can_run_one_by_one:
             raise ValueError(f'{type(self).__name__} needs all losses to weight one, so the tasks cannot run one after the '
                              'other. Run them jointly, or take another weighting.')
 
@@ -99,7 +107,7 @@ class LossWeighting(Weighting):
 
     def step(self, losses: Mapping, parameters: Sequence[nn.Parameter], log: dict[str, Tensor]) -> Tensor:
         if any(map(callable, losses.values())):
-            self.require_ahead()
+            self.require_one_by_one()
             return with_gradients(lambda scale: self.one_by_one(losses, parameters, log, scale), parameters)
         parts = {name: loss for name, loss, _ in self.parts(losses, log)}
         auxiliary = parts.pop(None, 0)

@@ -16,7 +16,7 @@ class GLS(LossWeighting):
     out, and T is the number of the others.
     """
 
-    ahead = False
+    can_run_one_by_one = False
 
     def weights(self, losses: Tensor | None) -> Tensor:
         losses = average(losses)

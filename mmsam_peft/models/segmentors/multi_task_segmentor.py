@@ -51,7 +51,7 @@ class MultiTaskSegmentor(PEFTSegmentor):
         weights = {name: task.weight for name, task in tasks.items()}
         self.weighting = WEIGHTINGS.build({**(weighting or dict(type='Fixed')), 'tasks': weights})
         if one_by_one:
-            self.weighting.require_ahead()
+            self.weighting.require_one_by_one()
         method = self.backbone.peft
         if isinstance(method, PerTaskMethod) and method.num_tasks != len(tasks):
             raise ValueError(f'backbone.peft.num_tasks={method.num_tasks}, but there are {len(tasks)} tasks: '

@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmsam_peft.adapters.match import save_adapter
 from mmsam_peft.apis.inference import init_model
-from mmsam_peft.apis.merging import fold, folded
+from mmsam_peft.apis.merging import merged_model, merged_parameters
 from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.registry import PEFT
 
@@ -69,13 +69,13 @@ def predict(model):
 def test_is_a_plain_model_that_predicts_the_same(trained, run, peft):
     model = trained(single(peft))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    plain = fold(model)
+    plain = merged_model(model)
     expected = run(model)
     torch.testing.assert_close(run(plain), expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
     assert not plain.training and not any(parameter.requires_grad for parameter in plain.parameters())
     assert all(value.equal(before[name]) for name, value in model.state_dict().items()), 'the model stays as it is'
     assert all(parameter.requires_grad for name, parameter in model.named_parameters() if '.neck.' in name)
-    changed = folded(model)
+    changed = merged_parameters(model)
     assert bool(changed) == (peft not in ('BitFit', 'Frozen', 'Full', 'NormTuning'))
     for name, parameter in plain.named_parameters():
         assert (parameter.data_ptr() == model.get_parameter(name).data_ptr()) == (name not in changed), name
@@ -86,13 +86,13 @@ def test_is_a_plain_model_that_predicts_the_same(trained, run, peft):
 def test_computes_exactly_what_a_plain_encoder_computes(trained, peft):
     model = trained(single(peft))
     plain = operations(SAMViT(model.backbone.arch, 64, peft=dict(type='Frozen')))
-    assert operations(fold(model).backbone) == plain
+    assert operations(merged_model(model).backbone) == plain
     assert len(operations(model.backbone)) > len(plain) > 50
 
 
 def test_method_in_the_decoder(trained, run):
     model = trained({**single('LoRA'), 'model.checkpoint': None, 'model.decode_head.peft': dict(type='LoRA', rank=2)})
-    plain = fold(model)
+    plain = merged_model(model)
     torch.testing.assert_close(run(plain), run(model), rtol=1e-4, atol=1e-4)
     assert not [name for name in plain.state_dict() if 'lora' in name]
 
@@ -101,7 +101,7 @@ def test_method_in_the_decoder(trained, run):
 @pytest.mark.parametrize('task', ['seg', 'depth', 'normals'])
 def test_one_of_several_tasks(several_tasks, peft, task):
     model = several_tasks(dict(type=peft, num_tasks=3, _delete_=True))
-    plain = fold(model, task)
+    plain = merged_model(model, task)
     assert list(plain.tasks) == [task] and not [name for name in plain.state_dict() if 'lora' in name]
     for one, expected in zip(predict(plain), predict(model), strict=True):
         ours, its = one.get(f'pred_{task}').data, expected.get(f'pred_{task}').data
@@ -114,24 +114,24 @@ def test_one_of_several_tasks(several_tasks, peft, task):
 
 def test_all_of_several_tasks_where_they_share_an_encoder(several_tasks):
     model = several_tasks(dict(type='LoRA', _delete_=True))
-    for one, expected in zip(predict(fold(model)), predict(model), strict=True):
+    for one, expected in zip(predict(merged_model(model)), predict(model), strict=True):
         torch.testing.assert_close(one.pred_depth.data, expected.pred_depth.data, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(one.pred_normals.data, expected.pred_normals.data, rtol=1e-3, atol=1e-4)
 
 
 def test_what_does_not_merge(trained, several_tasks, tiny):
     with pytest.raises(ValueError, match='ConvLoRA merges only in part'):
-        fold(trained(single('ConvLoRA')))
+        merged_model(trained(single('ConvLoRA')))
     for task in (None, 'colour'):
         with pytest.raises(ValueError, match='adapted for each task: take one of seg, depth, normals'):
-            fold(several_tasks(dict(type='TALoRA', num_tasks=3, _delete_=True)), task)
+            merged_model(several_tasks(dict(type='TALoRA', num_tasks=3, _delete_=True)), task)
 
 
 def test_init_model_merges(trained, tiny, run, tmp_path):
     model, path = trained(single('LoRA')), tmp_path / 'adapter.safetensors'
     save_adapter(model, path, model.dataset_meta)
     plain = init_model(tiny(single('LoRA')), path, 'cpu', merge=True)
-    assert run(plain).equal(run(fold(model))) and plain.backbone.peft.added == frozenset()
+    assert run(plain).equal(run(merged_model(model))) and plain.backbone.peft.added == frozenset()
     other = ConfigDict(type='EncoderDecoder', decode_head=dict(type='FCNHead', in_channels=32, channels=8, num_classes=2),
                        backbone=dict(type='SAMViT', arch=tiny().model.backbone.arch, img_size=64), test_cfg=dict(mode='whole'))
     config = tiny()
