@@ -57,7 +57,7 @@ def write_adapter(tensors: dict[str, Tensor], header: dict, path: str | os.PathL
     """
     text = json.dumps(sealed(header, tensors))
     parse_header(text, path)
-    require_finite(tensors, f'What {path} is to be written from', 'It was not written. Use an earlier checkpoint.')
+    require_finite(tensors, f'The adapter for {path}', 'It was not written. Use an earlier checkpoint.')
     with whole_file(path) as unfinished:
         save_file(tensors, unfinished, {ADAPTER: text})
         unfinished.chmod(0o644)  # safetensors keeps its files to their owner

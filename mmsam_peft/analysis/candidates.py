@@ -55,9 +55,9 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
     forms, _, method = text.rpartition(':') if ':' in text.partition('(')[0] else ('', '', text)
     forms = forms.split('+') if forms else []
     if unknown := set(forms) - set(FORMS):
-        raise ValueError(f'{text}: form {sorted(unknown)[0]!r} is unknown: take of {", ".join(FORMS)}.')
+        raise ValueError(f'{text}: form {sorted(unknown)[0]!r} is unknown: choose from {", ".join(FORMS)}.')
     if arch not in ARCHS:
-        raise ValueError(f'arch={arch!r} is unknown: take one of {", ".join(ARCHS)}.')
+        raise ValueError(f'arch={arch!r} is unknown: use one of {", ".join(ARCHS)}.')
     if 'sam' in forms and set(forms) & {'eager', 'checkpointed'}:
         raise ValueError(f'{text}: segment-anything\'s encoder is eager and has no checkpointing; with it goes plain.')
     if 'sam' in forms:

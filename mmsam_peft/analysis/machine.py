@@ -42,7 +42,7 @@ def peak(device: str, fresh: bool = False) -> int:
 
 
 def machine(device: str) -> dict[str, str | int]:
-    """Of what the numbers are."""
+    """What the numbers were measured on."""
     gpu = {} if device == 'cpu' else dict(gpu=torch.cuda.get_device_name(device))
     return dict(cpu=processor_name(), **gpu, threads=torch.get_num_threads(),
                 torch=torch.__version__, command=' '.join(sys.argv))

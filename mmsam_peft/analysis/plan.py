@@ -64,7 +64,7 @@ class Run:
             found, asked = peft_with_defaults(json.loads(file.read_text())['settings']), self.facts['settings']
             if found != asked:
                 raise ValueError(f'{self.folder} holds a run with other settings: {differences(found, asked)}. Move that '
-                                 'folder away, take another --work-dir, or ask for what it holds.')
+                                 'folder away, use another --work-dir, or ask for what it holds.')
 
 
 def plan(config: str, methods: Sequence[str] | None, seeds: Sequence[int], work_dir: Path,
@@ -72,7 +72,7 @@ def plan(config: str, methods: Sequence[str] | None, seeds: Sequence[int], work_
     """The runs to make, seed by seed. Every model has been built once, without weights.
 
     Args:
-        config: A config of a ``PEFTSegmentor``; each method takes the place of its ``model.backbone.peft``. Of a multi-task
+        config: A config of a ``PEFTSegmentor``; each method takes the place of its ``model.backbone.peft``. For a multi-task
             model, methods that adapt the encoder for each task are made for its tasks.
         methods: Methods, calls of methods, config files (trained as they are). None: every registered method.
         options: Overrides of every config; those of the model only reach configs of a ``PEFTSegmentor``.
@@ -151,7 +151,7 @@ def _runs_of(method: str, base: Config, seeds: Sequence[int], work_dir: Path, op
 
 
 def _versions(model: nn.Module) -> dict[str, str]:
-    """Of what the model runs on; of Hugging Face's ``peft`` where the model has a module of it."""
+    """Versions of what the model runs on, Hugging Face's ``peft`` where the model has a module of it."""
     versions = dict(python=platform.python_version(), torch=torch.__version__, mmengine=mmengine.__version__,
                     mmcv=mmcv.__version__, mmseg=mmseg.__version__, mmsam_peft=__version__)
     if any(type(module).__module__.split('.')[0] == 'peft' for module in model.modules()):

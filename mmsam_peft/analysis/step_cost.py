@@ -63,7 +63,7 @@ def benchmark(candidates: Sequence[str], settings: Sequence[Setting], rounds: in
         raise ValueError(f'got {" ".join(candidates)}, expected each candidate once.')
     for setting in settings:
         if setting.device != 'cpu' and not torch.cuda.is_available():
-            raise ValueError(f'device={setting.device!r}: no GPU is available to PyTorch here. Take --device cpu.')
+            raise ValueError(f'device={setting.device!r}: no GPU is available to PyTorch here. Use --device cpu.')
         with torch.device('meta'):
             for candidate in candidates:
                 setting.encoder(candidate)
@@ -108,7 +108,7 @@ def count(candidate: str, setting: Setting, fake: bool) -> dict[str, int]:
                 loss.backward()
                 optimizer.step()
         except (DataDependentOutputException, DynamicOutputShapeException):
-            raise ValueError(f'{candidate} looks at values to choose what to do, so it must be computed to be counted: take '
+            raise ValueError(f'{candidate} looks at values to choose what to do, so it must be computed to be counted: use '
                              '--rounds 1 or more, or leave it out.') from None
     return dict(trained=count_parameters(encoder)[0], flops=counter.get_total_flops(), kept=sum(kept.values()))
 

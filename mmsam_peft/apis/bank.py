@@ -48,7 +48,7 @@ class AdapterBank(Mapping[str, PEFTSegmentor]):
 
         Args:
             config: Its own, where method or head differ from those of the bank's config.
-            task: In a merging bank, whose model it is to be, where the method adapts the encoder for each task.
+            task: In a merging bank, whose model to make, where the method adapts the encoder for each task.
 
         Raises:
             FileNotFoundError, ValueError: No such file; damaged; made for another model; of another base than the bank's; a

@@ -34,7 +34,7 @@ def init_model(config: str | Path | Config, weights: str | None = None, device: 
         device: By default the GPU where there is one.
         merge: Fold the adapters into the base weights: the model then is a plain one, of a plain one's speed. Predictions
             differ by rounding, so that single pixels on the edge of a mask may.
-        task: With ``merge``, whose model it is to be, where the method adapts the encoder for each task.
+        task: With ``merge``, whose model to make, where the method adapts the encoder for each task.
 
     Raises:
         FileNotFoundError, ValueError: No such file; damaged; made for another model; a method or task that does not merge.
@@ -93,13 +93,13 @@ def inferencer(config: str, weights: str, device: str | None = None, **kwargs) -
 
 
 def is_adaptable(config: Config) -> bool:
-    """Whether the config's model takes adapter files."""
+    """Whether the config's model accepts adapter files."""
     kind = MODELS.get(config.model.type)
     return isinstance(kind, type) and issubclass(kind, PEFTSegmentor)
 
 
 def require_adaptable(config: Config, weights: str | os.PathLike | None) -> None:
-    """Raises ValueError when ``weights`` is an adapter file but the config's model takes none."""
+    """Raises ValueError when ``weights`` is an adapter file but the config's model accepts none."""
     if not is_adaptable(config) and str(weights).endswith('.safetensors') and ADAPTER in load_safetensors(weights)[1]:
         raise ValueError(f'{weights} is an adapter file, but the model of this config is a {config.model.type}: adapters '
                          f'belong to {PEFTSegmentor.__name__}. Give the config the adapter was trained with.')

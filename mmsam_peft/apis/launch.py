@@ -65,7 +65,7 @@ def name_default_hooks(cfg: Config) -> None:
 def use_mixed_precision(cfg: Config, dtype: str) -> None:
     """Sets the optimizer wrapper to 'bf16' (any device, no loss scaling) or 'fp16' (GPU, dynamic loss scaling)."""
     if dtype == 'fp16' and not torch.cuda.is_available():
-        raise ValueError('float16 training needs a GPU; on a CPU take --amp bf16.')
+        raise ValueError('float16 training needs a GPU; on a CPU use --amp bf16.')
     warn_of_slow_bf16(dtype)
     cfg.optim_wrapper.type = {'bf16': 'AutocastOptimWrapper', 'fp16': 'AmpOptimWrapper'}[dtype]
     if dtype == 'fp16':

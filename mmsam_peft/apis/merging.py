@@ -33,7 +33,7 @@ def merged_model(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor
 
     Args:
         model: As ``init_model`` makes it; its ``cfg`` is its config.
-        task: Where the method adapts the encoder for each task, whose model it is to be; it has no other task.
+        task: Where the method adapts the encoder for each task, whose model to make; it has no other task.
 
     Raises:
         ValueError: A method does not merge fully; no such task.
@@ -86,7 +86,7 @@ def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str,
     has no place in SAM: the mask decoder is the base checkpoint's then.
 
     Args:
-        task: Whose encoder it is to be, where the method adapts one for each task.
+        task: Whose encoder to merge, where the method adapts one for each task.
 
     Raises:
         ValueError: A method does not merge fully; no such task.
@@ -131,7 +131,7 @@ def task_number(model: PEFTSegmentor, task: str | None) -> int | None:
     per_task = isinstance(method, PerTaskMethod) and method.num_tasks > 1
     if tasks and task not in tasks and (per_task or task is not None):
         why = 'the encoder is adapted for each task' if per_task else 'the model has no such task'
-        raise ValueError(f'task={task!r}: {why}: take one of {", ".join(tasks)}.')
+        raise ValueError(f'task={task!r}: {why}: use one of {", ".join(tasks)}.')
     return tasks.index(task) if per_task else None
 
 

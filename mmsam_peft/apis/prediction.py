@@ -45,14 +45,14 @@ class Picture(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...] | None:
-        """Of the network's input; None where there is none."""
+        """The shape of the network's input; None where there is none."""
         return self.data and tuple(self.data['inputs'].shape)
 
 
 def predict(model: nn.Module, source: str, out_dir: str | Path, opacity: float = 0.5, batch_size: int | None = None,
             amp: bool = False, overwrite: bool = False) -> Iterator[tuple[Path, Exception | None]]:
     """Predicts every image of ``source`` and writes ``masks/NAME.png`` (class numbers, with the palette) and
-    ``overlays/NAME.png`` into ``out_dir``, showing progress. Of a multi-task model it writes ``TASK/NAME.png`` for tasks with
+    ``overlays/NAME.png`` into ``out_dir``, showing progress. For a multi-task model it writes ``TASK/NAME.png`` for tasks with
     classes and ``TASK/NAME.npy`` (c, H, W) for the others, and ``panels/NAME.png``.
 
     NAME is the image's path below the folder, or below what the images of a pattern have in common, without its suffix;

@@ -32,7 +32,7 @@ def train(cfg: Config) -> None:
 
 
 def _rank() -> int:
-    """Of this process among those of the launcher, before they talk to each other."""
+    """The rank of this process among those of the launcher, before they talk to each other."""
     return int(
         next(
             (

@@ -25,7 +25,7 @@ def locked(work_dir: str | os.PathLike) -> Iterator[None]:
     """Keeps other trainings out of ``work_dir`` as long as the context lasts.
 
     The system frees the lock of a process that dies, however it dies; the file that it leaves is
-    stale then, and is replaced. Of a process on another host, only the age of the file tells.
+    stale then, and is replaced. For a process on another host, only the age of the file tells.
 
     Raises:
         RuntimeError: A training is under way there.

@@ -49,7 +49,7 @@ class HalfMap:
         largest = x.abs().max().float()
         if not largest.isfinite():
             raise ValueError(f'The encoder gives a map with {largest.item()}, which no training can use: check the images and '
-                             'model.checkpoint; in float16 take --amp bf16.')
+                             'model.checkpoint; in float16 use --amp bf16.')
         exponent = int(torch.frexp(largest).exponent) - LOG2_MAX
         return cls((x.double() * 2. ** -exponent).half(), exponent, x.dtype)
 

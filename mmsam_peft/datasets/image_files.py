@@ -88,7 +88,7 @@ def orientation(image: Image.Image) -> int | None:
 
 
 def bits_per_value(image: Image.Image) -> int:
-    """Of a file as it is stored, asked before it is decoded: Pillow reads 16-bit colours as 8, and
+    """Looks at a file as it is stored, before it is decoded: Pillow reads 16-bit colours as 8, and
     scales grey of 2 and 4."""
     tiles = getattr(image, 'tile', None)
     arguments = tiles[0][3] if tiles else ''

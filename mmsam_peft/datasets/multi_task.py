@@ -66,7 +66,7 @@ class MultiTaskDataset(BaseDataset):
         self.split, self.depth_unit = split, depth_unit
         self.problems: dict[str, list[str]] = {}
         if taken := {task.name for task in self.tasks} & set(PADDED_BY_MMSEG):
-            raise ValueError(f'got a task named {", ".join(taken)}, which MMSegmentation takes for its own label: rename it')
+            raise ValueError(f'got a task named {", ".join(taken)}, which MMSegmentation uses for its own label: rename it')
         super().__init__(data_prefix=dict(img_path=self.layout.images.format(split=split)), **kwargs)
 
     def load_data_list(self) -> list[dict]:

@@ -13,7 +13,7 @@ from ..registry import OPTIM_WRAPPERS
 class AutocastOptimWrapper(OptimWrapper):
     """Runs the forward pass in bfloat16, on GPUs and CPUs, with float32 parameters and no loss scaling.
 
-    MMEngine's ``AmpOptimWrapper`` refuses CPUs; for float16 on a GPU take that one.
+    MMEngine's ``AmpOptimWrapper`` refuses CPUs; for float16 on a GPU use that one.
     """
 
     @contextmanager

@@ -51,7 +51,7 @@ def follow_schedule(runner: Runner, first: list[dict[str, float]]) -> None:
     loop, schedulers = runner.train_loop, runner.param_schedulers or []
     if any(getattr(one, 'need_val_args', False) for one in schedulers):
         raise ValueError(
-            'A scheduler that follows the validation scores cannot take another place in its '
+            'A scheduler that follows the validation scores cannot use another place in its '
             'schedule: resume with the schedule the training was begun with.'
         )
     for group, values in zip(runner.optim_wrapper.param_groups, first, strict=True):

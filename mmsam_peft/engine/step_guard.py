@@ -76,7 +76,7 @@ class StepGuard:
 
 @torch.no_grad()
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
-    """Of all together, (), as ``torch.nn.utils.clip_grad_norm_`` has it."""
+    """The norm of all gradients together, (), as ``torch.nn.utils.clip_grad_norm_`` has it."""
     norms = torch._foreach_norm(gradients) if gradients else [torch.zeros(())]
     return torch.stack([norm.to(norms[0]) for norm in norms]).norm()
 

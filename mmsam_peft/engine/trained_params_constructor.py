@@ -10,7 +10,7 @@ class TrainedParamsConstructor:
     """Gives the optimizer the parameters that require gradients, and no other: frozen ones cannot drift, and take no room in
     checkpoints. Biases, stacked ones too, and everything with one dimension, such as norms, are not decayed.
 
-    For learning rates by name take MMEngine's ``DefaultOptimWrapperConstructor``.
+    For learning rates by name use MMEngine's ``DefaultOptimWrapperConstructor``.
 
     Raises:
         ValueError: The model has nothing to train.

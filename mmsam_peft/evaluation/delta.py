@@ -68,7 +68,7 @@ def collect_baseline(results: Mapping[str, Mapping[str, float]], tasks: Sequence
         own = {name: value for name, value in scores.items() if name in known}
         if not own:
             raise ValueError(f'{run} has {", ".join(scores) or "nothing"}, expected results of one of the tasks '
-                             f'{", ".join(task.name for task in tasks)}: leave it out, or take the config it belongs to.')
+                             f'{", ".join(task.name for task in tasks)}: leave it out, or use the config it belongs to.')
         for task in dict.fromkeys(name.split('/')[0] for name in own):
             if sources.setdefault(task, run) != run:
                 raise ValueError(f'{sources[task]} and {run} both have results of the task {task!r}: give one of them only.')

@@ -45,12 +45,12 @@ def specialise_mlps(host: nn.Module, blocks: Blocks, kind: type[BottleneckMLP], 
         ValueError: A width below 1; none of the chosen blocks has an mlp.
     """
     if width < 1:
-        raise ValueError(f'width={width}: a bottleneck needs at least width 1; to train no update take peft type Frozen.')
+        raise ValueError(f'width={width}: a bottleneck needs at least width 1; to train no update use peft type Frozen.')
     anatomy = anatomy_of(host)
     numbers = [number for number in chosen_blocks(host, blocks) if anatomy.parts[number].mlp]
     if not numbers:
         able = ', '.join(str(number) for number, parts in enumerate(anatomy.parts) if parts.mlp)
-        raise ValueError(f"blocks={blocks!r} names only blocks that have no mlp to adapt: take 'all' or of {able}.")
+        raise ValueError(f"blocks={blocks!r} names only blocks that have no mlp to adapt: use 'all' or of {able}.")
     mlps = []
     for number in numbers:
         last = anatomy.linear(number, 'lin2').out_features

@@ -89,7 +89,7 @@ class PEFTMethod:
 def build_method(cfg: dict) -> PEFTMethod:
     """Builds a method from its config. Raises ValueError, with the known methods, for an unknown type."""
     if PEFT.get(cfg['type']) is None:
-        raise ValueError(f'peft type={cfg["type"]!r} is unknown: take one of {", ".join(sorted(PEFT.module_dict))}.')
+        raise ValueError(f'peft type={cfg["type"]!r} is unknown: use one of {", ".join(sorted(PEFT.module_dict))}.')
     return PEFT.build(cfg)
 
 
@@ -115,7 +115,7 @@ def apply_peft(host: nn.Module, method: PEFTMethod, unfreeze: str | Sequence[str
         offers = anatomy_of(host).offers
         fit = ', '.join(sorted(name for name, kind in PEFT.module_dict.items() if kind.needs <= offers))
         raise ValueError(f'{type(method).__name__} needs {missing}, which {type(host).__name__} does not have: '
-                         f'take one of {fit}.')
+                         f'use one of {fit}.')
     unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
     base = {name for name, _ in host.named_parameters()}
     for prefix in unfreeze:

@@ -131,7 +131,7 @@ class ConvLoRA(LoRA):
                  balance_weight: float = 1.0, targets: Sequence[str] = ('qkv',), blocks: Blocks = 'all') -> None:
         super().__init__(rank, alpha, targets, blocks)
         if num_experts < 1:
-            raise ValueError(f'num_experts={num_experts}: needs at least 1; for none take peft type LoRA.')
+            raise ValueError(f'num_experts={num_experts}: needs at least 1; for none use peft type LoRA.')
         self.num_experts, self.gate_weighting, self.balance_weight = num_experts, gate_weighting, balance_weight
 
     def make(self, base: nn.Linear, qkv_parts: QKVParts | None) -> ConvLoRALinear:

@@ -119,9 +119,9 @@ class FacT(PEFTMethod):
     def __init__(self, rank: int = 16, scale: float = 1.0, form: str = 'tt', targets: Sequence[str] = ('qkv', 'proj', 'mlp'),
                  blocks: Blocks = 'all') -> None:
         if rank < 1:
-            raise ValueError(f'rank={rank}: the factors need at least rank 1; to train no update take peft type Frozen.')
+            raise ValueError(f'rank={rank}: the factors need at least rank 1; to train no update use peft type Frozen.')
         if form not in FORMS:
-            raise ValueError(f"form={form!r}: take 'tt' (tensor train) or 'tk' (Tucker).")
+            raise ValueError(f"form={form!r}: use 'tt' (tensor train) or 'tk' (Tucker).")
         self.rank, self.scale, self.form, self.targets, self.blocks = rank, scale, form, targets, blocks
 
     def inject(self, host: nn.Module) -> None:

@@ -121,13 +121,13 @@ class HFPeft(PEFTMethod):
         if kind not in ABLE or kind not in peft.PEFT_TYPE_TO_TUNER_MAPPING:
             able = ', '.join(name for name in ABLE if name in peft.PEFT_TYPE_TO_TUNER_MAPPING)
             reason = UNABLE.get(kind, f'is unknown to peft {peft.__version__} or to HFPeft')
-            raise ValueError(f'peft_type={kind!r} {reason}: take one of {able}.')
+            raise ValueError(f'peft_type={kind!r} {reason}: use one of {able}.')
         if places := sorted(PLACES & config.keys()):
             raise ValueError(f'config sets {", ".join(places)}: say where the tuner goes by targets and blocks of HFPeft, and '
                              'what else is trained by unfreeze of the encoder.')
         known = {field.name for field in fields(peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind])}
         if unknown := sorted(config.keys() - known):
-            raise ValueError(f'config sets {", ".join(unknown)}, which {kind} of peft {peft.__version__} does not have: take '
+            raise ValueError(f'config sets {", ".join(unknown)}, which {kind} of peft {peft.__version__} does not have: choose '
                              f'from {", ".join(sorted(known - PLACES))}.')
         self.config, self.targets, self.blocks = dict(config), targets, blocks
         start = next((value for key, value in config.items() if key.startswith('init_')), kind not in RANDOM_START)
@@ -137,7 +137,7 @@ class HFPeft(PEFTMethod):
         import peft
         targets = target_linears(host, self.targets, self.blocks)
         if any(target.qkv_parts is not None and not target.qkv_parts.whole for target in targets):
-            raise ValueError(f"targets={self.targets!r}: HFPeft adapts whole linear layers, and here q, k and v are one: take "
+            raise ValueError(f"targets={self.targets!r}: HFPeft adapts whole linear layers, and here q, k and v are one: choose "
                              "'qkv', or peft type LoRA, which adapts parts of it.")
         names = {module: name for name, module in host.named_modules()}
         linears = {names[target.linear]: target.linear for target in targets}

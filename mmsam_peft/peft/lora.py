@@ -29,7 +29,7 @@ class LoRALinear(Mergeable, nn.Linear):
 
     A: (r, in), Kaiming-uniform; B: (out, r), zero. ``weight`` and ``bias`` are the base layer's own parameters.
 
-    Of a fused qkv, the rows of B belong to ``qkv_parts`` only; A is common to them, as it is to q, k and v of the whole. With
+    In a fused qkv, the rows of B belong to ``qkv_parts`` only; A is common to them, as it is to q, k and v of the whole. With
     ``split``, each part has an A of its own, and A is (parts * r, in).
     """
 
@@ -87,7 +87,7 @@ class LoRA(PEFTMethod):
     def __init__(self, rank: int = 3, alpha: float = 32, targets: Sequence[str] = ('qkv',), blocks: Blocks = 'all',
                  split_qkv: bool = False) -> None:
         if rank < 1:
-            raise ValueError(f'rank={rank}: a low-rank update needs at least rank 1; to train no update take peft type Frozen.')
+            raise ValueError(f'rank={rank}: a low-rank update needs at least rank 1; to train no update use peft type Frozen.')
         self.rank, self.alpha, self.targets, self.blocks, self.split_qkv = rank, alpha, targets, blocks, split_qkv
 
     def make(self, base: nn.Linear, qkv_parts: QKVParts | None) -> LoRALinear:

@@ -39,7 +39,7 @@ class Ladder(nn.Module):
         width = heads * HEAD_WIDTH
         if width * mlp_ratio < 1:
             raise ValueError(f'mlp_ratio={mlp_ratio}: no channel of the side network, of width {width}, is left: '
-                             f'take {1 / width} or more.')
+                             f'use {1 / width} or more.')
         self.start = nn.Linear(dim, width, bias=False)
         self.rungs = nn.ModuleDict()
         for number in numbers:
@@ -90,7 +90,7 @@ class LST(PEFTMethod):
 
     def __init__(self, reduction: int = 10, mlp_ratio: float = 0.25, blocks: Blocks = 'all') -> None:
         if reduction < 1:
-            raise ValueError(f'reduction={reduction}: the side network is at most as wide as the encoder: take 1 or more.')
+            raise ValueError(f'reduction={reduction}: the side network is at most as wide as the encoder: use 1 or more.')
         self.reduction, self.mlp_ratio, self.blocks = reduction, mlp_ratio, blocks
 
     def inject(self, host: nn.Module) -> None:

@@ -153,7 +153,7 @@ class PerTaskMethod(PEFTMethod):
         """
         chosen = tuple(range(self.num_tasks) if tasks is None else tasks)
         if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(range(self.num_tasks)):
-            raise ValueError(f'tasks={list(chosen)}: take some of 0 to {self.num_tasks - 1}, each once, or None for all.')
+            raise ValueError(f'tasks={list(chosen)}: use some of 0 to {self.num_tasks - 1}, each once, or None for all.')
         layers = per_task_layers(host)
         if layers[0].merged and tasks is not None and chosen != self.active(host):
             raise ValueError(f'tasks={list(chosen)}: the encoder is merged for task {layers[0].merged_task} alone. '
@@ -172,7 +172,7 @@ class PerTaskMethod(PEFTMethod):
         """
         task = 0 if task is None and self.num_tasks == 1 else task
         if task not in range(self.num_tasks):
-            raise ValueError(f'task={task}: there are {self.num_tasks} tasks and one can be merged at a time: take one of 0 to '
+            raise ValueError(f'task={task}: there are {self.num_tasks} tasks and one can be merged at a time: use one of 0 to '
                              f'{self.num_tasks - 1}.')
         for layer in per_task_layers(host):
             layer.merge(task)

@@ -36,7 +36,7 @@ def chosen_blocks(host: nn.Module, blocks: Blocks) -> dict[int, nn.Module]:
     else:
         numbers = sorted(set(blocks))
     if not numbers or min(numbers) < 0 or max(numbers) >= len(every):
-        raise ValueError(f"blocks={blocks!r}: take 'all', 'first:N', 'last:N' or a list of block numbers; there are "
+        raise ValueError(f"blocks={blocks!r}: use 'all', 'first:N', 'last:N' or a list of block numbers; there are "
                          f'{len(every)} blocks, 0 to {len(every) - 1}.')
     return {number: every[number] for number in numbers}
 
@@ -96,7 +96,7 @@ def target_linears(host: nn.Module, targets: str | Sequence[str], blocks: Blocks
     targets = (targets,) if isinstance(targets, str) else tuple(targets)
     unknown = [target for target in targets if target not in TARGETS]
     if unknown or not targets:
-        raise ValueError(f'target {unknown[0] if unknown else ""!r} matches no linear layer: take from {", ".join(TARGETS)}.')
+        raise ValueError(f'target {unknown[0] if unknown else ""!r} matches no linear layer: choose from {", ".join(TARGETS)}.')
     anatomy, chosen = anatomy_of(host), chosen_blocks(host, blocks)
     for target in targets:
         lacking = [number for number in chosen if not _has(anatomy.parts[number], target)]
@@ -126,7 +126,7 @@ def _lacks_by_nature(parts: BlockParts, target: str) -> bool:
 def _no_layer(host: nn.Module, anatomy: Anatomy, target: str, blocks: Blocks, lacking: list[int]) -> str:
     there = [other for other in TARGETS if any(_has(parts, other) for parts in anatomy.parts)]
     return (f'blocks={blocks!r} have no linear layer of target {target!r}: {type(host).__name__} has none in '
-            f'{", ".join(f"block {number}" for number in lacking)}. Take from {", ".join(there)}, or other blocks.')
+            f'{", ".join(f"block {number}" for number in lacking)}. Choose from {", ".join(there)}, or other blocks.')
 
 
 def _in_block(block: nn.Module, parts: BlockParts, targets: Sequence[str]) -> list[Target]:

@@ -38,7 +38,7 @@ class PromptedWalk(nn.Module):
         weight, channels = patches.weight, patches.in_channels
         dim = anatomy.width(range(min(numbers), max(numbers) + 1))
         if not 1 <= reduction <= dim:
-            raise ValueError(f'reduction={reduction}: the prompts have {dim} / reduction channels: take 1 to {dim}.')
+            raise ValueError(f'reduction={reduction}: the prompts have {dim} / reduction channels: use 1 to {dim}.')
         width, like = dim // reduction, dict(device=weight.device, dtype=weight.dtype)
         self.freq_ratio = freq_ratio
         self.patches = nn.Linear(patches.out_channels, width, **like)

@@ -83,9 +83,9 @@ class TALoRA(PerTaskMethod):
                  targets: Sequence[str] = ('qkv',), blocks: Blocks = 'all') -> None:
         super().__init__(num_tasks, targets, blocks)
         if len(ranks) != 3 or min(ranks) < 1:
-            raise ValueError(f'ranks={tuple(ranks)}: take three, (p, q, v) of inputs, outputs and tasks, each at least 1.')
+            raise ValueError(f'ranks={tuple(ranks)}: use three, (p, q, v) of inputs, outputs and tasks, each at least 1.')
         if not 0 <= dropout < 1:
-            raise ValueError(f'dropout={dropout}: take a probability from 0 to below 1.')
+            raise ValueError(f'dropout={dropout}: use a probability from 0 to below 1.')
         self.ranks, self.scale, self.dropout = tuple(ranks), scale, dropout
         self.ortho_weight, self.train_norms, self.orthonormal = ortho_weight, train_norms, orthonormal
 

@@ -75,7 +75,7 @@ class TaskLoRA(PerTaskMethod):
         super().__init__(num_tasks, targets, blocks)
         if rank < 1 or shared_rank < 0:
             raise ValueError(f'rank={rank}, shared_rank={shared_rank}: rank is at least 1, shared_rank at least 0; for '
-                             'a shared update alone take peft type LoRA.')
+                             'a shared update alone use peft type LoRA.')
         self.rank, self.alpha, self.shared_rank = rank, alpha, shared_rank
 
     def make(self, base: nn.Linear, qkv_parts: QKVParts | None) -> TaskLoRALinear:

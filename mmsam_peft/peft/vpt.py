@@ -76,7 +76,7 @@ class VPT(PEFTMethod):
 
     def __init__(self, num_tokens: int = 12, deep: bool = True, blocks: Blocks = 'all') -> None:
         if num_tokens < 1:
-            raise ValueError(f'num_tokens={num_tokens}: VPT needs at least 1 prompt; to train none take peft type Frozen.')
+            raise ValueError(f'num_tokens={num_tokens}: VPT needs at least 1 prompt; to train none use peft type Frozen.')
         self.num_tokens, self.deep, self.blocks = num_tokens, deep, blocks
         if not deep:
             self.needs = frozenset({'tokens', 'walk'})

@@ -6,7 +6,7 @@ from ..registry import TASKS
 from .binary import BinaryTask
 
 WEIGHT = 0.95
-"""Of an edge pixel in the loss, against 0.05 of any other."""
+"""Weight of an edge pixel in the loss; any other has 0.05."""
 
 
 @TASKS.register_module()

@@ -37,7 +37,7 @@ class SemanticSegmentation(Task):
                  palette: Sequence[Sequence[int]] | None = None, **kwargs) -> None:
         super().__init__(name, **kwargs)
         if not 2 <= num_classes <= IGNORE:
-            raise ValueError(f'{self} has num_classes={num_classes}, expected 2 to {IGNORE} (for one class take Saliency).')
+            raise ValueError(f'{self} has num_classes={num_classes}, expected 2 to {IGNORE} (for one class use Saliency).')
         for what, given in dict(classes=classes, palette=palette).items():
             if given is not None and len(given) != num_classes:
                 raise ValueError(f'{self} has num_classes={num_classes}, but {what} lists {len(given)}.')

@@ -51,7 +51,7 @@ def test_a_form_is_what_it_says(name, is_it):
     ('fused:LoRA', "fused:LoRA: form 'fused' is unknown: take of sam, eager, plain, checkpointed"),
     ('eager+:LoRA', "form '' is unknown"), ('eager:', 'expected a method'), ('eager', "peft type='eager' is unknown"),
     ('sam+eager:LoRA', "segment-anything's encoder is eager and has no checkpointing"),
-    ('sam:LST', 'LST needs a loop over the blocks .*, which ImageEncoderViT does not have: take one of .*ConvLoRA'),
+    ('sam:LST', 'LST needs a loop over the blocks .*, which ImageEncoderViT does not have: use one of .*ConvLoRA'),
     ('plain:BitFit', 'plain:BitFit: a plain form is there of LoRA and ConvLoRA'), ('LoRA(blocks="last:9")', "blocks='last:9'")])
 def test_bad_candidates(candidate, message):
     with pytest.raises(ValueError, match=message.replace('(', r'\(')):
@@ -59,5 +59,5 @@ def test_bad_candidates(candidate, message):
 
 
 def test_unknown_arch():
-    with pytest.raises(ValueError, match="arch='giant' is unknown: take one of tiny, base, large, huge"):
+    with pytest.raises(ValueError, match="arch='giant' is unknown: use one of tiny, base, large, huge"):
         build_candidate('LoRA', 'giant', 64)

@@ -173,7 +173,7 @@ def test_faults_of_methods_are_reported_together(make_plan, config_file):
     elsewhere = config_file("_base_ = BASE\ntest_dataloader = dict(dataset=dict(data_prefix=dict(img_path='img_dir/val2')))")
     scored = config_file("_base_ = BASE\ntest_evaluator = dict(type='SaliencyMetric')")
     faults = {
-        'Lora': "peft type='Lora' is unknown: take one of",
+        'Lora': "peft type='Lora' is unknown: use one of",
         'LoRA(rnk=8)': "unexpected keyword argument 'rnk'",
         'LoRA(blocks="lats:1")': "'lats:1'",
         'LoRA(8)': "got 'LoRA(8)', expected",

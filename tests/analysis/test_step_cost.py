@@ -111,7 +111,7 @@ def test_what_runs_out_of_memory_is_no_end(tmp_path, monkeypatch):
 @pytest.mark.parametrize('candidates, device, message', [
     (['LoRA', 'LoRA'], 'cpu', 'got LoRA LoRA, expected each candidate once'),
     (['LoRA', 'nothing:LoRA'], 'cpu', "form 'nothing' is unknown"),
-    (['LoRA'], 'cuda', "device='cuda': no GPU is available to PyTorch here. Take --device cpu")])
+    (['LoRA'], 'cuda', "device='cuda': no GPU is available to PyTorch here. Use --device cpu")])
 def test_bad_input_before_anything_is_measured(candidates, device, message, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(module, 'in_fresh_process', lambda *_: pytest.fail('measured'))

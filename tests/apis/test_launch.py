@@ -69,7 +69,7 @@ def test_mixed_precision(config, monkeypatch):
     use_mixed_precision(cfg, 'bf16')
     assert cfg.optim_wrapper == dict(type='AutocastOptimWrapper', clip_grad=dict(max_norm=1))
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(ValueError, match='float16 training needs a GPU; on a CPU take --amp bf16'):
+    with pytest.raises(ValueError, match='float16 training needs a GPU; on a CPU use --amp bf16'):
         use_mixed_precision(cfg, 'fp16')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     use_mixed_precision(cfg, 'fp16')

@@ -123,7 +123,7 @@ def test_what_does_not_merge(trained, several_tasks, tiny):
     with pytest.raises(ValueError, match='ConvLoRA merges only in part'):
         merged_model(trained(single('ConvLoRA')))
     for task in (None, 'colour'):
-        with pytest.raises(ValueError, match='adapted for each task: take one of seg, depth, normals'):
+        with pytest.raises(ValueError, match='adapted for each task: use one of seg, depth, normals'):
             merged_model(several_tasks(dict(type='TALoRA', num_tasks=3, _delete_=True)), task)
 
 

@@ -47,7 +47,7 @@ def test_what_16_bit_hold_is_exact():
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
 def test_maps_that_no_training_can_use(value):
-    with pytest.raises(ValueError, match=f'gives a map with {abs(value)}, .* in float16 take --amp bf16'):
+    with pytest.raises(ValueError, match=f'gives a map with {abs(value)}, .* in float16 use --amp bf16'):
         HalfMap.of(torch.tensor([1., value]))
 
 

@@ -54,7 +54,7 @@ def test_its_state_is_all_it_depends_on(late):
 
 @pytest.mark.parametrize('options, message', [
     (dict(peft=None), 'Full trains pos_embed: the encoder has no frozen beginning'),
-    (dict(peft=dict(type='LoRA')), r'LoRA trains blocks.0.attn.qkv.lora_A: .* Take peft type Frozen, or a method on late'),
+    (dict(peft=dict(type='LoRA')), r'LoRA trains blocks.0.attn.qkv.lora_A: .* Use peft type Frozen, or a method on late'),
     (dict(peft=dict(type='Frozen'), unfreeze='patch_embed'), 'Frozen trains patch_embed.proj.weight'),
     (dict(peft=dict(type='FacT', rank=2, blocks=[2])), 'FacT trains fact.U'),
     (dict(peft=dict(type='LST')), 'LST follows all blocks beside the encoder'),

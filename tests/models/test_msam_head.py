@@ -90,5 +90,5 @@ def test_file_without_decoder(sam):
 
 @pytest.mark.parametrize('name', ['type', 'values', 'training'])
 def test_names_that_modules_have_for_something_else(name):
-    with pytest.raises(ValueError, match=f"A task is named '{name}', which PyTorch takes for itself .* rename it"):
+    with pytest.raises(ValueError, match=f"A task is named '{name}', which PyTorch uses itself .* rename it"):
         MSAMHead({'seg': 5, name: 1}, **SIZES)

@@ -89,7 +89,7 @@ def test_one_by_one_is_the_joint_step(method, weighting):
 
 
 def test_what_cannot_run_one_by_one_is_an_error_at_once():
-    with pytest.raises(ValueError, match='GLS needs all losses .* Run them jointly, or take another weighting'):
+    with pytest.raises(ValueError, match='GLS needs all losses .* Run them jointly, or use another weighting'):
         build(weighting='GLS', one_by_one=True)
 
 

@@ -163,14 +163,14 @@ def test_method_in_a_decoder_of_random_values(sam):
 
 
 def test_method_for_encoders_only():
-    with pytest.raises(ValueError, match='ConvLoRA needs .* maps .*, which TwoWayTransformer .* take one of .*LoRA'):
+    with pytest.raises(ValueError, match='ConvLoRA needs .* maps .*, which TwoWayTransformer .* use one of .*LoRA'):
         SAMMaskHead(peft=dict(type='ConvLoRA'), **SIZES)
 
 
 @pytest.mark.parametrize('settings, message', [
     (dict(num_classes=3), 'num_classes=3 needs num_queries=N'),
     (dict(num_classes=3, num_queries=2), 'num_queries=2 is below num_classes=3'),
-    (dict(loss_decode=dict(type='DiceLoss')), 'DiceLoss .* background: take DiceBCELoss'),
+    (dict(loss_decode=dict(type='DiceLoss')), 'DiceLoss .* background: use DiceBCELoss'),
     (dict(loss_decode=[dict(type='StructureLoss'), dict(type='TverskyLoss')]), 'TverskyLoss .* background')])
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):

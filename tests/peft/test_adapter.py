@@ -65,7 +65,7 @@ def test_decoder_layers_without_the_final_attention(blocks, chosen):
 
 
 def test_final_attention_alone_is_an_error():
-    with pytest.raises(ValueError, match="blocks='last:1' .* no mlp to adapt: take 'all' or of 0, 1"):
+    with pytest.raises(ValueError, match="blocks='last:1' .* no mlp to adapt: use 'all' or of 0, 1"):
         decoder(blocks='last:1')
 
 

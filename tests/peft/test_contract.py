@@ -230,9 +230,9 @@ def test_what_does_not_go_in_is_refused(name, host):
         assert name not in REFUSED.get(host, ())
         return
     assert name in REFUSED.get(host, {name})
-    with pytest.raises(ValueError, match=f'^{name} needs .*, which .* does not have: take one of .*LoRA') as error:
+    with pytest.raises(ValueError, match=f'^{name} needs .*, which .* does not have: use one of .*LoRA') as error:
         HOSTS[host].build(dict(type=name))
-    fit = str(error.value).rpartition('take one of ')[2].rstrip('.').split(', ')
+    fit = str(error.value).rpartition('use one of ')[2].rstrip('.').split(', ')
     assert fit == [other for other in METHODS if (other, host) in CASES]
 
 
@@ -291,7 +291,7 @@ def test_blocks(name, blocks, chosen):
 @pytest.mark.parametrize('name', WITH_BLOCKS)
 @pytest.mark.parametrize('blocks', ['last:3', 'some', 'last', 'first:0', 'all:1', [2], [-1], []])
 def test_blocks_that_are_not_there(name, blocks):
-    with pytest.raises(ValueError, match=r"blocks=.*: take 'all', 'first:N', 'last:N' or a list .* 2 blocks, 0 to 1"):
+    with pytest.raises(ValueError, match=r"blocks=.*: use 'all', 'first:N', 'last:N' or a list .* 2 blocks, 0 to 1"):
         HOSTS['encoder'].build(dict(type=name, blocks=blocks))
 
 
@@ -302,5 +302,5 @@ def test_a_method_that_cannot_merge_says_so():
 
 
 def test_unknown_method_lists_the_known():
-    with pytest.raises(ValueError, match="peft type='Lora' is unknown: take one of .*ConvLoRA.*LoRA"):
+    with pytest.raises(ValueError, match="peft type='Lora' is unknown: use one of .*ConvLoRA.*LoRA"):
         HOSTS['encoder'].build(dict(type='Lora'))

@@ -168,7 +168,7 @@ def test_factors_have_the_base_type():
 
 
 @pytest.mark.parametrize('settings, message', [
-    (dict(rank=0), 'rank=0: the factors need at least rank 1'), (dict(form='cp'), r"form='cp': take 'tt' .* or 'tk'"),
+    (dict(rank=0), 'rank=0: the factors need at least rank 1'), (dict(form='cp'), r"form='cp': use 'tt' .* or 'tk'"),
     (dict(targets=('kqv',)), "target 'kqv' matches no linear layer")])
 def test_bad_input(settings, message):
     with pytest.raises(ValueError, match=message):

@@ -240,7 +240,7 @@ def build_error(kind: type[Exception], message: str, host: str = 'encoder', targ
 
 @pytest.mark.parametrize('kind', UNABLE)
 def test_types_that_cannot_work_say_why(kind):
-    build_error(ValueError, f"peft_type='{kind}' {UNABLE[kind]}: take one of BEFT, .*LORA, .*WAVEFT", peft_type=kind)
+    build_error(ValueError, f"peft_type='{kind}' {UNABLE[kind]}: use one of BEFT, .*LORA, .*WAVEFT", peft_type=kind)
 
 
 @pytest.mark.parametrize('settings', [
@@ -251,11 +251,11 @@ def test_start_computed_from_the_base(settings):
 
 
 def test_bad_input():
-    build_error(ValueError, "peft_type='lora' is unknown to peft .*: take one of BEFT", peft_type='lora')
+    build_error(ValueError, "peft_type='lora' is unknown to peft .*: use one of BEFT", peft_type='lora')
     build_error(ValueError, 'peft_type=None is unknown')
     build_error(ValueError, 'config sets target_modules: say where .* by targets', peft_type='LORA', target_modules=['qkv'])
     build_error(ValueError, 'config sets modules_to_save: .* unfreeze', peft_type='LORA', modules_to_save=['neck'])
-    build_error(ValueError, 'rank, which LOHA of peft .* does not have: take from alpha, .*, r, ', peft_type='LOHA', rank=4)
+    build_error(ValueError, 'rank, which LOHA of peft .* does not have: choose from alpha, .*, r, ', peft_type='LOHA', rank=4)
     build_error(ValueError, "'q', .* q, k and v are one: take 'qkv', or .* LoRA", targets=('q', 'proj'), peft_type='LOHA')
     build_error(ValueError, "target 'kqv' matches no linear layer", targets=('kqv',), peft_type='LOHA')
 

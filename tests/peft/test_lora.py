@@ -88,7 +88,7 @@ def test_targets(targets, layers):
 
 
 def test_target_that_matches_nothing_lists_the_linears():
-    with pytest.raises(ValueError, match="target 'kqv' matches no linear layer: take from qkv, q, k, v, proj, mlp, lin1, lin2"):
+    with pytest.raises(ValueError, match="target 'kqv' matches no linear layer: choose from qkv, q, k, v, proj, mlp, lin1, lin2"):
         trained(targets=['qkv', 'kqv'])
 
 

@@ -201,7 +201,7 @@ def model_of_merged(model: SAMViT) -> SAMViT:
 @pytest.mark.parametrize('task', [None, 3, -1])
 def test_merging_no_task(method, task):
     model = build(method)
-    with pytest.raises(ValueError, match=rf'task={task}: there are 3 tasks and one can be merged .* take one of 0 to 2'):
+    with pytest.raises(ValueError, match=rf'task={task}: there are 3 tasks and one can be merged .* use one of 0 to 2'):
         model.peft.merge(model, task)
     assert model.peft.active(model) == (0, 1, 2)
 
@@ -215,7 +215,7 @@ def test_one_task_merges_without_its_number(method):
 @pytest.mark.parametrize('tasks', [[], [3], [-1], [0, 0]])
 def test_selecting_what_is_not_there(method, tasks):
     model = build(method)
-    with pytest.raises(ValueError, match=r'tasks=.*: take some of 0 to 2, each once, or None for all'):
+    with pytest.raises(ValueError, match=r'tasks=.*: use some of 0 to 2, each once, or None for all'):
         model.peft.select(model, tasks)
     assert model.peft.active(model) == (0, 1, 2)
 

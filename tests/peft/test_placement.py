@@ -81,12 +81,12 @@ def test_a_target_that_only_some_blocks_have(monkeypatch):
 
 @pytest.mark.parametrize('targets', ['query', ['qkv', 'attn.qkv'], []])
 def test_targets_that_match_nothing(targets):
-    with pytest.raises(ValueError, match='matches no linear layer: take from qkv, q, k, v, proj, mlp, lin1, lin2'):
+    with pytest.raises(ValueError, match='matches no linear layer: choose from qkv, q, k, v, proj, mlp, lin1, lin2'):
         names(HOSTS['encoder'].build(None), targets)
 
 
 def test_blocks_without_the_target():
-    message = "blocks='last:1' have no linear layer of target 'mlp': TwoWayTransformer has none in block 2. Take from qkv, "
+    message = "blocks='last:1' have no linear layer of target 'mlp': TwoWayTransformer has none in block 2. Choose from qkv, "
     with pytest.raises(ValueError, match=message):
         names(HOSTS['decoder'].build(None), 'mlp', 'last:1')
 

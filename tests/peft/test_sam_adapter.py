@@ -133,8 +133,8 @@ def test_only_the_up_projection_starts_at_zero():
 
 
 @pytest.mark.parametrize('settings, message', [
-    (dict(reduction=0), 'reduction=0: .* take 1 to 32'),
-    (dict(reduction=33), 'reduction=33: .* take 1 to 32'),
+    (dict(reduction=0), 'reduction=0: .* use 1 to 32'),
+    (dict(reduction=33), 'reduction=33: .* use 1 to 32'),
     (dict(freq_ratio=0), 'freq_ratio=0: .* between 0 and 1'),
     (dict(freq_ratio=1.0), 'freq_ratio=1.0: .* between 0 and 1'),
     (dict(blocks=[3]), r'blocks=\[3\]: .* 3 blocks'),

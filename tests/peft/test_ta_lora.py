@@ -222,8 +222,8 @@ def test_dropout():
 
 
 @pytest.mark.parametrize('settings, message', [
-    (dict(ranks=(32, 32)), r'ranks=\(32, 32\): take three'), (dict(ranks=(4, 0, 2)), r'ranks=\(4, 0, 2\): .* at least 1'),
-    (dict(dropout=1.), 'dropout=1.0: take a probability'), (dict(dropout=-0.1), 'dropout=-0.1: take a probability'),
+    (dict(ranks=(32, 32)), r'ranks=\(32, 32\): use three'), (dict(ranks=(4, 0, 2)), r'ranks=\(4, 0, 2\): .* at least 1'),
+    (dict(dropout=1.), 'dropout=1.0: use a probability'), (dict(dropout=-0.1), 'dropout=-0.1: use a probability'),
     (dict(num_tasks=0), 'num_tasks=0: at least 1'), (dict(targets='kqv'), "target 'kqv' matches no linear layer")])
 def test_bad_input(settings, message):
     with pytest.raises(ValueError, match=message):

@@ -202,7 +202,7 @@ def test_initial_values(deep):
 
 @pytest.mark.parametrize('num_tokens', [0, -1])
 def test_fewer_than_one_prompt(num_tokens):
-    with pytest.raises(ValueError, match=f'num_tokens={num_tokens}: .* at least 1 prompt; to train none take peft type Frozen'):
+    with pytest.raises(ValueError, match=f'num_tokens={num_tokens}: .* at least 1 prompt; to train none use peft type Frozen'):
         SAMViT(ARCH, img_size=IMAGE, peft=dict(type='VPT', num_tokens=num_tokens))
 
 

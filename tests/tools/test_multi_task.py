@@ -45,4 +45,4 @@ def test_trains_and_tests(start, tmp_path):
     merged = start('merge_adapter.py', CONFIG, adapter, tmp_path / 'depth.pth', '--task', 'depth').stdout
     assert 'relative difference to the adapted model' in merged
     failed = start('merge_adapter.py', CONFIG, adapter, tmp_path / 'none.pth', check=False)
-    assert 'take one of seg, depth, normals' in failed.stderr and not (tmp_path / 'none.pth').exists()
+    assert 'use one of seg, depth, normals' in failed.stderr and not (tmp_path / 'none.pth').exists()

@@ -82,7 +82,7 @@ THREE_CLASSES = dict(classes="('a','b','c')", palette='[[0,0,0],[1,1,1],[2,2,2]]
     ([f'train_dataloader.dataset.metainfo.{key}={value}' for key, value in THREE_CLASSES.items()]
      + ['train_dataloader.dataset.mask_values=index'], DatasetError, r'3 in the data set \(a, b, c\), 2 in the model'),
     (['train_dataloader.dataset.mask_values=index'], DatasetError, 'no mask shows any class but the first'),
-    (['model.backbone.peft.type=ConvLora'], ValueError, "peft type='ConvLora' is unknown: take one of .*ConvLoRA"),
+    (['model.backbone.peft.type=ConvLora'], ValueError, "peft type='ConvLora' is unknown: use one of .*ConvLoRA"),
     (['model.backbone.peft.targets=[query]'], ValueError, "target 'query' matches no linear layer"),
     (['model.backbone.arch=large'], ValueError, 'an encoder of width 32 and depth 2; the model has width 1024 and depth 24'),
 ])
@@ -106,6 +106,6 @@ def test_one_task_of_a_config_that_has_others(call, tmp_path):
 
 def test_float16_needs_a_gpu(call, config, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(ValueError, match='float16 training needs a GPU; on a CPU take --amp bf16'):
+    with pytest.raises(ValueError, match='float16 training needs a GPU; on a CPU use --amp bf16'):
         call('train.py', config, '--work-dir', tmp_path / 'run', '--amp', 'fp16')
     assert not (tmp_path / 'run').exists()

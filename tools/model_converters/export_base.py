@@ -24,7 +24,7 @@ def main() -> None:
         raise ValueError(f'{args.config} has a PEFT method with parameters of its own, which SAM has no keys for: export a '
                          'model trained in full.')
     state = {key: value.to(torch.float16).contiguous() for key, value in to_sam_keys(model.state_dict()).items()}
-    require_finite(state, f'What {args.out} is to be written from', 'It was not written: float16 ends at 65504.')
+    require_finite(state, f'The model for {args.out}', 'It was not written: float16 ends at 65504.')
     with whole_file(args.out) as unfinished:
         save_file(state, unfinished)
         unfinished.chmod(0o644)  # safetensors keeps its files to their owner

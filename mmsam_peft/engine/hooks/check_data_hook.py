@@ -18,7 +18,7 @@ class CheckDataHook(Hook):
     report of all faults; and every label of the test set before testing, of whose images only the
     beginning is read.
 
-    Of a multi-task model, the training set needs all tasks, the validation set those that its
+    For a multi-task model, the training set needs all tasks, the validation set those that its
     metric measures.
 
     Raises:

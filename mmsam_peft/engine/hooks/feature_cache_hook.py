@@ -89,8 +89,8 @@ class FeatureCacheHook(Hook):
 
     def _check(self) -> None:
         if not isinstance(self.model, PEFTSegmentor):
-            raise ValueError(f'FeatureCacheHook is for models of type PEFTSegmentor, got {type(self.model).__name__}: take the '
-                             'hook out of the config.')
+            raise ValueError(f'FeatureCacheHook is for models of type PEFTSegmentor, got {type(self.model).__name__}: remove the '
+                             'hook from the config.')
         size, mixed = (getattr(self.preprocessor, name, None) for name in ('size', 'batch_augments'))
         if not size or mixed:
             raise ValueError(f'data_preprocessor has size={size} and batch_augments={mixed}: a stored map must not depend on '
@@ -98,8 +98,8 @@ class FeatureCacheHook(Hook):
         for part in self.parts:
             if not any(isinstance(step, PackSegInputs) for step in part.pipeline.transforms):
                 raise ValueError(f'The pipeline of {type(part).__name__} does not end with PackSegInputs or '
-                                 'PackMultiTaskInputs: samples that are mixed later cannot be stored. Take the hook or the '
-                                 'mixing out of the config.')
+                                 'PackMultiTaskInputs: samples that are mixed later cannot be stored. Remove the hook or the '
+                                 'mixing from the config.')
 
     def _about(self, runner: Runner, prefix: FrozenPrefix) -> dict:
         """Everything the maps depend on, except the images."""

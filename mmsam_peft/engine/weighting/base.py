@@ -68,7 +68,7 @@ class Weighting(nn.Module):
         """Raises ValueError if the tasks cannot run one after the other."""
         if not self.can_run_one_by_one:
             raise ValueError(f'{type(self).__name__} needs all losses to weight one, so the tasks cannot run one after the '
-                             'other. Run them jointly, or take another weighting.')
+                             'other. Run them jointly, or use another weighting.')
 
     def step(self, losses: Mapping, parameters: Sequence[nn.Parameter], log: dict[str, Tensor]) -> Tensor:
         raise NotImplementedError

@@ -15,7 +15,7 @@ class CAGrad(GradientWeighting):
     d = g_0 + c |g_0| g_w / |g_w|, where g_w = sum_t w_t g_t and w, on the simplex, minimises g_w . g_0 + c |g_0| |g_w|.
 
     Args:
-        c: 0 is the mean gradient; the paper takes 0.4 for NYUv2 and 0.2 for CityScapes.
+        c: 0 is the mean gradient; the paper uses 0.4 for NYUv2 and 0.2 for CityScapes.
     """
 
     def __init__(self, tasks: Mapping[str, float], c: float = 0.4) -> None:

@@ -106,7 +106,7 @@ def load_part(module: nn.Module, state: dict[str, Tensor], prefixes: tuple[str, 
     if wrong:
         more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
         raise ValueError(f'{source} belongs to another architecture: {"; ".join(sorted(wrong)[:3])}{more}. '
-                         f'Set {sizes} to what the checkpoint was made for, or take another checkpoint.')
+                         f'Set {sizes} to what the checkpoint was made for, or use another checkpoint.')
     if not fitted:
         raise ValueError(f'Nothing in {source} matches {type(module).__name__}: expected keys like '
                          f'{prefixes[0]}{next(iter(own))}, got {", ".join(list(state)[:3]) or "no tensors"}. '
@@ -116,7 +116,7 @@ def load_part(module: nn.Module, state: dict[str, Tensor], prefixes: tuple[str, 
     _check_whole(own, missing, optional, source, state)
     if deeper := [key for key in unused if key.startswith('transformer.')]:
         raise ValueError(f'{source} has {len(deeper)} tensors that {type(module).__name__} has no place for, such as '
-                         f'{deeper[0]}. Set {sizes} to what the checkpoint was made for, or take another checkpoint.')
+                         f'{deeper[0]}. Set {sizes} to what the checkpoint was made for, or use another checkpoint.')
     module.load_state_dict(fitted, strict=False)
     print_log(f'{source} -> {type(module).__name__}: {len(fitted)} tensors loaded, {len(resized)} of them resized'
               f'{_groups(resized)}, {len(missing)} missing{_groups(missing)}, {len(unused)} unused{_groups(unused)}', 'current')

@@ -10,7 +10,7 @@ MERGE_FIRST = (
     "Hugging Face's peft, or the program that made it."
 )
 SAM_ONLY = (
-    "Take SAM's own weights (sam_vit_b, sam_vit_l, sam_vit_h), or others of the same encoder."
+    "Use SAM's own weights (sam_vit_b, sam_vit_l, sam_vit_h), or others of the same encoder."
 )
 FOREIGNERS = [  # (what it is, what its names have), the first that fits
     ('SAM 3', r'(^|\.)(vision_backbone|detector_model|tracker_model|geometry_encoder)\.'),
@@ -60,6 +60,6 @@ def likely_cause(state: Collection[str]) -> str:
     """Why an encoder's weights are not all in a file, for an error message."""
     if not any(key.startswith('image_encoder.') for key in state):
         if any(key.startswith(('mask_decoder.', 'prompt_encoder.')) for key in state):
-            return "It holds SAM's decoder without the encoder: take a file with both."
+            return "It holds SAM's decoder without the encoder: use a file with both."
         return SAM_ONLY
     return 'It is incomplete, or of another encoder: fetch it again from where it was published.'

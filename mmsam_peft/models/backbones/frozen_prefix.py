@@ -26,7 +26,7 @@ class FrozenPrefix:
     def __init__(self, encoder: nn.Module) -> None:
         anatomy, method = anatomy_of(encoder), type(encoder.peft).__name__ if encoder.peft else 'Full'
         depth = len(anatomy.blocks)
-        cure = "Take peft type Frozen, or a method on late blocks, such as dict(type='LoRA', blocks='last:4')."
+        cure = "Use peft type Frozen, or a method on late blocks, such as dict(type='LoRA', blocks='last:4')."
         if 'walk' not in anatomy.can:
             raise ValueError(f'{type(encoder).__name__} does not run its blocks one by one, so that no beginning of it stands '
                              'alone: train it without a feature cache.')

@@ -72,9 +72,9 @@ class SAMViT(BaseModule):
                  checkpointing: bool = False, compile: bool | dict = False, checkpoint: str | None = None) -> None:
         super().__init__()
         if isinstance(arch, str) and arch not in ARCHS:
-            raise ValueError(f'arch={arch!r} is unknown: take one of {", ".join(ARCHS)}, or a dict of its sizes.')
+            raise ValueError(f'arch={arch!r} is unknown: use one of {", ".join(ARCHS)}, or a dict of its sizes.')
         if attention not in ATTENTION:
-            raise ValueError(f'attention={attention!r} is unknown: take one of {", ".join(ATTENTION)}.')
+            raise ValueError(f'attention={attention!r} is unknown: use one of {", ".join(ATTENTION)}.')
         self.arch = {**COMMON, **(ARCHS[arch] if isinstance(arch, str) else arch)}
         if self.arch.keys() != COMMON.keys() | ARCHS['base'].keys():
             raise ValueError(f'arch={dict(arch)}: as a dict it needs {", ".join(ARCHS["base"])} '
@@ -163,7 +163,7 @@ class SAMViT(BaseModule):
             known = {(a['embed_dim'], a['depth']): name for name, a in ARCHS.items()}
             raise ValueError(f'{source} holds an encoder of width {found[0]} and depth {found[1]}'
                              f'{f" (arch={known[found]!r})" if found in known else ""}; the model has width {expected[0]} and '
-                             f'depth {expected[1]}. Set backbone.arch to match, or take another checkpoint.')
+                             f'depth {expected[1]}. Set backbone.arch to match, or use another checkpoint.')
         added = [name for name in self.state_dict() if not ENCODER.fullmatch(f'image_encoder.{name}')]
         missing = load_part(self, state, ('image_encoder.',), source, added, optional=('neck', 'rel_pos'))
         named = dict(self.named_parameters())

@@ -51,7 +51,7 @@ class MSAMHead(BaseModule):
                  mlp_dim: int = 2048, num_tokens: int = 4, stride: int = 16, break_symmetry: bool = False) -> None:
         super().__init__()
         if taken := [name for name in channels if hasattr(nn.ModuleDict(), name)]:
-            raise ValueError(f'A task is named {taken[0]!r}, which PyTorch takes for itself in the decoders: rename it.')
+            raise ValueError(f'A task is named {taken[0]!r}, which PyTorch uses itself in the decoders: rename it.')
         self.channels, self.stride, self.break_symmetry = dict(channels), stride, break_symmetry
         self.decoders = nn.ModuleDict(
             {name: TaskDecoder(in_channels, num_tokens, depth, num_heads, mlp_dim) for name in channels})

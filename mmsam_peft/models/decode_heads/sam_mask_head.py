@@ -40,7 +40,7 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
             ``SetPredictionLoss``, which is told ``num_classes``.
 
     Raises:
-        ValueError: ``num_classes`` and ``num_queries`` do not fit, or the loss cannot take a single channel.
+        ValueError: ``num_classes`` and ``num_queries`` do not fit, or the loss cannot use a single channel.
     """
 
     def __init__(self, num_classes: int = 2, num_queries: int | None = None, in_channels: int = 256, depth: int = 2,
@@ -61,7 +61,7 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
         del self.conv_seg
         unfit = [type(loss).__name__ for loss in self.losses if isinstance(loss, (DiceLoss, TverskyLoss))]
         if unfit:
-            raise ValueError(f'{unfit[0]} of MMSegmentation compares a single channel with the background: take DiceBCELoss, '
+            raise ValueError(f'{unfit[0]} of MMSegmentation compares a single channel with the background: use DiceBCELoss, '
                              'StructureLoss or BalancedBCELoss, or CrossEntropyLoss with use_sigmoid=True.')
         self.num_queries, self.stride = num_queries, stride
         dim = in_channels
@@ -119,7 +119,7 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
         key = 'mask_decoder.mask_tokens.weight'
         if key not in state:
             if self.peft:
-                raise ValueError(f'{source} has no mask decoder, and decode_head.peft would freeze one of random values: take '
+                raise ValueError(f'{source} has no mask decoder, and decode_head.peft would freeze one of random values: use '
                                  'a checkpoint with a decoder, or train it by decode_head.peft=None.')
             print_log(f'{source} has no mask decoder: {type(self).__name__} starts from random values.', 'current')
             return

@@ -20,7 +20,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @MODELS.register_module()
 class PEFTSegmentor(EncoderDecoder):
-    """An ``EncoderDecoder`` that adds the fine-tuning method's auxiliary losses and takes adapter files as checkpoints.
+    """An ``EncoderDecoder`` that adds the fine-tuning method's auxiliary losses and accepts adapter files as checkpoints.
 
     Args:
         backbone: An encoder with an anatomy: ``SAMViT``, or one as docs/add_an_encoder.md adds.
