@@ -8,8 +8,6 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import cv2
-import mmcv
 import numpy as np
 import torch
 from mmengine.dataset import Compose
@@ -18,6 +16,7 @@ from mmseg.structures import SegDataSample
 from rich.progress import track
 from torch import nn
 
+from ..datasets.image_files import read_image
 from ..models.segmentors import MultiTaskSegmentor, PEFTSegmentor
 from ..models.segmentors.finite_outputs import require_finite_samples
 from ..visualization.masks import write_mask, write_overlay
@@ -120,7 +119,7 @@ def prefetch(pool: Executor, function: Callable[[Given], Made], items: Iterable[
 
 def load(path: Path, pipeline: Compose) -> Picture:
     try:
-        pixels = read_image(path)
+        pixels = np.ascontiguousarray(read_image(path.read_bytes())[..., ::-1])  # BGR to RGB
         return Picture(path, pixels, pipeline(dict(img_path=str(path))))
     except Exception as error:  # each decoder and transform has its own
         return Picture(path, error=error.with_traceback(None))  # which would hold the pixels
@@ -130,19 +129,6 @@ def reason(error: Exception) -> str:
     """An error in a line."""
     text = ' '.join(str(error).split())[:500]
     return text if isinstance(error, OSError) else f'{type(error).__name__}: {text}'
-
-
-def read_image(path: Path) -> np.ndarray:
-    """(H, W, 3), RGB. OSError when there is no whole image in the file."""
-    try:
-        image = mmcv.imread(str(path), channel_order='rgb')
-    except cv2.error as error:  # an empty file, or more pixels than OpenCV opens
-        if 'MAX_IMAGE_PIXELS' in str(error):
-            raise OSError('too many pixels for OpenCV, more than 2^30: cut it into pieces') from None
-        image = None
-    if image is None:
-        raise OSError('not a readable image: it may be truncated; copy it again')
-    return image
 
 
 def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:

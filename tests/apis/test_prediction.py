@@ -13,7 +13,7 @@ from PIL import Image
 from mmsam_peft.adapters.match import load_adapter
 from mmsam_peft.apis import prediction
 from mmsam_peft.apis.inference import inferencer, init_model
-from mmsam_peft.apis.prediction import predict, prefetch, read_image, reason
+from mmsam_peft.apis.prediction import predict, prefetch, reason
 from mmsam_peft.visualization.masks import write_mask, write_overlay
 
 SIZES = {'grey.png': ('L', 40, 30), 'rgba.png': ('RGBA', 40, 30), 'dot.bmp': ('RGB', 1, 1), 'large.jpg': ('RGB', 4000, 3000)}
@@ -71,7 +71,8 @@ def test_an_unreadable_image_is_reported_and_the_others_go_on(ready, tmp_path):
     results = dict(predict(init_model(*ready), str(tmp_path / 'in'), tmp_path / 'out'))
     assert results.pop(good) is None
     assert results.keys() == set(bad)
-    assert all(isinstance(error, OSError) and 'truncated' in str(error) for error in results.values())
+    cause = re.compile('truncated|damaged|empty file')
+    assert all(cause.search(str(error)) for error in results.values()), results
     assert [path.name for path in (tmp_path / 'out').rglob('*.png')] == ['z.png'] * 2
 
 
@@ -123,7 +124,7 @@ def test_whatever_fails_is_listed_and_the_others_go_on(ready, tmp_path, monkeypa
     errors = [error and reason(error) for _, error in results]
     assert errors[:4] == [None, "KeyError: 'odd'", None, 'OutOfMemoryError: too little memory']
     assert errors[4] == 'ZeroDivisionError: division by zero'
-    assert errors[5] is None and 'more than 2^30: cut it' in errors[6] and 'nothing' not in errors[6] and errors[7]
+    assert errors[5] is None and 'DecompressionBomb' in errors[6] and 'nothing' not in errors[6] and errors[7]
     assert {path.stem for path in (tmp_path / 'out/overlays').iterdir()} == {'0', '2', '5'}
 
 
@@ -143,12 +144,6 @@ def test_no_two_images_share_a_mask(ready, tmp_path, source, names):
     list(predict(init_model(*ready), str(root / source), out))
     for kind in ('masks', 'overlays'):
         assert {path.relative_to(out / kind).as_posix() for path in (out / kind).rglob('*.png')} == names
-
-
-def test_read_image(tmp_path):
-    pixels = np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8)
-    Image.fromarray(pixels).save(tmp_path / 'image.png')
-    assert (read_image(tmp_path / 'image.png') == pixels).all()
 
 
 @pytest.mark.parametrize(('palette', 'shown'), [([[9, 8, 7], [1, 2, 3]], (1, 2, 3)), (None, (1, 1, 1))])
