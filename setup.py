@@ -1,4 +1,5 @@
 """The settings are in pyproject.toml."""
+
 from setuptools import setup
 
 setup()

@@ -1,11 +1,13 @@
-"""What an adapter costs at prediction: the encoder's forward pass against plain SAM's, alternating in one process; and what
-switching between the adapters of a bank costs; and what bfloat16, compiled blocks and batches save.
+"""What an adapter costs at prediction: the encoder's forward pass against plain SAM's, alternating
+in one process; and what switching between the adapters of a bank costs; and what bfloat16, compiled
+blocks and batches save.
 
-python benchmarks/inference.py --methods LoRA 'LoRA(merge)' TALoRA 'TALoRA(merge)' --arch base --size 512 --pairs 7
+python benchmarks/inference.py --methods LoRA 'LoRA(merge)' TALoRA 'TALoRA(merge)' --size 512
 python benchmarks/inference.py --bank --ways --arch base --size 1024
-    Weights are random. Ratios are medians over the pairs, with the least and the greatest; on a CPU of processor time, which
-    other programs on the machine disturb less.
+    Weights are random. Ratios are medians over the pairs, with the least and the greatest; on a CPU
+    of processor time, which other programs on the machine disturb less.
 """
+
 import argparse
 import tempfile
 import time
@@ -33,7 +35,9 @@ def config(peft: dict, arch: str, size: int, checkpoint: str | None = None) -> C
 def encoder(method: str, arch: str, size: int, device: str) -> nn.Module:
     """``METHOD(merge)`` is the merged one."""
     merge = method.endswith('(merge)')
-    return init_model(config(parse_method(method.removesuffix('(merge)')), arch, size), device=device, merge=merge).backbone
+    return init_model(
+        config(parse_method(method.removesuffix('(merge)')), arch, size), device=device, merge=merge
+    ).backbone
 
 
 @torch.no_grad()
@@ -48,7 +52,10 @@ def cells(ratios: list[float]) -> str:
 
 
 def compare(methods: list[str], arch: str, size: int, pairs: int, device: str) -> None:
-    image, plain = torch.randn(1, 3, size, size, device=device), encoder('Frozen', arch, size, device)
+    image, plain = (
+        torch.randn(1, 3, size, size, device=device),
+        encoder('Frozen', arch, size, device),
+    )
     print('| method | time, of plain SAM | least | greatest |\n|---|---|---|---|')
     for method in methods:
         model, ratios = encoder(method, arch, size, device), []
@@ -61,15 +68,22 @@ def compare(methods: list[str], arch: str, size: int, pairs: int, device: str) -
 
 
 def ways(arch: str, size: int, pairs: int, device: str) -> None:
-    """Of a merged encoder, time per image against float32, blocks as they are, one image at a time."""
-    image, plain = torch.randn(1, 3, size, size, device=device), encoder('LoRA(merge)', arch, size, device)
+    """Of a merged encoder, time per image against float32, blocks as they are, one image at a
+    time."""
+    image, plain = (
+        torch.randn(1, 3, size, size, device=device),
+        encoder('LoRA(merge)', arch, size, device),
+    )
     compiled, batch = encoder('LoRA(merge)', arch, size, device), image.repeat(4, 1, 1, 1)
     for block in compiled.blocks:
         block.compile()
     print('| way | time per image | least | greatest |\n|---|---|---|---|')
-    for name, model, images, dtype in (('bfloat16', plain, image, torch.bfloat16), ('compiled', compiled, image, None),
-                                       ('compiled, bfloat16', compiled, image, torch.bfloat16),
-                                       ('batches of 4', plain, batch, None)):
+    for name, model, images, dtype in (
+        ('bfloat16', plain, image, torch.bfloat16),
+        ('compiled', compiled, image, None),
+        ('compiled, bfloat16', compiled, image, torch.bfloat16),
+        ('batches of 4', plain, batch, None),
+    ):
         ratios = []
         for _ in range(pairs + 1):
             with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
@@ -84,7 +98,10 @@ def switch(arch: str, size: int, device: str) -> None:
         base, adapter = Path(folder, 'base.pth'), Path(folder, 'adapter.safetensors')
         peft = dict(type='LoRA', rank=4)
         model = init_model(config(peft, arch, size), device='cpu')
-        torch.save({f'image_encoder.{name}': value for name, value in model.backbone.state_dict().items()}, base)
+        torch.save(
+            {f'image_encoder.{name}': value for name, value in model.backbone.state_dict().items()},
+            base,
+        )
         save_adapter(model, adapter)
         del model
         cfg = config(peft, arch, size, str(base))
@@ -104,15 +121,28 @@ def switch(arch: str, size: int, device: str) -> None:
             other.append(seconds(bank['b'].backbone, image))
             seconds(bank['a'].backbone, image)
         ratio = median(after / before for before, after in zip(same, other, strict=True))
-        print(f'adapter file {adapter.stat().st_size / 1e6:.1f} MB; read in {first - start:.1f} s with the base, the next in '
-              f'{second - first:.1f} s; switching {1e6 * each:.2f} us; forward pass after a switch / without {ratio:.3f}')
+        print(
+            f'adapter file {adapter.stat().st_size / 1e6:.1f} MB; read in {first - start:.1f} s '
+            'with the base, the next in '
+            f'{second - first:.1f} s; switching {1e6 * each:.2f} us; forward pass after a switch / '
+            f'without {ratio:.3f}'
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--methods', nargs='+', default=[], help='methods, or calls of methods; METHOD(merge): merged')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--methods',
+        nargs='+',
+        default=[],
+        help='methods, or calls of methods; METHOD(merge): merged',
+    )
     parser.add_argument('--bank', action='store_true', help='measure switching between adapters')
-    parser.add_argument('--ways', action='store_true', help='measure bfloat16, compiled blocks and batches')
+    parser.add_argument(
+        '--ways', action='store_true', help='measure bfloat16, compiled blocks and batches'
+    )
     parser.add_argument('--arch', default='base')
     parser.add_argument('--size', type=int, default=1024)
     parser.add_argument('--pairs', type=int, default=7)

@@ -1,9 +1,12 @@
-"""What a low-rank update adds to the frozen qkv of a block, forward and backward, at the size of SAM ViT-B at 1024 x 1024.
+"""What a low-rank update adds to the frozen qkv of a block, forward and backward, at the size of
+SAM ViT-B at 1024 x 1024.
 
 OMP_NUM_THREADS=1 python benchmarks/linear.py --rounds 9
-    Layers take turns; ratios are to the frozen layer in the same round (of three tasks: on as many tokens), of processor time
-    on a CPU: median, least and greatest. 'plain' is the usual form, with the update as a product of its own, scaled and added.
+    Layers take turns; ratios are to the frozen layer in the same round (for three tasks: on as many
+    tokens), of processor time on a CPU: median, least and greatest. 'plain' is the usual form, with
+    the update as a product of its own, scaled and added.
 """
+
 import argparse
 
 import torch
@@ -21,7 +24,9 @@ from mmsam_peft.peft.task_lora import TaskLoRALinear
 BASE = nn.Linear(768, 2304).requires_grad_(False)
 LAYERS = {
     'plain LoRA, rank 3': specialise_in_place(LoRALinear(BASE, 3, 32), PlainLoRALinear),
-    'LoRA, rank 3': LoRALinear(BASE, 3, 32), 'LoRA, rank 8': LoRALinear(BASE, 8, 32), 'DoRA, rank 3': DoRALinear(BASE, 3, 32),
+    'LoRA, rank 3': LoRALinear(BASE, 3, 32),
+    'LoRA, rank 8': LoRALinear(BASE, 8, 32),
+    'DoRA, rank 3': DoRALinear(BASE, 3, 32),
     'Conv-LoRA, rank 3, 8 experts': ConvLoRALinear(BASE, 3, 32, 8, False),
 }
 TASKS = {
@@ -40,21 +45,30 @@ def seconds(layer: nn.Module, x: torch.Tensor, gradient: torch.Tensor) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--rounds', type=int, default=9)
     parser.add_argument('--device', default='cpu')
     args = parser.parse_args()
-    shapes = {'25 windows of 14 x 14': (LAYERS, (25, 14, 14)), 'a map of 64 x 64': (LAYERS, (1, 64, 64)),
-              'three maps of 64 x 64': (TASKS, (3, 64, 64))}
+    shapes = {
+        '25 windows of 14 x 14': (LAYERS, (25, 14, 14)),
+        'a map of 64 x 64': (LAYERS, (1, 64, 64)),
+        'three maps of 64 x 64': (TASKS, (3, 64, 64)),
+    }
     print('| | layer | ratio to the frozen layer |\n|---|---|---:|')
     for name, (layers, shape) in shapes.items():
         x = torch.randn(*shape, 768, device=args.device, requires_grad=True)
         gradient = torch.randn(*shape, 2304, device=args.device)
         layers = [layer.to(args.device) for layer in (BASE, *layers.values())]
-        rounds = [[seconds(layer, x, gradient) for layer in layers] for _ in range(args.rounds + 1)][1:]
+        rounds = [
+            [seconds(layer, x, gradient) for layer in layers] for _ in range(args.rounds + 1)
+        ][1:]
         for number, layer in enumerate(shapes[name][0], 1):
             ratios = median_and_range([one[number] / one[0] for one in rounds])
-            print(f'| {name} | {layer} |', '{:.2f} ({:.2f} to {:.2f}) |'.format(*ratios), flush=True)
+            print(
+                f'| {name} | {layer} |', '{:.2f} ({:.2f} to {:.2f}) |'.format(*ratios), flush=True
+            )
 
 
 if __name__ == '__main__':

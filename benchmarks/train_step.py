@@ -1,9 +1,11 @@
-"""Seconds of a training step of whole models, of one config with each method in turn, all in one process, on one batch.
+"""Seconds of a training step of whole models, of one config with each method in turn, all in one
+process, on one batch.
 
 OMP_NUM_THREADS=1 python benchmarks/train_step.py CONFIG --methods LoRA TALoRA
-    Forward pass with losses, backward pass, optimizer; without reading data. Of the processor on a CPU. Ratios are to the first
-    method in the same round: median, least and greatest.
+    Forward pass with losses, backward pass, optimizer; without reading data. Of the processor on a
+    CPU. Ratios are to the first method in the same round: median, least and greatest.
 """
+
 import argparse
 import tempfile
 from pathlib import Path
@@ -22,7 +24,9 @@ from mmsam_peft.registry import MODELS, SCOPE
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config')
     parser.add_argument('--methods', nargs='+', required=True, help='methods, or calls of methods')
     parser.add_argument('--rounds', type=int, default=9)
@@ -31,10 +35,22 @@ def main() -> None:
     args = parser.parse_args()
     init_default_scope(SCOPE)
     with tempfile.TemporaryDirectory() as folder:
-        configs = [run.config for run in plan(args.config, args.methods, [0], Path(folder), args.cfg_options)]
-    batch = next(iter(Runner.build_dataloader({**configs[0].train_dataloader, 'num_workers': 0, 'persistent_workers': False})))
+        configs = [
+            run.config
+            for run in plan(args.config, args.methods, [0], Path(folder), args.cfg_options)
+        ]
+    batch = next(
+        iter(
+            Runner.build_dataloader(
+                {**configs[0].train_dataloader, 'num_workers': 0, 'persistent_workers': False}
+            )
+        )
+    )
     models = [MODELS.build(config.model).to(args.device).train() for config in configs]
-    optimizers = [build_optim_wrapper(model, config.optim_wrapper) for model, config in zip(models, configs, strict=True)]
+    optimizers = [
+        build_optim_wrapper(model, config.optim_wrapper)
+        for model, config in zip(models, configs, strict=True)
+    ]
     rounds = []
     for _ in range(args.rounds + 1):
         marks = [clock(args.device)]
@@ -46,8 +62,10 @@ def main() -> None:
     for number, (method, model) in enumerate(zip(args.methods, models, strict=True)):
         seconds = [one[number] for one in rounds[1:]]
         ratios = median_and_range([one[number] / one[0] for one in rounds[1:]])
-        print(f'| `{method}` | {count_parameters(model)[0]:,} | {median(seconds):.3f} |',
-              '{:.2f} ({:.2f} to {:.2f}) |'.format(*ratios))
+        print(
+            f'| `{method}` | {count_parameters(model)[0]:,} | {median(seconds):.3f} |',
+            '{:.2f} ({:.2f} to {:.2f}) |'.format(*ratios),
+        )
 
 
 if __name__ == '__main__':

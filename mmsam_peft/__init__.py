@@ -1,4 +1,5 @@
 """Parameter-efficient fine-tuning of Segment Anything on OpenMMLab."""
+
 from . import compat
 from .version import __version__
 

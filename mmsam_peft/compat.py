@@ -1,4 +1,6 @@
-"""Everything that adapts us to the installed stack: version checks with advice, and two library work-arounds."""
+"""Everything that adapts us to the installed stack: version checks with advice, and two library
+work-arounds."""
+
 import importlib
 import importlib.metadata as metadata
 import importlib.util
@@ -9,8 +11,10 @@ STACK = {  # import name: (maintained distribution, original distribution)
     'mmcv': ('onedl-mmcv', 'mmcv'),
     'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
 }
-ADVICE = ('In a fresh environment: pip install onedl-mmengine onedl-mmcv onedl-mmsegmentation '
-          '(they replace mmengine, mmcv and mmsegmentation under the same import names).')
+ADVICE = (
+    'In a fresh environment: pip install onedl-mmengine onedl-mmcv onedl-mmsegmentation '
+    '(they replace mmengine, mmcv and mmsegmentation under the same import names).'
+)
 
 
 def _version(distribution: str) -> str | None:
@@ -21,26 +25,37 @@ def _version(distribution: str) -> str | None:
 
 
 def check_stack() -> None:
-    """Raises ImportError, with what is installed and what to install, when mmengine, mmcv and mmseg cannot work together."""
+    """Raises ImportError, with what is installed and what to install, when mmengine, mmcv and mmseg
+    cannot work together."""
     found = {name: [f'{d} {v}' for d in pair if (v := _version(d))] for name, pair in STACK.items()}
     listing = ', '.join(' and '.join(v) or f'no {name}' for name, v in found.items())
     for name, versions in found.items():
         if len(versions) > 1:
-            raise ImportError(f'mmsam_peft: {" and ".join(versions)} both own the folder {name!r} and have overwritten each '
-                              f'other. Uninstall both, then install one of them. {ADVICE}')
+            raise ImportError(
+                f'mmsam_peft: {" and ".join(versions)} both own the folder {name!r} and have '
+                'overwritten each '
+                f'other. Uninstall both, then install one of them. {ADVICE}'
+            )
     for name in STACK:
         try:
             importlib.import_module(name)
-        except Exception as error:  # mmseg asserts versions, mmcv imports a compiled extension, cv2 links system libraries
+        # mmseg asserts versions, mmcv imports a compiled extension, cv2 links system libraries
+        except Exception as error:
             if 'libGL' in str(error) or 'libgthread' in str(error):
-                raise ImportError('mmsam_peft: OpenCV needs system libraries that are missing here: '
-                                  f'apt-get install libgl1 libglib2.0-0 ({error})') from error
-            raise ImportError(f'mmsam_peft: {name} cannot be imported: {error}\nFound {listing}. {ADVICE}') from error
+                raise ImportError(
+                    'mmsam_peft: OpenCV needs system libraries that are missing here: '
+                    f'apt-get install libgl1 libglib2.0-0 ({error})'
+                ) from error
+            raise ImportError(
+                f'mmsam_peft: {name} cannot be imported: {error}\nFound {listing}. {ADVICE}'
+            ) from error
 
 
 def name_packages() -> None:
-    """Lets ``_base_ = 'mmseg::...'`` and ``'mmsam_peft::...'`` find the distributions that hold those configs."""
+    """Lets ``_base_ = 'mmseg::...'`` and ``'mmsam_peft::...'`` find the distributions that hold
+    those configs."""
     from mmengine.config.utils import MODULE2PACKAGE
+
     MODULE2PACKAGE['mmsam_peft'] = 'mmsam_peft'
     for name, (maintained, _) in STACK.items():
         if name in MODULE2PACKAGE and _version(maintained):
@@ -50,9 +65,12 @@ def name_packages() -> None:
 def import_segment_anything() -> None:
     """Makes ``segment_anything.modeling`` importable without torchvision.
 
-    Importing the package runs its ``__init__``, which needs torchvision for the predictor's image transforms only. Where
-    torchvision is absent the package's module object is registered without running it; its submodules then import as usual.
+    Importing the package runs its ``__init__``, which needs torchvision for the predictor's image
+    transforms only. Where torchvision is absent the package's module object is registered without
+    running it; its submodules then import as usual.
     """
     if 'segment_anything' in sys.modules or importlib.util.find_spec('torchvision'):
         return
-    sys.modules['segment_anything'] = importlib.util.module_from_spec(importlib.util.find_spec('segment_anything'))
+    sys.modules['segment_anything'] = importlib.util.module_from_spec(
+        importlib.util.find_spec('segment_anything')
+    )

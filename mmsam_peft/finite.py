@@ -1,4 +1,5 @@
 """Whether what is trained, saved, loaded, merged and scored is made of finite numbers."""
+
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
@@ -53,10 +54,12 @@ def require_finite(content, what: str, advice: str) -> None:
     if names := not_finite(tensors):
         found = '; '.join(
             f'{name}: {_faults(name, tensors[name]):,} of {tensors[name].numel():,} numbers'
-            for name in names[:NAMED])
+            for name in names[:NAMED]
+        )
         more = f'; and {len(names) - NAMED} more tensors' if len(names) > NAMED else ''
         raise NotFiniteError(
-            f'{what} holds numbers that are NaN or infinite ({found}{more}). {advice}')
+            f'{what} holds numbers that are NaN or infinite ({found}{more}). {advice}'
+        )
 
 
 def _faults(name: str, value: Tensor) -> int:

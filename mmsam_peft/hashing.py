@@ -1,4 +1,5 @@
 """What tensors are, in a few bytes."""
+
 import hashlib
 from collections.abc import Mapping
 

@@ -1,8 +1,11 @@
-"""The ``mmsam_peft`` scope: a child of each of MMSegmentation's registries, plus ``PEFT``, ``TASKS`` and ``WEIGHTINGS``.
+"""The ``mmsam_peft`` scope: a child of each of MMSegmentation's registries, plus ``PEFT``,
+``TASKS`` and ``WEIGHTINGS``.
 
-With ``default_scope = 'mmsam_peft'`` a config finds our modules, MMSegmentation's and MMEngine's by bare names. MMEngine
-imports only the locations of the registry it asks, never its parent's, so each child also lists its parent's locations.
+With ``default_scope = 'mmsam_peft'`` a config finds our modules, MMSegmentation's and MMEngine's by
+bare names. MMEngine imports only the locations of the registry it asks, never its parent's, so each
+child also lists its parent's locations.
 """
+
 import mmseg.registry as mmseg
 from mmengine.registry import Registry
 
@@ -10,7 +13,12 @@ SCOPE = 'mmsam_peft'
 
 
 def _child(parent: Registry, *locations: str) -> Registry:
-    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[*parent._locations, *(locations or [SCOPE])])
+    return Registry(
+        parent.name,
+        parent=parent,
+        scope=SCOPE,
+        locations=[*parent._locations, *(locations or [SCOPE])],
+    )
 
 
 RUNNERS = _child(mmseg.RUNNERS)
@@ -42,4 +50,5 @@ TASKS = Registry('task', scope=SCOPE, locations=['mmsam_peft.tasks'])
 """Kinds of dense tasks: ``TASKS.build(dict(type='Depth', name='depth'))``."""
 
 WEIGHTINGS = Registry('weighting', scope=SCOPE, locations=['mmsam_peft.engine'])
-"""How the tasks' losses, or their gradients, become one step: ``WEIGHTINGS.build(dict(type='PCGrad'))``."""
+"""How the tasks' losses, or their gradients, become one step:
+``WEIGHTINGS.build(dict(type='PCGrad'))``."""

@@ -1,9 +1,11 @@
 """Writing files completely or not at all.
 
-A process that is killed, or a disk that is full, while a file is written leaves half of it. Here a file is written beside its
-place and put there when it is whole and on the disk. Importing ``mmsam_peft`` gives MMEngine this way of writing too, so that
-a checkpoint is the old one or the new one at any moment.
+A process that is killed, or a disk that is full, while a file is written leaves half of it. Here a
+file is written beside its place and put there when it is whole and on the disk. Importing
+``mmsam_peft`` gives MMEngine this way of writing too, so that a checkpoint is the old one or the
+new one at any moment.
 """
+
 import os
 import re
 import uuid
@@ -20,8 +22,9 @@ LONGEST = 200  # bytes of a name that are kept; file systems take 255
 
 @contextmanager
 def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
-    """``with whole_file(path) as unfinished:`` write to ``unfinished``; in the end that file replaces
-    ``path``. The folder is made if need be. Where several processes write one file, the last one wins.
+    """``with whole_file(path) as unfinished:`` write to ``unfinished``; in the end that file
+    replaces ``path``. The folder is made if need be. Where several processes write one file, the
+    last one wins.
 
     Args:
         durable: Wait until the disk has the content, so that a power cut leaves no empty file.
@@ -42,8 +45,14 @@ def whole_file(path: str | os.PathLike, durable: bool = True) -> Iterator[Path]:
             with suppress(OSError):  # some file systems cannot
                 _to_disk(path.parent)
     except OSError as error:
-        kept = f'The {path.name} that was there is unchanged.' if path.exists() else 'Nothing was left behind.'
-        raise OSError(error.errno, f'{path} could not be written: {error.strerror or error}. {kept}') from error
+        kept = (
+            f'The {path.name} that was there is unchanged.'
+            if path.exists()
+            else 'Nothing was left behind.'
+        )
+        raise OSError(
+            error.errno, f'{path} could not be written: {error.strerror or error}. {kept}'
+        ) from error
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -55,7 +64,8 @@ def write_whole(path: str | os.PathLike, content: bytes, durable: bool = True) -
 
 
 def remove_unfinished(folder: str | os.PathLike) -> None:
-    """Removes what killed processes left in ``folder``; to be called where no other process writes."""
+    """Removes what killed processes left in ``folder``; to be called where no other process
+    writes."""
     for path in Path(folder).glob('*.unfinished-*'):
         if UNFINISHED.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)

@@ -1,7 +1,10 @@
 """A tiny model, its config and an adapter."""
+
 import os
 
-os.environ['OMP_NUM_THREADS'] = '1'  # before torch: small models on few cores lose more to thread start-up than they gain
+os.environ['OMP_NUM_THREADS'] = (
+    '1'  # before torch: small models on few cores lose more to thread start-up than they gain
+)
 
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -21,7 +24,8 @@ TINY = Path(__file__).parent / 'data' / 'tiny.py'
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch) -> Callable[..., Config]:
-    """``tiny({'model.backbone.peft.rank': 4})``: the config tests/data/tiny.py, its base weights in place."""
+    """``tiny({'model.backbone.peft.rank': 4})``: the config tests/data/tiny.py, its base weights in
+    place."""
     monkeypatch.setenv('TINY_ROOT', str(tmp_path))
 
     def load(options: dict | None = None) -> Config:
@@ -31,14 +35,19 @@ def tiny(tmp_path, monkeypatch) -> Callable[..., Config]:
 
     torch.manual_seed(0)
     encoder = SAMViT(load().model.backbone.arch, img_size=64)
-    torch.save({f'image_encoder.{key}': value for key, value in encoder.state_dict().items()}, tmp_path / 'base.pth')
+    torch.save(
+        {f'image_encoder.{key}': value for key, value in encoder.state_dict().items()},
+        tmp_path / 'base.pth',
+    )
     with DefaultScope.overwrite_default_scope('mmsam_peft'):
         yield load
 
 
 @pytest.fixture
 def build(tiny) -> Callable[..., PEFTSegmentor]:
-    """``build(options, trained=True)``: the tiny model, with random values in what it trains where ``trained``."""
+    """``build(options, trained=True)``: the tiny model, with random values in what it trains where
+    ``trained``."""
+
     def build(options: dict | None = None, trained: bool = False) -> PEFTSegmentor:
         model = MODELS.build(tiny(options).model)
         model.init_weights()
@@ -47,16 +56,21 @@ def build(tiny) -> Callable[..., PEFTSegmentor]:
             if trained and parameter.requires_grad:
                 parameter.data.normal_(std=0.1)
         return model.eval()
+
     return build
 
 
 @pytest.fixture
 def run() -> Callable[[PEFTSegmentor], torch.Tensor]:
     """The model's logits of fixed images."""
+
     def run(model: PEFTSegmentor) -> torch.Tensor:
         with torch.no_grad():
-            return model.encode_decode(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
-                                       [dict(img_shape=(64, 64))])
+            return model.encode_decode(
+                torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
+                [dict(img_shape=(64, 64))],
+            )
+
     return run
 
 
@@ -73,11 +87,13 @@ def ready(build, tiny, tmp_path):
 @pytest.fixture
 def randomise():
     """Gives every parameter a random value: none of a fresh model's zeros hides a mistake."""
+
     @torch.no_grad()
     def randomise(module):
         for parameter in module.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
         return module
+
     return randomise
 
 

@@ -509,8 +509,7 @@ def test_own_data_with_three_classes(write_data, train_tiny, tmp_path, name):
 @pytest.fixture
 def own_tasks(tmp_path):
     """A config in another folder that inherits talora/custom_multitask.py, with what stands there
-    below "Your data"; other
-    tasks are set in one place."""
+    below "Your data"; other tasks are set in one place."""
     text = (CONFIGS / 'talora/custom_multitask.py').read_text().partition('# Your data.')[2]
     parts = "dict(type='SemanticSegmentation', name='parts', num_classes=3)"
     tasks = f"tasks = [dict(type='Saliency', name='object'), {parts}]"

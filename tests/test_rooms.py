@@ -1,5 +1,6 @@
 """The package's imports: lower rooms know nothing of higher ones, and there is no circle, hidden
 ones through an ``__init__.py`` and imports inside functions included."""
+
 import ast
 from pathlib import Path
 
@@ -9,11 +10,26 @@ import mmsam_peft
 
 ROOT = Path(mmsam_peft.__file__).parent
 ROOMS = (
-    ('version', 'compat', 'registry', 'finite', 'hashing', 'whole_files', 'safe_load'), 'layers', 'peft', 'adapters', 'measures', 'tasks', 'datasets',
-    'models', 'evaluation', 'visualization', 'engine', 'apis', 'analysis')
+    ('version', 'compat', 'registry', 'finite', 'hashing', 'whole_files', 'safe_load'),
+    'layers',
+    'peft',
+    'adapters',
+    'measures',
+    'tasks',
+    'datasets',
+    'models',
+    'evaluation',
+    'visualization',
+    'engine',
+    'apis',
+    'analysis',
+)
 """From the lowest on; files that lie beside the rooms share the lowest one."""
-RANK = {name: number for number, names in enumerate(ROOMS)
-        for name in ([names] if isinstance(names, str) else names)}
+RANK = {
+    name: number
+    for number, names in enumerate(ROOMS)
+    for name in ([names] if isinstance(names, str) else names)
+}
 
 
 def modules() -> dict[str, Path]:
@@ -27,7 +43,8 @@ def modules() -> dict[str, Path]:
 
 
 def imported(name: str, path: Path, known: set[str]) -> set[str]:
-    """The modules of the package that ``name`` imports, with every package that is entered on the way."""
+    """The modules of the package that ``name`` imports, with every package that is entered on the
+    way."""
     package = name.split('.') if path.name == '__init__.py' else name.split('.')[:-1]
     package = [part for part in package if part]
     found = set()
@@ -36,7 +53,7 @@ def imported(name: str, path: Path, known: set[str]) -> set[str]:
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            up = package[:len(package) - node.level + 1]
+            up = package[: len(package) - node.level + 1]
             base = '.'.join([ROOT.name, *up]) if node.level else ''
             base = '.'.join(part for part in (base, node.module) if part)
             targets = [f'{base}.{alias.name}' for alias in node.names]
@@ -59,8 +76,12 @@ def test_every_room_has_a_place(arrows):
 
 
 def test_no_arrow_upward(arrows):
-    wrong = [f'{name} imports {target}' for name, targets in arrows.items() for target in sorted(targets)
-             if RANK[target.split('.')[0]] > RANK[name.split('.')[0]]]
+    wrong = [
+        f'{name} imports {target}'
+        for name, targets in arrows.items()
+        for target in sorted(targets)
+        if RANK[target.split('.')[0]] > RANK[name.split('.')[0]]
+    ]
     assert not wrong, '\n'.join(wrong)
 
 
@@ -68,5 +89,7 @@ def test_no_circle(arrows):
     left = {name: set(targets) for name, targets in arrows.items()}
     while free := {name for name, targets in left.items() if not targets & left.keys()}:
         left = {name: targets for name, targets in left.items() if name not in free}
-    assert not left, '\n'.join(f'{name} imports {", ".join(sorted(targets & left.keys()))}'
-                               for name, targets in left.items())
+    assert not left, '\n'.join(
+        f'{name} imports {", ".join(sorted(targets & left.keys()))}'
+        for name, targets in left.items()
+    )

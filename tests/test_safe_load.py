@@ -14,7 +14,9 @@ from mmsam_peft.adapters.file import as_checkpoint
 from mmsam_peft.models import SAMViT
 from mmsam_peft.registry import MODELS
 
-ARCH = dict(embed_dim=8, depth=1, num_heads=2, global_attn_indexes=(), window_size=2, out_channels=8)
+ARCH = dict(
+    embed_dim=8, depth=1, num_heads=2, global_attn_indexes=(), window_size=2, out_channels=8
+)
 
 
 class Hostile:
@@ -36,13 +38,18 @@ def target(tmp_path):
 def hostile(request, target, tmp_path):
     path = tmp_path / 'hostile.pth'
     state = SAMViT(ARCH, 32).state_dict()
-    torch.save({**state, 'meta': Hostile(target)}, path, _use_new_zipfile_serialization=request.param == 'zip')
+    torch.save(
+        {**state, 'meta': Hostile(target)},
+        path,
+        _use_new_zipfile_serialization=request.param == 'zip',
+    )
     return path
 
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """Serves ``tmp_path`` on this machine; downloads go to ``tmp_path / 'cache'``. Yields the address and the requests."""
+    """Serves ``tmp_path`` on this machine; downloads go to ``tmp_path / 'cache'``. Yields the
+    address and the requests."""
     asked = []
 
     class Handler(SimpleHTTPRequestHandler):
@@ -58,9 +65,15 @@ def server(tmp_path, monkeypatch):
 
 
 def segmentor(path):
-    return MODELS.build(dict(
-        type='mmsam_peft.PEFTSegmentor', checkpoint=path, backbone=dict(type='mmsam_peft.SAMViT', arch=ARCH, img_size=32),
-        decode_head=dict(type='mmsam_peft.SAMMaskHead', in_channels=8, num_heads=2, mlp_dim=8), test_cfg=dict(mode='whole')))
+    return MODELS.build(
+        dict(
+            type='mmsam_peft.PEFTSegmentor',
+            checkpoint=path,
+            backbone=dict(type='mmsam_peft.SAMViT', arch=ARCH, img_size=32),
+            decode_head=dict(type='mmsam_peft.SAMMaskHead', in_channels=8, num_heads=2, mlp_dim=8),
+            test_cfg=dict(mode='whole'),
+        )
+    )
 
 
 def from_mmengine_home(path):
@@ -105,40 +118,65 @@ def test_the_file_would_have_run_code(hostile, target):
 
 def test_protocols_that_the_weights_only_reader_lacks(target, tmp_path):
     torch.save(Hostile(target), tmp_path / 'hostile.pth', pickle_protocol=4)
-    with pytest.raises(ValueError, match='not a readable checkpoint'), pytest.warns(UserWarning, match='protocol 4'):
+    with (
+        pytest.raises(ValueError, match='not a readable checkpoint'),
+        pytest.warns(UserWarning, match='protocol 4'),
+    ):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'hostile.pth'))
     assert not target.exists()
 
 
-@pytest.mark.parametrize('name, content', [
-    ('model.pth', lambda broken: {'good': torch.ones(2), 'head.weight': broken}),
-    ('model.pth', lambda broken: dict(state_dict={'head.weight': broken})),
-    ('model.pth', lambda broken: dict(state_dict={}, optimizer=dict(state={0: {'head.weight': broken}}))),
-    ('model.safetensors', lambda broken: {'good': torch.ones(2), 'head.weight': broken})])
+@pytest.mark.parametrize(
+    'name, content',
+    [
+        ('model.pth', lambda broken: {'good': torch.ones(2), 'head.weight': broken}),
+        ('model.pth', lambda broken: dict(state_dict={'head.weight': broken})),
+        (
+            'model.pth',
+            lambda broken: dict(state_dict={}, optimizer=dict(state={0: {'head.weight': broken}})),
+        ),
+        ('model.safetensors', lambda broken: {'good': torch.ones(2), 'head.weight': broken}),
+    ],
+)
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_numbers_that_are_none_are_refused(tmp_path, name, content, value):
-    content = content(torch.tensor([1., value]))
-    save_file(content, tmp_path / name) if name.endswith('.safetensors') else torch.save(content, tmp_path / name)
-    with pytest.raises(ValueError, match=rf'{name} holds numbers .*head.weight: 1 of 2 numbers.* It was not loaded'):
+    content = content(torch.tensor([1.0, value]))
+    save_file(content, tmp_path / name) if name.endswith('.safetensors') else torch.save(
+        content, tmp_path / name
+    )
+    with pytest.raises(
+        ValueError, match=rf'{name} holds numbers .*head.weight: 1 of 2 numbers.* It was not loaded'
+    ):
         CheckpointLoader.load_checkpoint(str(tmp_path / name))
 
 
 def test_a_log_may_have_any_numbers(tmp_path):
     """A step that was left out has a loss of NaN."""
-    torch.save(dict(state_dict={'a': torch.ones(1)}, message_hub=dict(log_scalars=torch.tensor(torch.nan))), tmp_path / 'a.pth')
+    torch.save(
+        dict(
+            state_dict={'a': torch.ones(1)}, message_hub=dict(log_scalars=torch.tensor(torch.nan))
+        ),
+        tmp_path / 'a.pth',
+    )
     assert CheckpointLoader.load_checkpoint(str(tmp_path / 'a.pth'))['state_dict']['a'] == 1
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
 def test_downloads_once(server, tmp_path, suffix):
     address, asked = server
-    state = {'weight': torch.arange(4.)}
+    state = {'weight': torch.arange(4.0)}
     (tmp_path / 'a').mkdir()
-    torch.save(state, tmp_path / f'model{suffix}') if suffix == '.pth' else save_file(state, tmp_path / f'model{suffix}')
+    torch.save(state, tmp_path / f'model{suffix}') if suffix == '.pth' else save_file(
+        state, tmp_path / f'model{suffix}'
+    )
     for _ in range(2):
-        assert torch.equal(CheckpointLoader.load_checkpoint(f'{address}/model{suffix}')['weight'], state['weight'])
+        assert torch.equal(
+            CheckpointLoader.load_checkpoint(f'{address}/model{suffix}')['weight'], state['weight']
+        )
     assert len(asked) == 1
-    assert [path.name.partition('-')[2] for path in (tmp_path / 'cache/hub/checkpoints').iterdir()] == [f'model{suffix}']
+    assert [
+        path.name.partition('-')[2] for path in (tmp_path / 'cache/hub/checkpoints').iterdir()
+    ] == [f'model{suffix}']
 
 
 def test_equal_names_of_other_addresses_do_not_meet(server, tmp_path):
@@ -146,15 +184,22 @@ def test_equal_names_of_other_addresses_do_not_meet(server, tmp_path):
         (tmp_path / folder).mkdir()
         save_file({'weight': torch.tensor([value])}, tmp_path / folder / 'model.safetensors')
     for value, folder in enumerate(('base', 'large')):
-        assert CheckpointLoader.load_checkpoint(f'{server[0]}/{folder}/model.safetensors')['weight'] == value
+        assert (
+            CheckpointLoader.load_checkpoint(f'{server[0]}/{folder}/model.safetensors')['weight']
+            == value
+        )
 
 
 def test_failed_download(server, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'Cannot download http://127.*404.*model\.checkpoint=PATH'):
+    with pytest.raises(
+        FileNotFoundError, match=r'Cannot download http://127.*404.*model\.checkpoint=PATH'
+    ):
         CheckpointLoader.load_checkpoint(f'{server[0]}/absent.pth')
 
 
-@pytest.mark.parametrize('content', [b'', b'<html>404</html>', b'PK\x03\x04', b'\x80\x02}q\x00X\x05\x00'])
+@pytest.mark.parametrize(
+    'content', [b'', b'<html>404</html>', b'PK\x03\x04', b'\x80\x02}q\x00X\x05\x00']
+)
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
 def test_damaged_files(tmp_path, content, suffix):
     path = tmp_path / f'weights{suffix}'
@@ -166,5 +211,8 @@ def test_damaged_files(tmp_path, content, suffix):
 @pytest.mark.parametrize('name', ['_safe_torch_load', 'load_from_http'])
 def test_another_mmengine_is_not_left_unguarded(monkeypatch, name):
     monkeypatch.delattr(mmengine_checkpoint, name)
-    with pytest.raises(ImportError, match=f'version of MMEngine has no {name} .*may open files in a way that runs code'):
+    with pytest.raises(
+        ImportError,
+        match=f'version of MMEngine has no {name} .*may open files in a way that runs code',
+    ):
         safe_load.register(as_checkpoint)

@@ -18,7 +18,10 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(LocalBackend, 'put', full)
-    with pytest.raises(OSError, match=r'epoch_1.pth could not be written: No space left .*The epoch_1.pth .* unchanged') as error:
+    with pytest.raises(
+        OSError,
+        match=r'epoch_1.pth could not be written: No space left .*The epoch_1.pth .* unchanged',
+    ) as error:
         save_checkpoint(dict(a=2), str(path))
     assert error.value.errno == errno.ENOSPC and path.read_bytes() == before
     with pytest.raises(OSError, match='Nothing was left behind'):

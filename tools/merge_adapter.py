@@ -1,9 +1,13 @@
-"""Merges an adapter into plain SAM weights: python tools/merge_adapter.py CONFIG ADAPTER sam_tuned.pth
+"""Merges an adapter into plain SAM weights.
 
-The file has SAM's keys: segment-anything loads it, and so does model.checkpoint of any config here. Before it is written, a
-plain encoder with these weights is compared with the adapted one. Segment-anything runs four mask tokens where our binary head
-runs one, so its masks are not the same as ours; the image embedding is.
+python tools/merge_adapter.py CONFIG ADAPTER sam_tuned.pth
+
+The file has SAM's keys: segment-anything loads it, and so does model.checkpoint of any config here.
+Before it is written, a plain encoder with these weights is compared with the adapted one.
+Segment-anything runs four mask tokens where our binary head runs one, so its masks are not the same
+as ours; the image embedding is.
 """
+
 import argparse
 from pathlib import Path
 
@@ -11,16 +15,29 @@ from mmengine.config import DictAction
 
 from mmsam_peft.apis.inference import init_model
 from mmsam_peft.apis.launch import load_config
-from mmsam_peft.apis.merging import fits_sam_decoder, merged_sam_state, require_writable, verify_merge, write_state
+from mmsam_peft.apis.merging import (
+    fits_sam_decoder,
+    merged_sam_state,
+    require_writable,
+    verify_merge,
+    write_state,
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config')
     parser.add_argument('weights', help='adapter file, or checkpoint, trained with the config')
     parser.add_argument('out', help='.pth, or .safetensors')
     parser.add_argument('--task', help='whose encoder, where the method adapts one for each task')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override: model.checkpoint=PATH ...')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings to override: model.checkpoint=PATH ...',
+    )
     args = parser.parse_args()
     out = Path(args.out)
     if out.suffix not in ('.pth', '.safetensors'):
@@ -32,8 +49,15 @@ def main() -> None:
     state = {key: value.contiguous() for key, value in merged_sam_state(model, args.task).items()}
     found = verify_merge(model, state, args.task)
     write_state(state, out)
-    decoder = 'with the tuned mask decoder' if fits_sam_decoder(model.decode_head) else "with the base checkpoint's mask decoder, if any"
-    print(f'{out}: {len(state)} tensors, {decoder}; relative difference to the adapted model {found:.1e}')
+    decoder = (
+        'with the tuned mask decoder'
+        if fits_sam_decoder(model.decode_head)
+        else "with the base checkpoint's mask decoder, if any"
+    )
+    print(
+        f'{out}: {len(state)} tensors, {decoder}; relative difference to the adapted model '
+        f'{found:.1e}'
+    )
 
 
 if __name__ == '__main__':

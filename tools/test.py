@@ -1,4 +1,5 @@
-"""Tests a checkpoint or an adapter file: python tools/test.py CONFIG work_dirs/.../adapter_best.safetensors"""
+"""Tests a checkpoint or an adapter file: python tools/test.py CONFIG adapter_best.safetensors"""
+
 import argparse
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,22 +18,36 @@ from mmsam_peft.apis.testing import prepare_test
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config')
-    parser.add_argument('weights', help='adapter (.safetensors; the config names its base weights) or checkpoint (.pth)')
+    parser.add_argument(
+        'weights',
+        help='adapter (.safetensors; the config names its base weights) or checkpoint (.pth)',
+    )
     parser.add_argument('--work-dir', help='where the log goes (default: that of the training)')
     parser.add_argument('--task', help='the one task that was trained, of a config of several')
     parser.add_argument('--out', help='folder for the predicted masks; TASK/NAME for several tasks')
-    parser.add_argument('--show-dir', help='folder for pictures of prediction and ground truth, side by side')
-    parser.add_argument('--tta', action='store_true', help='average over the views of the config\'s tta_pipeline')
+    parser.add_argument(
+        '--show-dir', help='folder for pictures of prediction and ground truth, side by side'
+    )
+    parser.add_argument(
+        '--tta', action='store_true', help="average over the views of the config's tta_pipeline"
+    )
     parser.add_argument('--amp', action='store_true', help='compute in bfloat16')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override: model.checkpoint=PATH ...')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings to override: model.checkpoint=PATH ...',
+    )
     launch_arguments(parser)
     args = parser.parse_args()
 
     cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher, args.task)
     require_adaptable(cfg, args.weights)
     if not Path(args.weights).is_file():
-        raise FileNotFoundError(f'There is no file {args.weights}; training writes adapter_best.safetensors and '
-                                'adapter_last.safetensors into its work directory.')
+        raise FileNotFoundError(
+            f'There is no file {args.weights}; training writes adapter_best.safetensors and '
+            'adapter_last.safetensors into its work directory.'
+        )
     prepare_test(cfg, args.weights, args.out, args.show_dir, args.tta, args.amp)
     if args.amp:
         warn_of_slow_bf16()

@@ -13,5 +13,7 @@ model = dict(
         type='SAMMaskHead',
         num_classes=11,
         num_queries=22,
-        loss_decode=dict(type='SetPredictionLoss')))
+        loss_decode=dict(type='SetPredictionLoss'),
+    ),
+)
 tta_model = dict(type='SegTTAModel')

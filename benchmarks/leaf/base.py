@@ -9,5 +9,6 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(size=(192, 192)),
     backbone=dict(img_size=192),
-    decode_head=dict(type='SAMMaskHead', num_classes=2, loss_decode=dict(type='StructureLoss')))
+    decode_head=dict(type='SAMMaskHead', num_classes=2, loss_decode=dict(type='StructureLoss')),
+)
 tta_model = dict(type='BinaryTTAModel')

@@ -52,12 +52,14 @@ def write_adapter(tensors: dict[str, Tensor], header: dict, path: str | os.PathL
     """Writes the adapter file, complete or not at all.
 
     Raises:
-        ValueError: A header that no reader takes; a number in the tensors is NaN or infinite. A file of
-            this name stays as it is.
+        ValueError: A header that no reader takes; a number in the tensors is NaN or infinite. A
+            file of this name stays as it is.
     """
     text = json.dumps(sealed(header, tensors))
     parse_header(text, path)
-    require_finite(tensors, f'The adapter for {path}', 'It was not written. Use an earlier checkpoint.')
+    require_finite(
+        tensors, f'The adapter for {path}', 'It was not written. Use an earlier checkpoint.'
+    )
     with whole_file(path) as unfinished:
         save_file(tensors, unfinished, {ADAPTER: text})
         unfinished.chmod(0o644)  # safetensors keeps its files to their owner

@@ -43,8 +43,8 @@ def _hash_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def trained_names(model: nn.Module) -> set[str]:
-    """The parameters of encoder and adapted decoder that are trained, as injection left it: freezing
-    or thawing the model afterwards changes nothing."""
+    """The parameters of encoder and adapted decoder that are trained, as injection left it:
+    freezing or thawing the model afterwards changes nothing."""
     names = {
         prefix + name
         for prefix, (_, method) in model.adapted.items()

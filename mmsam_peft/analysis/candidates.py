@@ -1,4 +1,6 @@
-"""Encoders to benchmark: those of this package, and the usual forms of the same mathematics that they are measured against."""
+"""Encoders to benchmark: those of this package, and the usual forms of the same mathematics that
+they are measured against."""
+
 from functools import partial
 
 import torch
@@ -33,7 +35,13 @@ class PlainConvLoRALinear(PlainLoRALinear, ConvLoRALinear):
             one = z[chosen].permute(0, 3, 1, 2)
             up = F.interpolate(one, scale_factor=e + 1, mode='bicubic')
             up = F.gelu(F.conv2d(up, self.lora_conv_weight[e], self.lora_conv_bias[e], padding=1))
-            y = y.index_add(0, chosen, F.interpolate(up, size=one.shape[2:], mode='bicubic').permute(0, 2, 3, 1).to(y.dtype))
+            y = y.index_add(
+                0,
+                chosen,
+                F.interpolate(up, size=one.shape[2:], mode='bicubic')
+                .permute(0, 2, 3, 1)
+                .to(y.dtype),
+            )
         return y if factor is None else y * factor[:, None, None, None]
 
 
@@ -41,12 +49,15 @@ PLAIN = {LoRALinear: PlainLoRALinear, ConvLoRALinear: PlainConvLoRALinear}
 
 
 def build_candidate(text: str, arch: str, size: int) -> nn.Module:
-    """``LoRA(rank=8)``, or ``FORM:LoRA(rank=8)``, or several ``FORM+FORM:METHOD``; the neck is trained throughout.
+    """``LoRA(rank=8)``, or ``FORM:LoRA(rank=8)``, or several ``FORM+FORM:METHOD``; the neck is
+    trained throughout.
 
     Forms:
-        sam: segment-anything's own encoder, with any method that goes into it, such as LoRA, DoRA or Conv-LoRA.
+        sam: segment-anything's own encoder, with any method that goes into it, such as LoRA, DoRA
+            or Conv-LoRA.
         eager: the attention matrix in memory.
-        plain: LoRA's product apart and added; Conv-LoRA so, and its experts one after the other, up-sampling and all.
+        plain: LoRA's product apart and added; Conv-LoRA so, and its experts one after the other,
+            up-sampling and all.
         checkpointed: activation checkpointing of every block.
 
     Raises:
@@ -55,16 +66,27 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
     forms, _, method = text.rpartition(':') if ':' in text.partition('(')[0] else ('', '', text)
     forms = forms.split('+') if forms else []
     if unknown := set(forms) - set(FORMS):
-        raise ValueError(f'{text}: form {sorted(unknown)[0]!r} is unknown: choose from {", ".join(FORMS)}.')
+        raise ValueError(
+            f'{text}: form {sorted(unknown)[0]!r} is unknown: choose from {", ".join(FORMS)}.'
+        )
     if arch not in ARCHS:
         raise ValueError(f'arch={arch!r} is unknown: use one of {", ".join(ARCHS)}.')
     if 'sam' in forms and set(forms) & {'eager', 'checkpointed'}:
-        raise ValueError(f'{text}: segment-anything\'s encoder is eager and has no checkpointing; with it goes plain.')
+        raise ValueError(
+            f"{text}: segment-anything's encoder is eager and has no checkpointing; with it goes "
+            'plain.'
+        )
     if 'sam' in forms:
         encoder = _segment_anything(parse_method(method), arch, size)
     else:
-        encoder = SAMViT(arch, size, parse_method(method), ['neck'], attention='eager' if 'eager' in forms else 'fused',
-                         checkpointing='checkpointed' in forms)
+        encoder = SAMViT(
+            arch,
+            size,
+            parse_method(method),
+            ['neck'],
+            attention='eager' if 'eager' in forms else 'fused',
+            checkpointing='checkpointed' in forms,
+        )
     if 'plain' in forms:
         layers = [module for module in encoder.modules() if type(module) in PLAIN]
         if not layers:
@@ -76,9 +98,15 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
 
 def _segment_anything(cfg: dict, arch: str, size: int) -> nn.Module:
     from segment_anything.modeling import ImageEncoderViT  # importable once mmsam_peft is
+
     sizes = {**COMMON, **ARCHS[arch]}
-    encoder = ImageEncoderViT(size, out_chans=sizes.pop('out_channels'), norm_layer=partial(nn.LayerNorm, eps=1e-6),
-                              use_rel_pos=True, **sizes)
+    encoder = ImageEncoderViT(
+        size,
+        out_chans=sizes.pop('out_channels'),
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        **sizes,
+    )
     encoder.peft = build_method(cfg)
     apply_peft(encoder, encoder.peft, ['neck'])
     return encoder

@@ -1,4 +1,5 @@
 """What a machine is called, and how time and memory are read on it."""
+
 import platform
 import resource
 import sys
@@ -25,7 +26,8 @@ def processor_name() -> str:
 
 
 def clock(device: str) -> float:
-    """Seconds. On a CPU of the processor, shared out among the threads: what else runs on the machine hardly counts."""
+    """Seconds. On a CPU of the processor, shared out among the threads: what else runs on the
+    machine hardly counts."""
     if device == 'cpu':
         return time.process_time() / torch.get_num_threads()
     torch.cuda.synchronize(device)
@@ -33,7 +35,8 @@ def clock(device: str) -> float:
 
 
 def peak(device: str, fresh: bool = False) -> int:
-    """The most bytes there have been at a time: in this process, or, since the last ``fresh``, on the GPU."""
+    """The most bytes there have been at a time: in this process, or, since the last ``fresh``, on
+    the GPU."""
     if device == 'cpu':
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT
     if fresh:
@@ -44,8 +47,13 @@ def peak(device: str, fresh: bool = False) -> int:
 def machine(device: str) -> dict[str, str | int]:
     """What the numbers were measured on."""
     gpu = {} if device == 'cpu' else dict(gpu=torch.cuda.get_device_name(device))
-    return dict(cpu=processor_name(), **gpu, threads=torch.get_num_threads(),
-                torch=torch.__version__, command=' '.join(sys.argv))
+    return dict(
+        cpu=processor_name(),
+        **gpu,
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        command=' '.join(sys.argv),
+    )
 
 
 def median_and_range(ratios: Sequence[float]) -> list[float]:

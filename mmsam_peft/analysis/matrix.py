@@ -1,4 +1,5 @@
 """Which fine-tuning methods go into which hosts, as a table."""
+
 import importlib.util
 from collections.abc import Callable
 
@@ -15,30 +16,41 @@ Hosts = dict[str, Callable[[], nn.Module]]
 
 
 def known_hosts() -> Hosts:
-    """What makes the hosts that are known by themselves; Hugging Face's only where ``transformers`` is installed."""
+    """What makes the hosts that are known by themselves; Hugging Face's only where ``transformers``
+    is installed."""
     hosts: Hosts = {
         'SAMViT': lambda: SAMViT('tiny'),
-        'SAM\'s mask decoder': lambda: TwoWayTransformer(depth=2, embedding_dim=256, num_heads=8, mlp_dim=2048),
-        'segment-anything\'s ImageEncoderViT': lambda: ImageEncoderViT(depth=2, embed_dim=192, num_heads=3),
+        "SAM's mask decoder": lambda: TwoWayTransformer(
+            depth=2, embedding_dim=256, num_heads=8, mlp_dim=2048
+        ),
+        "segment-anything's ImageEncoderViT": lambda: ImageEncoderViT(
+            depth=2, embed_dim=192, num_heads=3
+        ),
     }
     if importlib.util.find_spec('transformers'):
-        hosts['Hugging Face\'s SamVisionEncoder'] = _hugging_face
+        hosts["Hugging Face's SamVisionEncoder"] = _hugging_face
     return hosts
 
 
 def _hugging_face() -> nn.Module:
     from transformers import SamVisionConfig
     from transformers.models.sam.modeling_sam import SamVisionEncoder
-    return SamVisionEncoder(SamVisionConfig(num_hidden_layers=2, hidden_size=192, num_attention_heads=3))
+
+    return SamVisionEncoder(
+        SamVisionConfig(num_hidden_layers=2, hidden_size=192, num_attention_heads=3)
+    )
 
 
 def hosts_of(cfg: dict) -> Hosts:
-    """What makes the hosts of a model's config: its backbone, and what a method adapts in its decode head."""
+    """What makes the hosts of a model's config: its backbone, and what a method adapts in its
+    decode head."""
     backbone = {**cfg['backbone'], 'peft': None, 'unfreeze': ()}
     hosts: Hosts = {backbone['type']: lambda: MODELS.build(backbone)}
     head = MODELS.get(cfg['decode_head']['type'])
     if hasattr(head, 'peft_host'):
-        hosts[head.__name__] = lambda: MODELS.build({**cfg['decode_head'], 'peft': None}).get_submodule(head.peft_host)
+        hosts[head.__name__] = lambda: MODELS.build(
+            {**cfg['decode_head'], 'peft': None}
+        ).get_submodule(head.peft_host)
     return hosts
 
 
@@ -60,5 +72,7 @@ def method_table(hosts: Hosts) -> str:
     """Markdown: a row for every registered method, a column for every host."""
     lines = [f'| method | {" | ".join(hosts)} |', f'|---{"|---" * len(hosts)}|']
     for name in sorted(PEFT.module_dict):
-        lines.append(f'| {name} | {" | ".join(reason(name, make) or "works" for make in hosts.values())} |')
+        lines.append(
+            f'| {name} | {" | ".join(reason(name, make) or "works" for make in hosts.values())} |'
+        )
     return '\n'.join(lines)

@@ -1,13 +1,18 @@
-"""Operations of the attention operators that PyTorch's counter does not know, by the products they do."""
+"""Operations of the attention operators that PyTorch's counter does not know, by the products they
+do."""
+
 from collections.abc import Callable, Sequence
 
 import torch
 
 
 def _products(number: int) -> Callable[..., int]:
-    """Operations of ``number`` products of the size of q k^T, for q (..., N, C) and k (..., K, C)."""
+    """Operations of ``number`` products of the size of q k^T, for q (..., N, C) and k (..., K,
+    C)."""
+
     def count(q: Sequence[int], k: Sequence[int], *_, **__) -> int:
         return 2 * number * torch.Size(q).numel() * k[-2]
+
     return count
 
 
@@ -21,4 +26,5 @@ ATTENTION = {
     torch.ops.mmsam_peft.chunked_attention: _products(2),
     torch.ops.mmsam_peft.chunked_attention_backward: _backward(6),
 }
-"""For ``FlopCounterMode(custom_mapping=ATTENTION)``; a product of two matrices is counted as 2 m n k."""
+"""For ``FlopCounterMode(custom_mapping=ATTENTION)``; a product of two matrices is counted as 2 m n
+k."""

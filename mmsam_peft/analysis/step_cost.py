@@ -1,4 +1,6 @@
-"""What a training step of the encoder costs: time, memory, operations, of candidates measured in turn in one process."""
+"""What a training step of the encoder costs: time, memory, operations, of candidates measured in
+turn in one process."""
+
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,7 +13,11 @@ from statistics import median
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..peft import count_parameters
@@ -24,7 +30,9 @@ DTYPES = ('float32', 'bfloat16', 'float16')
 
 @dataclass(frozen=True)
 class Setting:
-    """What all candidates have in common. ``dtype`` is autocast's, or float32 without; ``size`` the side of the image."""
+    """What all candidates have in common. ``dtype`` is autocast's, or float32 without; ``size`` the
+    side of the image."""
+
     arch: str
     size: int
     batch: int
@@ -32,38 +40,52 @@ class Setting:
     device: str
 
     def __str__(self) -> str:
-        return f'{self.arch}, {self.size} x {self.size}, batch {self.batch}, {self.dtype}, {self.device}'
+        size = f'{self.size} x {self.size}'
+        return f'{self.arch}, {size}, batch {self.batch}, {self.dtype}, {self.device}'
 
     def image(self) -> Tensor:
         return torch.randn(self.batch, 3, self.size, self.size, device=self.device)
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(torch.device(self.device).type, getattr(torch, self.dtype), enabled=self.dtype != 'float32')
+        return torch.autocast(
+            torch.device(self.device).type,
+            getattr(torch, self.dtype),
+            enabled=self.dtype != 'float32',
+        )
 
     def encoder(self, candidate: str) -> nn.Module:
         torch.manual_seed(0)
         return build_candidate(candidate, self.arch, self.size)
 
 
-def benchmark(candidates: Sequence[str], settings: Sequence[Setting], rounds: int, file: Path,
-              report: Callable[[str], None] = print) -> str:
-    """Measures every candidate in every setting and writes ``file``, JSON, and beside it the Markdown table it returns.
+def benchmark(
+    candidates: Sequence[str],
+    settings: Sequence[Setting],
+    rounds: int,
+    file: Path,
+    report: Callable[[str], None] = print,
+) -> str:
+    """Measures every candidate in every setting and writes ``file``, JSON, and beside it the
+    Markdown table it returns.
 
     Args:
         candidates: As ``build_candidate`` takes them; ratios are to the first.
-        rounds: Timed steps of each, in turn. 0: nothing is computed; operations and what autograd keeps are counted, which
-            works for any size on any machine.
+        rounds: Timed steps of each, in turn. 0: nothing is computed; operations and what autograd
+            keeps are counted, which works for any size on any machine.
         file: Written anew after each setting.
         report: Is told what has been done.
 
     Raises:
-        ValueError: A candidate that is unknown or asked for twice, a device that is not there. Nothing has been measured then.
+        ValueError: A candidate that is unknown or asked for twice, a device that is not there.
+            Nothing has been measured then.
     """
     if len(set(candidates)) < len(candidates):
         raise ValueError(f'got {" ".join(candidates)}, expected each candidate once.')
     for setting in settings:
         if setting.device != 'cpu' and not torch.cuda.is_available():
-            raise ValueError(f'device={setting.device!r}: no GPU is available to PyTorch here. Use --device cpu.')
+            raise ValueError(
+                f'device={setting.device!r}: no GPU is available to PyTorch here. Use --device cpu.'
+            )
         with torch.device('meta'):
             for candidate in candidates:
                 setting.encoder(candidate)
@@ -73,15 +95,28 @@ def benchmark(candidates: Sequence[str], settings: Sequence[Setting], rounds: in
         costs = {}
         for candidate in candidates:
             counted = in_fresh_process(count, candidate, setting, rounds == 0)
-            memory = in_fresh_process(peak_of, candidate, setting) if rounds and 'error' not in counted else {}
+            memory = (
+                in_fresh_process(peak_of, candidate, setting)
+                if rounds and 'error' not in counted
+                else {}
+            )
             costs[candidate] = {**counted, **memory}
             report(f'  {candidate}: {costs[candidate].get("error", "counted")}')
         able = [candidate for candidate in candidates if 'error' not in costs[candidate]]
         times = time_in_turn(able, setting, rounds, report) if rounds and able else {}
-        rows += [dict(candidate=candidate, **asdict(setting), **costs[candidate], **times.get(candidate, {}))
-                 for candidate in candidates]
+        rows += [
+            dict(
+                candidate=candidate,
+                **asdict(setting),
+                **costs[candidate],
+                **times.get(candidate, {}),
+            )
+            for candidate in candidates
+        ]
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(dict(machine=machine(setting.device), rows=rows), indent=1) + '\n')
+        file.write_text(
+            json.dumps(dict(machine=machine(setting.device), rows=rows), indent=1) + '\n'
+        )
         file.with_suffix('.md').write_text(table(rows))
     return table(rows)
 
@@ -90,7 +125,8 @@ def count(candidate: str, setting: Setting, fake: bool) -> dict[str, int]:
     """Operations and bytes of one step, of tensors with or, where ``fake``, without content.
 
     Returns:
-        trained: parameters; flops: of a step, multiplications and additions; kept: bytes that autograd keeps for the backward
+        trained: parameters; flops: of a step, multiplications and additions; kept: bytes that
+            autograd keeps for the backward
         pass, weights not counted.
 
     Raises:
@@ -108,14 +144,22 @@ def count(candidate: str, setting: Setting, fake: bool) -> dict[str, int]:
                 loss.backward()
                 optimizer.step()
         except (DataDependentOutputException, DynamicOutputShapeException):
-            raise ValueError(f'{candidate} looks at values to choose what to do, so it must be computed to be counted: use '
-                             '--rounds 1 or more, or leave it out.') from None
-    return dict(trained=count_parameters(encoder)[0], flops=counter.get_total_flops(), kept=sum(kept.values()))
+            raise ValueError(
+                f'{candidate} looks at values to choose what to do, so it must be computed to be '
+                'counted: use '
+                '--rounds 1 or more, or leave it out.'
+            ) from None
+    return dict(
+        trained=count_parameters(encoder)[0],
+        flops=counter.get_total_flops(),
+        kept=sum(kept.values()),
+    )
 
 
 @contextmanager
 def bytes_kept(*known: Tensor) -> Iterator[dict[int, int]]:
-    """Bytes that autograd keeps for the backward pass of what is computed here, by storage; those of ``known`` do not count."""
+    """Bytes that autograd keeps for the backward pass of what is computed here, by storage; those
+    of ``known`` do not count."""
     kept, own = {}, {tensor.untyped_storage()._cdata for tensor in known}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -129,20 +173,25 @@ def bytes_kept(*known: Tensor) -> Iterator[dict[int, int]]:
 
 
 def peak_of(candidate: str, setting: Setting) -> dict[str, int]:
-    """peak: the most bytes of a step above what was held before it. To be called in a fresh process, whose peak is then its
-    own."""
+    """peak: the most bytes of a step above what was held before it. To be called in a fresh
+    process, whose peak is then its own."""
     encoder, image = setting.encoder(candidate).to(setting.device), setting.image()
     optimizer, before = _optimizer(encoder), peak(setting.device, fresh=True)
     step(encoder, optimizer, image, setting)
     return dict(peak=peak(setting.device) - before)
 
 
-def time_in_turn(candidates: Sequence[str], setting: Setting, rounds: int, report: Callable[[str], None]) -> dict[str, dict]:
-    """Times of one step of every candidate after the other, ``rounds`` times after one that does not count.
+def time_in_turn(
+    candidates: Sequence[str], setting: Setting, rounds: int, report: Callable[[str], None]
+) -> dict[str, dict]:
+    """Times of one step of every candidate after the other, ``rounds`` times after one that does
+    not count.
 
     Returns:
-        For each candidate: seconds of forward, backward, optimizer and step, medians; images_per_second; ratio, of a round's
-        step to that of the first candidate in the same round: median, least and greatest; rounds: all seconds.
+        For each candidate: seconds of forward, backward, optimizer and step, medians;
+            images_per_second; ratio, of a round's
+        step to that of the first candidate in the same round: median, least and greatest; rounds:
+            all seconds.
     """
     encoders, frozen = {}, {}
     for candidate in candidates:
@@ -157,10 +206,15 @@ def time_in_turn(candidates: Sequence[str], setting: Setting, rounds: int, repor
             seconds[candidate].append(step(encoder, optimizers[candidate], image, setting))
         report(f'  round {number} of {rounds}' if number else '  warm')
     first = [sum(one) for one in seconds[candidates[0]]]
-    return {candidate: _summary(every[1:], first[1:], setting.batch) for candidate, every in seconds.items()}
+    return {
+        candidate: _summary(every[1:], first[1:], setting.batch)
+        for candidate, every in seconds.items()
+    }
 
 
-def step(encoder: nn.Module, optimizer: torch.optim.Optimizer, image: Tensor, setting: Setting) -> tuple[float, float, float]:
+def step(
+    encoder: nn.Module, optimizer: torch.optim.Optimizer, image: Tensor, setting: Setting
+) -> tuple[float, float, float]:
     """Seconds of forward, backward and optimizer."""
     marks = [clock(setting.device)]
     with setting.autocast():
@@ -175,7 +229,8 @@ def step(encoder: nn.Module, optimizer: torch.optim.Optimizer, image: Tensor, se
 
 
 def in_fresh_process(function: Callable[..., dict], *arguments) -> dict:
-    """What ``function`` returns in a fresh process; ``dict(error=...)`` where memory did not suffice."""
+    """What ``function`` returns in a fresh process; ``dict(error=...)`` where memory did not
+    suffice."""
     context = get_context('forkserver')
     context.set_forkserver_preload([__name__])
     try:
@@ -190,11 +245,22 @@ def in_fresh_process(function: Callable[..., dict], *arguments) -> dict:
 def table(rows: Sequence[dict]) -> str:
     """Markdown, a table for each setting."""
     parts = []
-    for setting in dict.fromkeys(Setting(*(row[name] for name in Setting.__annotations__)) for row in rows):
-        same = [row for row in rows if Setting(*(row[name] for name in Setting.__annotations__)) == setting]
+    for setting in dict.fromkeys(
+        Setting(*(row[name] for name in Setting.__annotations__)) for row in rows
+    ):
+        same = [
+            row
+            for row in rows
+            if Setting(*(row[name] for name in Setting.__annotations__)) == setting
+        ]
         timed = any('ratio' in row for row in same)
-        names = ['candidate', 'trained', 'GFLOP', 'kept, MB', 'peak, MB'] + \
-            ['forward, ms', 'backward, ms', 'optimizer, ms', 'images/s', 'ratio'] * timed
+        names = ['candidate', 'trained', 'GFLOP', 'kept, MB', 'peak, MB'] + [
+            'forward, ms',
+            'backward, ms',
+            'optimizer, ms',
+            'images/s',
+            'ratio',
+        ] * timed
         lines = [f'| {" | ".join(names)} |', f'|---|{"---:|" * (len(names) - 1)}']
         lines += [f'| {" | ".join(_cells(row, timed))} |' for row in same]
         parts.append(f'{setting}\n\n' + '\n'.join(lines) + '\n')
@@ -204,21 +270,42 @@ def table(rows: Sequence[dict]) -> str:
 def _cells(row: dict, timed: bool) -> list[str]:
     if 'error' in row:
         return [f'`{row["candidate"]}`', row['error']] + [''] * (8 if timed else 3)
-    cells = [f'`{row["candidate"]}`', f'{row["trained"]:,}', f'{row["flops"] / 1e9:,.1f}', f'{row["kept"] / 1e6:,.0f}',
-             f'{row["peak"] / 1e6:,.0f}' if 'peak' in row else '']
+    cells = [
+        f'`{row["candidate"]}`',
+        f'{row["trained"]:,}',
+        f'{row["flops"] / 1e9:,.1f}',
+        f'{row["kept"] / 1e6:,.0f}',
+        f'{row["peak"] / 1e6:,.0f}' if 'peak' in row else '',
+    ]
     if timed:
         cells += [f'{1e3 * row[part]:,.1f}' for part in ('forward', 'backward', 'optimizer')]
-        cells += [f'{row["images_per_second"]:.3g}', '{:.3f} ({:.3f} to {:.3f})'.format(*row['ratio'])]
+        cells += [
+            f'{row["images_per_second"]:.3g}',
+            '{:.3f} ({:.3f} to {:.3f})'.format(*row['ratio']),
+        ]
     return cells
 
 
 def _summary(seconds: Sequence[tuple], first: Sequence[float], batch: int) -> dict:
     steps = [sum(one) for one in seconds]
     ratios = [one / other for one, other in zip(steps, first, strict=True)]
-    parts = dict(zip(('forward', 'backward', 'optimizer'), map(median, zip(*seconds, strict=True)), strict=True))
-    return dict(**parts, step=median(steps), images_per_second=batch / median(steps),
-                ratio=median_and_range(ratios), rounds=seconds)
+    parts = dict(
+        zip(
+            ('forward', 'backward', 'optimizer'),
+            map(median, zip(*seconds, strict=True)),
+            strict=True,
+        )
+    )
+    return dict(
+        **parts,
+        step=median(steps),
+        images_per_second=batch / median(steps),
+        ratio=median_and_range(ratios),
+        rounds=seconds,
+    )
 
 
 def _optimizer(encoder: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.AdamW([parameter for parameter in encoder.parameters() if parameter.requires_grad])
+    return torch.optim.AdamW(
+        [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    )

@@ -1,4 +1,6 @@
-"""The runs of a comparison: each trained and tested by the tools in processes of their own, measured, and written down."""
+"""The runs of a comparison: each trained and tested by the tools in processes of their own,
+measured, and written down."""
+
 import contextlib
 import json
 import math
@@ -30,7 +32,8 @@ class RunFailed(RuntimeError):
 
 
 class Trials:
-    """Makes runs, ``jobs`` at a time, goes on with what was interrupted and leaves alone what is finished.
+    """Makes runs, ``jobs`` at a time, goes on with what was interrupted and leaves alone what is
+    finished.
 
     Args:
         tools: The folder of train.py and test.py.
@@ -41,7 +44,8 @@ class Trials:
         self.children: set[int] = set()
 
     def run_missing(self, runs: Sequence[Run]) -> list[Run]:
-        """Makes the runs that have no result yet, with a line when each starts and ends; returns those that failed."""
+        """Makes the runs that have no result yet, with a line when each starts and ends; returns
+        those that failed."""
         missing = [run for run in runs if not run.result.exists()]
         print(f'{len(runs)} runs, {len(runs) - len(missing)} of them finished before', flush=True)
         failed, times = [], []
@@ -52,10 +56,16 @@ class Trials:
                     run, error = made[future], future.exception()
                     left = statistics.mean(times) * (len(missing) - done) / self.jobs
                     outcome = f'FAILED: {error}' if error else _outcome(future.result())
-                    print(f'[{done}/{len(missing)}] {_title(run)}: {outcome}; about {_duration(left)} left', flush=True)
+                    print(
+                        f'[{done}/{len(missing)}] {_title(run)}: {outcome}; about '
+                        f'{_duration(left)} left',
+                        flush=True,
+                    )
                     if error:
                         failed.append(run)
-            except BaseException:  # a signal: the trainings end, and the next call goes on with them
+            except (
+                BaseException
+            ):  # a signal: the trainings end, and the next call goes on with them
                 pool.shutdown(wait=False, cancel_futures=True)
                 for child in list(self.children):
                     with contextlib.suppress(ProcessLookupError):
@@ -80,17 +90,29 @@ class Trials:
         weights = find_weights(run)
         self._tool(run, 'test.py', config, weights, '--work-dir', run.folder / 'test')
         scores = _scores(run.folder / 'test')
-        result = dict(method=run.method, seed=run.seed, scores=scores, **measured(run, attempts),
-                      adapter_bytes=weights.stat().st_size, weights=weights.name, device=device_name(),
-                      threads=torch.get_num_threads(), **run.facts)
+        result = dict(
+            method=run.method,
+            seed=run.seed,
+            scores=scores,
+            **measured(run, attempts),
+            adapter_bytes=weights.stat().st_size,
+            weights=weights.name,
+            device=device_name(),
+            threads=torch.get_num_threads(),
+            **run.facts,
+        )
         if math.isnan(scores[main_score(result)]):
-            raise RunFailed(f'{main_score(result)} of the test is NaN, which compares with nothing: the metric may not be '
-                            'defined on this test set. Choose another by default_hooks.checkpoint.save_best.')
+            raise RunFailed(
+                f'{main_score(result)} of the test is NaN, which compares with nothing: the metric '
+                'may not be '
+                'defined on this test set. Choose another by default_hooks.checkpoint.save_best.'
+            )
         _write(run.result, result)
         return result
 
     def _train(self, run: Run, config: Path) -> list[dict]:
-        """Trains unless an attempt before came to the end; returns what is known of all attempts."""
+        """Trains unless an attempt before came to the end; returns what is known of all
+        attempts."""
         attempts = json.loads(run.journal.read_text())['attempts'] if run.journal.exists() else []
         if any(attempt['finished'] for attempt in attempts):
             return attempts
@@ -100,7 +122,9 @@ class Trials:
         print(f'{_title(run)}: {"resumed" if attempts else "started"}', flush=True)
         start, resume = time.time(), ['--resume'] * run.begun
         try:
-            attempt['resident_bytes'] = self._tool(run, 'train.py', config, '--work-dir', run.folder, *resume)
+            attempt['resident_bytes'] = self._tool(
+                run, 'train.py', config, '--work-dir', run.folder, *resume
+            )
             attempt['finished'] = True
         finally:
             attempt['seconds'] = round(time.time() - start, 1)
@@ -108,52 +132,80 @@ class Trials:
         return journal['attempts']
 
     def _tool(self, run: Run, tool: str, *arguments) -> int | None:
-        """Runs a tool to its end; returns its peak resident size in bytes. RunFailed, with its last lines, on an error.
+        """Runs a tool to its end; returns its peak resident size in bytes. RunFailed, with its last
+        lines, on an error.
 
-        Linux lets a process begin with the peak of the one that started it: below our own peak, the size is unknown (None).
+        Linux lets a process begin with the peak of the one that started it: below our own peak, the
+        size is unknown (None).
         """
         log = run.folder / f'{Path(tool).stem}.log'
         with log.open('a') as file:
-            child = subprocess.Popen([sys.executable, str(self.tools / tool), *map(str, arguments)], stdout=file, stderr=file)
+            child = subprocess.Popen(
+                [sys.executable, str(self.tools / tool), *map(str, arguments)],
+                stdout=file,
+                stderr=file,
+            )
         self.children.add(child.pid)
         _, status, usage = os.wait4(child.pid, 0)
         self.children.remove(child.pid)
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
-            last = '\n'.join(f'    {line}' for line in log.read_text(errors='replace').splitlines()[-LINES_SHOWN:])
+            last = '\n'.join(
+                f'    {line}'
+                for line in log.read_text(errors='replace').splitlines()[-LINES_SHOWN:]
+            )
             raise RunFailed(f'{tool} ended with {child.returncode}; the end of {log}:\n{last}\n')
         ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return usage.ru_maxrss * RSS_UNIT if usage.ru_maxrss > ours else None
 
 
 def find_weights(run: Run) -> Path:
-    """The best adapter or checkpoint by the config's first ``save_best`` metric, else the last. FileNotFoundError: none."""
+    """The best adapter or checkpoint by the config's first ``save_best`` metric, else the last.
+    FileNotFoundError: none."""
     metric = (run.facts['metric'] or '').replace('/', '_')
-    for pattern in ('adapter_best.safetensors', f'adapter_best_{metric}.safetensors', f'best_{metric}*.pth',
-                    'adapter_last.safetensors'):
+    for pattern in (
+        'adapter_best.safetensors',
+        f'adapter_best_{metric}.safetensors',
+        f'best_{metric}*.pth',
+        'adapter_last.safetensors',
+    ):
         found = sorted(run.folder.glob(pattern), key=lambda path: path.stat().st_mtime)
         if found:
             return found[-1]
     last, _ = newest_checkpoint(run.folder)
     if not last:
-        raise FileNotFoundError(f'{run.folder} has neither an adapter nor a checkpoint; set default_hooks.checkpoint, so that '
-                                'training saves one.')
+        raise FileNotFoundError(
+            f'{run.folder} has neither an adapter nor a checkpoint; set default_hooks.checkpoint, '
+            'so that '
+            'training saves one.'
+        )
     return last
 
 
 def measured(run: Run, attempts: list[dict]) -> dict:
     """Time and memory of a training, over all its attempts."""
-    logged = [json.loads(line) for path in run.folder.glob('*/vis_data/scalars.json') for line in path.read_text().splitlines()]
+    logged = [
+        json.loads(line)
+        for path in run.folder.glob('*/vis_data/scalars.json')
+        for line in path.read_text().splitlines()
+    ]
     steps = [line for line in logged if 'loss' in line]
     seconds = [attempt['seconds'] for attempt in attempts]
     on_gpu = [line['memory'] * 2**20 for line in steps if 'memory' in line]
     resident = [attempt['resident_bytes'] for attempt in attempts if attempt['resident_bytes']]
     return dict(
         seconds=None if None in seconds else round(sum(seconds), 1),
-        seconds_note='an attempt was killed before its time was written down' if None in seconds else None,
-        attempts=len(attempts), shared=any(attempt['shared'] for attempt in attempts),
-        iterations_per_second=1 / statistics.median(line['time'] for line in steps) if steps else None,
-        peak_memory_bytes=max(on_gpu or resident, default=None), memory_kind='GPU' if on_gpu else 'resident')
+        seconds_note='an attempt was killed before its time was written down'
+        if None in seconds
+        else None,
+        attempts=len(attempts),
+        shared=any(attempt['shared'] for attempt in attempts),
+        iterations_per_second=1 / statistics.median(line['time'] for line in steps)
+        if steps
+        else None,
+        peak_memory_bytes=max(on_gpu or resident, default=None),
+        memory_kind='GPU' if on_gpu else 'resident',
+    )
 
 
 def _scores(folder: Path) -> dict[str, float]:
@@ -170,9 +222,17 @@ def _title(run: Run) -> str:
 
 def _outcome(result: dict) -> str:
     name = main_score(result)
-    return f'{name} {result["scores"][name]:.2f}' + (f', {_duration(result["seconds"])}' if result['seconds'] else '')
+    return f'{name} {result["scores"][name]:.2f}' + (
+        f', {_duration(result["seconds"])}' if result['seconds'] else ''
+    )
 
 
 def _duration(seconds: float) -> str:
     hours, minutes = divmod(round(seconds / 60), 60)
-    return f'{hours} h {minutes:02} min' if hours else f'{minutes} min' if seconds >= 60 else f'{seconds:.0f} s'
+    return (
+        f'{hours} h {minutes:02} min'
+        if hours
+        else f'{minutes} min'
+        if seconds >= 60
+        else f'{seconds:.0f} s'
+    )

@@ -1,4 +1,5 @@
 """Many adapters on one encoder in memory."""
+
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,50 +14,67 @@ from .merging import merged_model
 
 
 class AdapterBank(Mapping[str, PEFTSegmentor]):
-    """Models ready to predict, by name, whose frozen weights are the same tensors: one base in memory, and each adapter.
+    """Models ready to predict, by name, whose frozen weights are the same tensors: one base in
+    memory, and each adapter.
 
-        bank = AdapterBank('configs/convlora/custom.py', dict(cells='cells.safetensors', roads='roads.safetensors'))
-        predict(bank['cells'], 'images', 'outputs')
-        bank.add('glass', 'glass.safetensors', 'configs/lora/trans10k.py')
+        bank = AdapterBank('configs/convlora/custom.py', dict(cells='cells.safetensors',
+        roads='roads.safetensors')) predict(bank['cells'], 'images', 'outputs') bank.add('glass',
+        'glass.safetensors', 'configs/lora/trans10k.py')
 
-    Every model is whole and is what ``init_model`` gives, bit for bit. Switching is taking another one: nothing is copied or
-    computed, nothing can fail half-way, and threads may use different ones at once. Nothing may write to the base: train none
-    of the models, and do not merge in place; use ``merge``.
+    Every model is whole and is what ``init_model`` gives, bit for bit. Switching is taking another
+    one: nothing is copied or computed, nothing can fail half-way, and threads may use different
+    ones at once. Nothing may write to the base: train none of the models, and do not merge in
+    place; use ``merge``.
 
     Args:
         config: Path or config of the adapters.
         adapters: Adapter files, or checkpoints, by name.
         device: By default the GPU where there is one.
-        merge: Fold the adapters into weights of their own. A model then is as fast as a plain one, and holds all tensors with
-            an update, such as every block's qkv, for itself.
+        merge: Fold the adapters into weights of their own. A model then is as fast as a plain one,
+            and holds all tensors with an update, such as every block's qkv, for itself.
 
     Raises:
         FileNotFoundError, ValueError: As ``add``.
     """
 
-    def __init__(self, config: str | Path | Config, adapters: Mapping[str, str | os.PathLike], device: str | None = None,
-                 merge: bool = False) -> None:
+    def __init__(
+        self,
+        config: str | Path | Config,
+        adapters: Mapping[str, str | os.PathLike],
+        device: str | None = None,
+        merge: bool = False,
+    ) -> None:
         self.config, self.device, self.merge = config, default_device(device), merge
         self.base: dict[tuple, Tensor] = {}
         self.models: dict[str, PEFTSegmentor] = {}
         for name, weights in adapters.items():
             self.add(name, weights)
 
-    def add(self, name: str, weights: str | os.PathLike, config: str | Path | Config | None = None,
-            task: str | None = None) -> None:
-        """Adds an adapter, or takes it for the one of this name. When it fails, the bank stays as it is.
+    def add(
+        self,
+        name: str,
+        weights: str | os.PathLike,
+        config: str | Path | Config | None = None,
+        task: str | None = None,
+    ) -> None:
+        """Adds an adapter, or takes it for the one of this name. When it fails, the bank stays as
+        it is.
 
         Args:
             config: Its own, where method or head differ from those of the bank's config.
-            task: In a merging bank, whose model to make, where the method adapts the encoder for each task.
+            task: In a merging bank, whose model to make, where the method adapts the encoder for
+                each task.
 
         Raises:
-            FileNotFoundError, ValueError: No such file; damaged; made for another model; of another base than the bank's; a
-                method that does not merge, in a merging bank.
+            FileNotFoundError, ValueError: No such file; damaged; made for another model; of another
+                base than the bank's; a method that does not merge, in a merging bank.
         """
         model = init_model(config or self.config, weights, 'cpu')
         if not isinstance(model, PEFTSegmentor):
-            raise ValueError(f'{name} is a {type(model).__name__}: a bank holds adapted encoders, {PEFTSegmentor.__name__}.')
+            raise ValueError(
+                f'{name} is a {type(model).__name__}: a bank holds adapted encoders, '
+                f'{PEFTSegmentor.__name__}.'
+            )
         base = self.common(model, weights)
         for key, value in base.items():
             model.get_parameter(key[0]).data = value
@@ -65,7 +83,8 @@ class AdapterBank(Mapping[str, PEFTSegmentor]):
         self.base.update(base)
 
     def common(self, model: PEFTSegmentor, weights: str | os.PathLike) -> dict[tuple, Tensor]:
-        """What is frozen of the adapted parts, on the bank's device, by name and shape: the bank's own tensors where it has it.
+        """What is frozen of the adapted parts, on the bank's device, by name and shape: the bank's
+        own tensors where it has it.
 
         Position tables of other image sizes, which differ in shape, are tensors of their own.
         """
@@ -75,13 +94,18 @@ class AdapterBank(Mapping[str, PEFTSegmentor]):
                 key, value = (name, tuple(parameter.shape)), parameter.data.to(self.device)
                 found[key] = self.base.get(key, value)
                 if not found[key].equal(value):
-                    raise ValueError(f'{weights} belongs to another base than the adapters of the bank: {name} differs. Set '
-                                     'model.checkpoint of its config to theirs, or give it a bank of its own.')
+                    raise ValueError(
+                        f'{weights} belongs to another base than the adapters of the bank: {name} '
+                        'differs. Set '
+                        'model.checkpoint of its config to theirs, or give it a bank of its own.'
+                    )
         return found
 
     def __getitem__(self, name: str) -> PEFTSegmentor:
         if name not in self.models:
-            raise KeyError(f'There is no adapter {name!r}; the bank has {", ".join(self.models) or "none"}.')
+            raise KeyError(
+                f'There is no adapter {name!r}; the bank has {", ".join(self.models) or "none"}.'
+            )
         return self.models[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -1,4 +1,5 @@
 """Reading configs of every kind that MMEngine knows."""
+
 from pathlib import Path
 
 from mmengine.config import Config
@@ -18,7 +19,9 @@ def read_config(path: str | Path) -> Config:
         FileNotFoundError: There is no such config.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f'There is no config {path}; those of the zoo are configs/METHOD/DATA.py.')
+        raise FileNotFoundError(
+            f'There is no config {path}; those of the zoo are configs/METHOD/DATA.py.'
+        )
     cfg = Config.fromfile(path)
     _name_types(cfg._cfg_dict)
     return cfg

@@ -1,4 +1,5 @@
 """Which images a user means."""
+
 import os
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -27,25 +28,36 @@ def find_images(source: str) -> list[Path]:
         found = _matches(path)
     images = sorted(file for file in found if file.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
-        raise FileNotFoundError(f'No image at {source}: give a file, a folder or a quoted glob pattern of images '
-                                f'({" ".join(IMAGE_SUFFIXES)}).')
+        raise FileNotFoundError(
+            f'No image at {source}: give a file, a folder or a quoted glob pattern of images '
+            f'({" ".join(IMAGE_SUFFIXES)}).'
+        )
     return images
 
 
 def common_folder(images: list[Path], source: str) -> Path:
     """The folder that images are named below."""
-    return Path(source) if Path(source).is_dir() else Path(os.path.commonpath([image.parent for image in images]))
+    return (
+        Path(source)
+        if Path(source).is_dir()
+        else Path(os.path.commonpath([image.parent for image in images]))
+    )
 
 
 def _in_folder(top: Path, root: Path) -> Iterator[tuple[Path, list[str]]]:
     """Each folder from ``top`` on, with the names of its files."""
     for place, folders, files in os.walk(top, onerror=_stop, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.') and _is_searched(Path(place, name), root)]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith('.') and _is_searched(Path(place, name), root)
+        ]
         yield Path(place), [name for name in files if not name.startswith('.')]
 
 
 def _matches(pattern: Path) -> set[Path]:
-    """The files of a pattern; folders at its beginning may be named like patterns, such as 'd [1]'."""
+    """The files of a pattern; folders at its beginning may be named like patterns, such as 'd
+    [1]'."""
     root, rest = Path(), list(pattern.parts)
     while len(rest) > 1 and (root / rest[0]).is_dir():
         root /= rest.pop(0)
@@ -69,7 +81,8 @@ def _expand(folder: Path, parts: list[str], root: Path) -> Iterator[Path]:
 
 
 def _is_searched(folder: Path, root: Path) -> bool:
-    """Whether a folder below ``root`` is neither one of our outputs nor one that it is in itself."""
+    """Whether a folder below ``root`` is neither one of our outputs nor one that it is in
+    itself."""
     if folder.name in recorded_folders(folder.parent):
         return False
     real = folder.resolve()

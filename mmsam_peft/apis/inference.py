@@ -1,4 +1,5 @@
 """From a config and an adapter to a model ready to predict."""
+
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,21 +24,30 @@ from .overrides import apply_overrides
 from .single_task import keep_trained_task
 
 
-def init_model(config: str | Path | Config, weights: str | None = None, device: str | None = None,
-               cfg_options: dict | None = None, merge: bool = False, task: str | None = None) -> nn.Module:
+def init_model(
+    config: str | Path | Config,
+    weights: str | None = None,
+    device: str | None = None,
+    cfg_options: dict | None = None,
+    merge: bool = False,
+    task: str | None = None,
+) -> nn.Module:
     """A model ready to predict.
 
     Args:
         config: Path or config.
-        weights: An adapter file, whose base weights come from the config's ``model.checkpoint``, or a ``.pth`` checkpoint. None
-            leaves the decode head as the base checkpoint has it.
+        weights: An adapter file, whose base weights come from the config's ``model.checkpoint``, or
+            a ``.pth`` checkpoint. None leaves the decode head as the base checkpoint has it.
         device: By default the GPU where there is one.
-        merge: Fold the adapters into the base weights: the model then is a plain one, of a plain one's speed. Predictions
-            differ by rounding, so that single pixels on the edge of a mask may.
-        task: With ``merge``, whose model to make, where the method adapts the encoder for each task.
+        merge: Fold the adapters into the base weights: the model then is a plain one, of a plain
+            one's speed. Predictions differ by rounding, so that single pixels on the edge of a mask
+            may.
+        task: With ``merge``, whose model to make, where the method adapts the encoder for each
+            task.
 
     Raises:
-        FileNotFoundError, ValueError: No such file; damaged; made for another model; a method or task that does not merge.
+        FileNotFoundError, ValueError: No such file; damaged; made for another model; a method or
+            task that does not merge.
     """
     config = config.copy() if isinstance(config, Config) else read_config(config)
     apply_overrides(config, cfg_options, also_read=['test_pipeline'])
@@ -48,12 +58,16 @@ def init_model(config: str | Path | Config, weights: str | None = None, device: 
     if weights is None and isinstance(model, PEFTSegmentor):
         model.load_base()
     if not getattr(model, 'dataset_meta', None):
-        model.dataset_meta = DATASETS.build({**config.test_dataloader.dataset, 'lazy_init': True}).metainfo
+        model.dataset_meta = DATASETS.build(
+            {**config.test_dataloader.dataset, 'lazy_init': True}
+        ).metainfo
     return merged_model(model, task) if merge and isinstance(model, PEFTSegmentor) else model
 
 
 @torch.no_grad()
-def inference_model(model: nn.Module, images: str | Path | np.ndarray | Sequence) -> SegDataSample | list[SegDataSample]:
+def inference_model(
+    model: nn.Module, images: str | Path | np.ndarray | Sequence
+) -> SegDataSample | list[SegDataSample]:
     """Predicts one image, or a list of images in one batch; the model's config stays as it is.
 
     Args:
@@ -72,14 +86,20 @@ def inference_model(model: nn.Module, images: str | Path | np.ndarray | Sequence
         elif isinstance(image, str | os.PathLike):
             packed.append(pipeline_of(model)(dict(img_path=str(image))))
         else:
-            raise TypeError(f'got an image of type {type(image).__name__}, expected a path or a NumPy array in BGR, '
-                            'height x width x 3.')
-    results = model.test_step({key: [one[key] for one in packed] for key in ('inputs', 'data_samples')})
+            raise TypeError(
+                f'got an image of type {type(image).__name__}, expected a path or a NumPy array in '
+                'BGR, '
+                'height x width x 3.'
+            )
+    results = model.test_step(
+        {key: [one[key] for one in packed] for key in ('inputs', 'data_samples')}
+    )
     return results if several else results[0]
 
 
 def pipeline_of(model: nn.Module, from_array: bool = False) -> Compose:
-    """The test pipeline of the model's config, without labels; ``from_array``: for images in memory."""
+    """The test pipeline of the model's config, without labels; ``from_array``: for images in
+    memory."""
     first, *others = (dict(step) for step in model.cfg.test_pipeline)
     if from_array:
         first['type'] = 'LoadImageFromNDArray'
@@ -100,15 +120,25 @@ def is_adaptable(config: Config) -> bool:
 
 def require_adaptable(config: Config, weights: str | os.PathLike | None) -> None:
     """Raises ValueError when ``weights`` is an adapter file but the config's model accepts none."""
-    if not is_adaptable(config) and str(weights).endswith('.safetensors') and ADAPTER in load_safetensors(weights)[1]:
-        raise ValueError(f'{weights} is an adapter file, but the model of this config is a {config.model.type}: adapters '
-                         f'belong to {PEFTSegmentor.__name__}. Give the config the adapter was trained with.')
+    if (
+        not is_adaptable(config)
+        and str(weights).endswith('.safetensors')
+        and ADAPTER in load_safetensors(weights)[1]
+    ):
+        raise ValueError(
+            f'{weights} is an adapter file, but the model of this config is a {config.model.type}: '
+            'adapters '
+            f'belong to {PEFTSegmentor.__name__}. Give the config the adapter was trained with.'
+        )
 
 
 def build_to_count(config: Config) -> nn.Module:
-    """The config's model without weights, to count its parameters; ours takes no memory (meta device)."""
+    """The config's model without weights, to count its parameters; ours takes no memory (meta
+    device)."""
     init_default_scope(config.get('default_scope', SCOPE))
-    with torch.device('meta' if is_adaptable(config) else 'cpu'):  # some of MMSegmentation's read values while being built
+    with torch.device(
+        'meta' if is_adaptable(config) else 'cpu'
+    ):  # some of MMSegmentation's read values while being built
         return MODELS.build(config.model)
 
 

@@ -1,4 +1,6 @@
-"""What the command-line tools share: reading a config, choosing precision, launching several processes."""
+"""What the command-line tools share: reading a config, choosing precision, launching several
+processes."""
+
 import argparse
 import os
 import platform
@@ -19,8 +21,13 @@ from .run_name import run_name
 from .single_task import keep_task
 
 MMENGINES_HOOKS = dict(
-    runtime_info='RuntimeInfoHook', timer='IterTimerHook', sampler_seed='DistSamplerSeedHook', logger='LoggerHook',
-    param_scheduler='ParamSchedulerHook', checkpoint='CheckpointHook')
+    runtime_info='RuntimeInfoHook',
+    timer='IterTimerHook',
+    sampler_seed='DistSamplerSeedHook',
+    logger='LoggerHook',
+    param_scheduler='ParamSchedulerHook',
+    checkpoint='CheckpointHook',
+)
 """The types of those ``default_hooks`` that are there without being named."""
 
 
@@ -30,9 +37,17 @@ def launch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 
 
-def load_config(path: str, cfg_options: dict | None = None, work_dir: str | None = None, launcher: str = 'none',
-                task: str | None = None, amp: str | None = None, also_read: Sequence[str] = ()) -> Config:
-    """Reads a config. Its work directory is ``work_dir``, else the config's own, else work_dirs/ and ``run_name``.
+def load_config(
+    path: str,
+    cfg_options: dict | None = None,
+    work_dir: str | None = None,
+    launcher: str = 'none',
+    task: str | None = None,
+    amp: str | None = None,
+    also_read: Sequence[str] = (),
+) -> Config:
+    """Reads a config. Its work directory is ``work_dir``, else the config's own, else work_dirs/
+    and ``run_name``.
 
     Args:
         task: The one task to keep of a config of several.
@@ -51,19 +66,30 @@ def load_config(path: str, cfg_options: dict | None = None, work_dir: str | None
     if amp:
         use_mixed_precision(cfg, amp)
     cfg.launcher = launcher
-    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', run_name(path, cfg_options, task, amp)))
+    cfg.work_dir = (
+        work_dir
+        or cfg.get('work_dir')
+        or str(Path('work_dirs', run_name(path, cfg_options, task, amp)))
+    )
     return cfg
 
 
 def name_default_hooks(cfg: Config) -> None:
-    """Gives MMEngine's own hooks their types, so that ``default_hooks.logger.interval=10`` suffices."""
+    """Gives MMEngine's own hooks their types, so that ``default_hooks.logger.interval=10``
+    suffices."""
     hooks = cfg.get('default_hooks') or {}
-    wanted = {name: kind for name, kind in MMENGINES_HOOKS.items() if hooks.get(name, {}) is not None}  # None: left out
-    cfg.default_hooks = {**hooks, **{name: {'type': kind, **hooks.get(name, {})} for name, kind in wanted.items()}}
+    wanted = {
+        name: kind for name, kind in MMENGINES_HOOKS.items() if hooks.get(name, {}) is not None
+    }  # None: left out
+    cfg.default_hooks = {
+        **hooks,
+        **{name: {'type': kind, **hooks.get(name, {})} for name, kind in wanted.items()},
+    }
 
 
 def use_mixed_precision(cfg: Config, dtype: str) -> None:
-    """Sets the optimizer wrapper to 'bf16' (any device, no loss scaling) or 'fp16' (GPU, dynamic loss scaling)."""
+    """Sets the optimizer wrapper to 'bf16' (any device, no loss scaling) or 'fp16' (GPU, dynamic
+    loss scaling)."""
     if dtype == 'fp16' and not torch.cuda.is_available():
         raise ValueError('float16 training needs a GPU; on a CPU use --amp bf16.')
     warn_of_slow_bf16(dtype)
@@ -76,41 +102,59 @@ def warn_of_slow_bf16(dtype: str = 'bf16') -> None:
     """Warns where PyTorch computes bfloat16 in software."""
     if dtype != 'bf16' or torch.cuda.is_available():
         return
-    known = [getattr(torch.cpu, name, None) for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported')]
+    known = [
+        getattr(torch.cpu, name, None)
+        for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
+    ]
     x86 = platform.machine().lower() in ('x86_64', 'amd64')  # PyTorch can ask no others
     if x86 and all(known) and not any(ask() for ask in known):
-        warnings.warn('This CPU has no instructions for bfloat16 (AVX512-BF16 or AMX): with --amp it computes several times '
-                      'slower than without. Leave --amp out.', stacklevel=2)
+        warnings.warn(
+            'This CPU has no instructions for bfloat16 (AVX512-BF16 or AMX): with --amp it '
+            'computes several times '
+            'slower than without. Leave --amp out.',
+            stacklevel=2,
+        )
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner of a config; with a launcher on a machine without GPUs, processes talk through gloo.
+    """The runner of a config; with a launcher on a machine without GPUs, processes talk through
+    gloo.
 
     Raises:
         ValueError: Settings that cannot work, see ``engine/run_checks.py``.
     """
     check_config(cfg)
     add_hooks_relied_on(cfg)
-    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'  # no torch.load in this process, whoever calls it, unpickles objects
+    os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = (
+        '1'  # no torch.load in this process, whoever calls it, unpickles objects
+    )
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         torch.distributed.init_process_group('gloo')
-        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+        )
         replace_sync_bn(cfg.model)
     runner = Runner.from_cfg(cfg)
-    if (cfg.get('train_dataloader') or {}).get('drop_last'):  # MMEngine's schedules fail on an empty epoch before any hook
+    if (cfg.get('train_dataloader') or {}).get(
+        'drop_last'
+    ):  # MMEngine's schedules fail on an empty epoch before any hook
         check_length(runner.train_dataloader, 'train', training=True)
     return runner
 
 
 def add_hooks_relied_on(cfg: Config) -> None:
-    """Adds to ``custom_hooks`` those of ``RELIED_ON`` that are not there: a config's own list replaces its base's."""
+    """Adds to ``custom_hooks`` those of ``RELIED_ON`` that are not there: a config's own list
+    replaces its base's."""
     hooks = list(cfg.get('custom_hooks') or [])
-    there = {_hook_name(hook) for hook in [*hooks, *(cfg.get('default_hooks') or {}).values()] if hook}
+    there = {
+        _hook_name(hook) for hook in [*hooks, *(cfg.get('default_hooks') or {}).values()] if hook
+    }
     cfg.custom_hooks = hooks + [dict(type=name) for name in RELIED_ON if name not in there]
 
 
 def _hook_name(hook: Hook | dict) -> str:
-    """The name of a hook's class. Configs name it with or without a scope, or hold the class or an instance."""
+    """The name of a hook's class. Configs name it with or without a scope, or hold the class or an
+    instance."""
     kind = hook['type'] if isinstance(hook, dict) else type(hook)
     return kind.__name__ if isinstance(kind, type) else kind.rpartition('.')[2]
 

@@ -1,4 +1,6 @@
-"""Adapters folded into the weights: plain models, and SAM weights, which segment-anything and all built on it loads."""
+"""Adapters folded into the weights: plain models, and SAM weights, which segment-anything and all
+built on it loads."""
+
 import copy
 import os
 from collections.abc import Iterable
@@ -20,20 +22,23 @@ from ..registry import MODELS
 from ..whole_files import whole_file
 
 TOLERANCE = 1e-4
-"""Largest relative difference between merged and unmerged model; merging in float32 rounds at about 1e-6."""
+"""Largest relative difference between merged and unmerged model; merging in float32 rounds at about
+1e-6."""
 MASK_TOKENS = 'mask_decoder.mask_tokens.weight'
 PROMPTS = 'decode_head.no_mask_embed.weight'
 POSITIONS = 'decode_head.pe_layer.positional_encoding_gaussian_matrix'
 
 
 def merged_model(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor:
-    """A plain model that predicts the same, without a trace of the fine-tuning methods: their updates are in its weights.
+    """A plain model that predicts the same, without a trace of the fine-tuning methods: their
+    updates are in its weights.
 
     Weights that no update belongs to are the very tensors of ``model``, which stays as it is.
 
     Args:
         model: As ``init_model`` makes it; its ``cfg`` is its config.
-        task: Where the method adapts the encoder for each task, whose model to make; it has no other task.
+        task: Where the method adapts the encoder for each task, whose model to make; it has no
+            other task.
 
     Raises:
         ValueError: A method does not merge fully; no such task.
@@ -50,12 +55,17 @@ def merged_model(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor
     with torch.device('meta'):
         plain = MODELS.build(ConfigDict(cfg))
     plain.load_state_dict({name: state[name] for name in plain.state_dict()}, assign=True)
-    plain.data_preprocessor, plain.cfg, plain.dataset_meta = model.data_preprocessor, model.cfg, model.dataset_meta
+    plain.data_preprocessor, plain.cfg, plain.dataset_meta = (
+        model.data_preprocessor,
+        model.cfg,
+        model.dataset_meta,
+    )
     return plain.requires_grad_(False).eval()
 
 
 def merged_parameters(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
-    """The base parameters that merging changes, with the updates in them, by name; the model stays as it is.
+    """The base parameters that merging changes, with the updates in them, by name; the model stays
+    as it is.
 
     Raises:
         ValueError: A method does not merge fully; no such task; a merged number is NaN or infinite.
@@ -64,8 +74,11 @@ def merged_parameters(model: PEFTSegmentor, task: str | None = None) -> dict[str
     for prefix, (host, method) in model.adapted.items():
         if method.merges != 'fully':
             extent = 'merges only in part' if method.merges == 'in part' else 'does not merge'
-            raise ValueError(f'{type(method).__name__} {extent}: what it adds has no place in plain SAM weights. Use the '
-                             'adapter file with its config, or train a method that merges fully, such as LoRA.')
+            raise ValueError(
+                f'{type(method).__name__} {extent}: what it adds has no place in plain SAM '
+                'weights. Use the '
+                'adapter file with its config, or train a method that merges fully, such as LoRA.'
+            )
         for name, layer in host.named_modules():
             if isinstance(layer, Mergeable):
                 twin = copy.deepcopy(layer)
@@ -73,17 +86,28 @@ def merged_parameters(model: PEFTSegmentor, task: str | None = None) -> dict[str
                     twin.merge()
                 else:
                     twin.merge(number)
-                values.update({f'{prefix}{name}.{key}': twin.get_parameter(key).detach() for key in twin.unmerged})
-    require_finite(values, 'The merged model', 'The adapter is broken, or the base weights are. Use an earlier adapter.')
+                values.update(
+                    {
+                        f'{prefix}{name}.{key}': twin.get_parameter(key).detach()
+                        for key in twin.unmerged
+                    }
+                )
+    require_finite(
+        values,
+        'The merged model',
+        'The adapter is broken, or the base weights are. Use an earlier adapter.',
+    )
     return values
 
 
 def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
-    """The model's weights under SAM's keys, the fine-tuning methods' updates folded in; the model stays as it is.
+    """The model's weights under SAM's keys, the fine-tuning methods' updates folded in; the model
+    stays as it is.
 
-    What the model lacks (prompt encoder, further mask tokens, IoU head) is the base checkpoint's, as are frozen position
-    tables, which the model holds resized to its image size. A binary mask head becomes SAM's first mask token. Any other head
-    has no place in SAM: the mask decoder is the base checkpoint's then.
+    What the model lacks (prompt encoder, further mask tokens, IoU head) is the base checkpoint's,
+    as are frozen position tables, which the model holds resized to its image size. A binary mask
+    head becomes SAM's first mask token. Any other head has no place in SAM: the mask decoder is the
+    base checkpoint's then.
 
     Args:
         task: Whose encoder to merge, where the method adapts one for each task.
@@ -93,9 +117,14 @@ def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str,
     """
     state = {**model.state_dict(), **merged_parameters(model, task)}
     base = read_sam_checkpoint(model.checkpoint) if model.checkpoint else {}
-    added = {prefix + name for prefix, (_, method) in model.adapted.items() for name in method.added}
-    tables = {name for name, _ in model.named_parameters()
-              if name.startswith('backbone.') and any(table in name for table in TABLES)} - trained_names(model)
+    added = {
+        prefix + name for prefix, (_, method) in model.adapted.items() for name in method.added
+    }
+    tables = {
+        name
+        for name, _ in model.named_parameters()
+        if name.startswith('backbone.') and any(table in name for table in TABLES)
+    } - trained_names(model)
     parts = ('backbone.', 'decode_head.') if fits_sam_decoder(model.decode_head) else ('backbone.',)
     names = {name for name, _ in model.named_parameters() if name.startswith(parts)} - added
     if fits_sam_decoder(model.decode_head):
@@ -103,18 +132,29 @@ def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str,
     own = to_sam_keys({name: state[name].to('cpu', copy=True) for name in names - tables})
     if MASK_TOKENS in own and MASK_TOKENS in base:
         own[MASK_TOKENS] = torch.cat([own[MASK_TOKENS], base[MASK_TOKENS][1:]])
-    return {**to_sam_keys({name: state[name].to('cpu', copy=True) for name in tables}), **base, **own}
+    return {
+        **to_sam_keys({name: state[name].to('cpu', copy=True) for name in tables}),
+        **base,
+        **own,
+    }
 
 
 def require_writable(out: Path, inputs: Iterable[str | os.PathLike | None]) -> None:
     """Raises ValueError when ``out`` is one of the files that it is made from."""
     for path in inputs:
-        if path and '://' not in str(path) and os.path.realpath(os.path.expanduser(path)) == os.path.realpath(out):
-            raise ValueError(f'{out} is one of the files that it would be made from: give another name.')
+        if (
+            path
+            and '://' not in str(path)
+            and os.path.realpath(os.path.expanduser(path)) == os.path.realpath(out)
+        ):
+            raise ValueError(
+                f'{out} is one of the files that it would be made from: give another name.'
+            )
 
 
 def write_state(state: dict[str, Tensor], out: Path) -> None:
-    """Writes weights as ``.safetensors`` or ``.pth``, completely or not at all; its folder is made."""
+    """Writes weights as ``.safetensors`` or ``.pth``, completely or not at all; its folder is
+    made."""
     with whole_file(out) as unfinished:
         if out.suffix == '.safetensors':
             save_file(state, unfinished)
@@ -142,8 +182,9 @@ def fits_sam_decoder(head: nn.Module) -> bool:
 
 @torch.no_grad()
 def verify_merge(model: PEFTSegmentor, state: dict[str, Tensor], task: str | None = None) -> float:
-    """How far a plain encoder, and a plain binary head, with the weights ``state`` are from the model, on a random image:
-    |plain - model| / |model|, the larger of embedding and logits. ValueError above ``TOLERANCE``, or when it is NaN."""
+    """How far a plain encoder, and a plain binary head, with the weights ``state`` are from the
+    model, on a random image: |plain - model| / |model|, the larger of embedding and logits.
+    ValueError above ``TOLERANCE``, or when it is NaN."""
     backbone = model.backbone
     encoder = type(backbone)(backbone.arch, backbone.img_size, out_indices=backbone.out_indices)
     encoder.load_sam(state, 'The merged model')
@@ -158,8 +199,13 @@ def verify_merge(model: PEFTSegmentor, state: dict[str, Tensor], task: str | Non
         head.load_sam(state, 'The merged model')
         ours, its = pairs[0]
         pairs.append((head((ours,)), model.decode_head((its,))))
-    found = torch.stack([(ours - its).norm() / its.norm() for ours, its in pairs]).max().item()  # NaN if one is
+    found = (
+        torch.stack([(ours - its).norm() / its.norm() for ours, its in pairs]).max().item()
+    )  # NaN if one is
     if not found <= TOLERANCE:
-        raise ValueError(f'The merged model differs from the adapted one by {found:.1e} of its output, more than '
-                         f'{TOLERANCE:.0e}: it was not written. Use the adapter file with its config.')
+        raise ValueError(
+            f'The merged model differs from the adapted one by {found:.1e} of its output, more '
+            'than '
+            f'{TOLERANCE:.0e}: it was not written. Use the adapter file with its config.'
+        )
     return found

@@ -1,4 +1,6 @@
-"""A folder of predictions that knows what is in it, so that a run can go on where it was stopped."""
+"""A folder of predictions that knows what is in it, so that a run can go on where it was
+stopped."""
+
 import json
 import os
 import threading
@@ -32,8 +34,14 @@ class OutputFolder:
         ValueError: An output would replace one of the images.
     """
 
-    def __init__(self, place: Path, folders: Mapping[str, str], made_by: str, images: Mapping[Path, Path],
-                 overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        place: Path,
+        folders: Mapping[str, str],
+        made_by: str,
+        images: Mapping[Path, Path],
+        overwrite: bool = False,
+    ) -> None:
         self.place, self.folders, self.images = place, folders, images
         self.lock, self.known = threading.Lock(), {}
         self.states = {image: _state(image) for image in images}  # before any is read
@@ -50,13 +58,17 @@ class OutputFolder:
 
     def paths(self, name: Path) -> dict[str, Path]:
         """The files of a prediction, by folder."""
-        return {folder: (self.place / folder / name).with_suffix(suffix) for folder, suffix in self.folders.items()}
+        return {
+            folder: (self.place / folder / name).with_suffix(suffix)
+            for folder, suffix in self.folders.items()
+        }
 
     def has(self, image: Path) -> bool:
         """Whether the prediction of the image, as the image is now, is complete."""
         name = self.images[image]
-        return (self.known.get(name.as_posix()) == [self.states[image], True]
-                and all(path.is_file() for path in self.paths(name).values()))
+        return self.known.get(name.as_posix()) == [self.states[image], True] and all(
+            path.is_file() for path in self.paths(name).values()
+        )
 
     def remove(self, image: Path) -> None:
         """Removes what an earlier run made of an image that can no longer be predicted."""
@@ -73,9 +85,14 @@ class OutputFolder:
     def _read(self, made_by: str) -> None:
         head, *lines = _lines(self.place) or [{}]
         if head.get('made_by') != made_by:
-            raise FileExistsError(f'{self.place} holds predictions of another model, or with other settings. Give another '
-                                  'folder, or remove them: --overwrite (overwrite=True).')
-        self.known = {line['name']: [line['image'], line['complete']] for line in lines if 'name' in line}
+            raise FileExistsError(
+                f'{self.place} holds predictions of another model, or with other settings. Give '
+                'another '
+                'folder, or remove them: --overwrite (overwrite=True).'
+            )
+        self.known = {
+            line['name']: [line['image'], line['complete']] for line in lines if 'name' in line
+        }
         text = (self.place / RECORD).read_bytes()
         if not text.endswith(b'\n'):  # a run was stopped while it wrote a line
             write_whole(self.place / RECORD, text + b'\n')
@@ -85,19 +102,32 @@ class OutputFolder:
         for name in self.images.values():
             for path in self.paths(name).values():
                 if os.path.realpath(path) in images:
-                    raise ValueError(f'The prediction {path} would replace an image that is to be predicted: give another '
-                                     'folder for the outputs.')
+                    raise ValueError(
+                        f'The prediction {path} would replace an image that is to be predicted: '
+                        'give another '
+                        'folder for the outputs.'
+                    )
 
     def _refuse_to_replace_others(self) -> None:
         for image, name in self.images.items():
             known = self.known.get(name.as_posix())
             if known and known[0][0] != os.path.abspath(image):
-                raise FileExistsError(f'{self.place} holds the prediction {name} of another image, {known[0][0]}. Give '
-                                      'another folder, or remove it: --overwrite (overwrite=True).')
-            there = None if known else next((path for path in self.paths(name).values() if path.exists()), None)
+                raise FileExistsError(
+                    f'{self.place} holds the prediction {name} of another image, {known[0][0]}. '
+                    'Give '
+                    'another folder, or remove it: --overwrite (overwrite=True).'
+                )
+            there = (
+                None
+                if known
+                else next((path for path in self.paths(name).values() if path.exists()), None)
+            )
             if there:
-                raise FileExistsError(f'{there} is there already, and {RECORD} beside its folder does not list it. Give '
-                                      'another folder, or replace such files: --overwrite (overwrite=True).')
+                raise FileExistsError(
+                    f'{there} is there already, and {RECORD} beside its folder does not list it. '
+                    'Give '
+                    'another folder, or replace such files: --overwrite (overwrite=True).'
+                )
 
     def _remove_recorded(self) -> None:
         head, *lines = _lines(self.place) or [{}]
@@ -118,8 +148,13 @@ def recorded_folders(place: Path) -> set[str]:
 
 def fingerprint(model: BaseSegmentor, **settings) -> str:
     """Of everything that predictions depend on: weights, config, classes and settings."""
-    about = dict(version=__version__, pipeline=model.cfg.test_pipeline, model=dict(model.cfg.model, checkpoint=None),
-                 meta=model.dataset_meta, **settings)
+    about = dict(
+        version=__version__,
+        pipeline=model.cfg.test_pipeline,
+        model=dict(model.cfg.model, checkpoint=None),
+        meta=model.dataset_meta,
+        **settings,
+    )
     digest = hash_tensors(model.state_dict())
     digest.update(json.dumps(about, sort_keys=True, default=str).encode())
     return digest.hexdigest()

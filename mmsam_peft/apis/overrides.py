@@ -3,6 +3,7 @@
 MMEngine merges any key into a config. A misspelt one, or a variable of the config file whose value
 has been put into its places already, would change nothing, and train on the wrong data.
 """
+
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,21 +26,40 @@ def arguments(made: Callable) -> set[str] | None:
         if function is None or one is object:
             continue
         parameters = inspect.signature(function).parameters.values()
-        names |= {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        names |= {
+            one.name
+            for one in parameters
+            if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+        }
         if all(one.kind != one.VAR_KEYWORD for one in parameters):
             return names - {'self'}
     return None
 
 
 READ = arguments(Runner.__init__) - {'cfg'} | {
-    'activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'find_unused_parameters',
-    'model_wrapper_cfg', 'sync_bn', 'tta_model', 'tta_pipeline'}
+    'activation_checkpointing',
+    'compile',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'sync_bn',
+    'tta_model',
+    'tta_pipeline',
+}
 """Keys of a config that the runner or the tools read."""
 ELSEWHERE = {
     'launcher': 'give --launcher',
     'custom_imports': 'it is read with the file: write it into the config',
 }
-ALWAYS = {'type', '_scope_', '_delete_', 'priority', 'constructor', 'paramwise_cfg', 'convert_to_iter_based'}
+ALWAYS = {
+    'type',
+    '_scope_',
+    '_delete_',
+    'priority',
+    'constructor',
+    'paramwise_cfg',
+    'convert_to_iter_based',
+}
 """What MMEngine takes out of a dict before it calls the class."""
 LOADER = arguments(DataLoader) | {'batch_sampler', 'num_batch_per_epoch'}
 WORDS = {  # of dicts without a type, by the end of their place
@@ -72,8 +92,12 @@ def apply_overrides(cfg: Config, options: Mapping | None, also_read: Sequence[st
     read = READ | set(also_read)
     if 'data_preprocessor' in (before.get('model') or {}):
         read.discard('data_preprocessor')
-    if faults := [f'  {key}: {found}' for key in options if (found := fault(key, before, options, read))]:
-        raise ValueError('\n'.join(['settings that would change nothing (--cfg-options):', *faults]))
+    if faults := [
+        f'  {key}: {found}' for key in options if (found := fault(key, before, options, read))
+    ]:
+        raise ValueError(
+            '\n'.join(['settings that would change nothing (--cfg-options):', *faults])
+        )
     cfg.merge_from_dict(options)
 
 
@@ -107,13 +131,17 @@ def new_name(name: str, node: dict, place: str, options: Mapping) -> str | None:
     if place == 'default_hooks':
         whole = options.get(f'{place}.{name}')
         typed = f'{place}.{name}.type' in options or isinstance(whole, Mapping) and 'type' in whole
-        return None if typed else f'{unknown(name, place, node)}; a new hook needs {place}.{name}.type'
+        return (
+            None if typed else f'{unknown(name, place, node)}; a new hook needs {place}.{name}.type'
+        )
     kind = options.get(f'{place}.type', node.get('type', TYPES.get(place)))
     if kind:
         taken = [arguments(made) for made in classes_named(kind)]
         if not taken or None in taken or any(name in names for names in taken):
             return None
-        return unknown(name, f'{place} ({getattr(kind, "__name__", kind)})', set(node).union(*taken))
+        return unknown(
+            name, f'{place} ({getattr(kind, "__name__", kind)})', set(node).union(*taken)
+        )
     words = next((words for end, words in WORDS.items() if f'.{place}'.endswith(f'.{end}')), None)
     if words is not None:
         return None if name in words else unknown(name, place, set(node) | words)
@@ -137,9 +165,20 @@ def unknown(name: str, place: str, names: set[str] | Mapping) -> str:
 
 
 def unknown_key(key: str, cfg: dict, read: set[str]) -> str:
-    """What is wrong with a key whose first name the config does not have: perhaps only its beginning is missing."""
-    found = [place for top in cfg if top in read for place in _all_places(cfg[top], top) if place.endswith(f'.{key}')]
-    return f'the config has no {key}: set {_listed(found)}' if found else unknown(key.partition('.')[0], 'the config', read)
+    """What is wrong with a key whose first name the config does not have: perhaps only its
+    beginning is missing."""
+    found = [
+        place
+        for top in cfg
+        if top in read
+        for place in _all_places(cfg[top], top)
+        if place.endswith(f'.{key}')
+    ]
+    return (
+        f'the config has no {key}: set {_listed(found)}'
+        if found
+        else unknown(key.partition('.')[0], 'the config', read)
+    )
 
 
 def variable(key: str, cfg: dict, read: set[str]) -> str:
@@ -152,8 +191,11 @@ def variable(key: str, cfg: dict, read: set[str]) -> str:
         found = [place for top in cfg if top in read for place in places(cfg[top], node, top, name)]
         if found:
             shown = _listed(['.'.join([place, *parts[number:]]) for place in found])
-            return ('a variable of the config file, whose value has been put into its places already: set '
-                    f'{shown}, or change the file')
+            return (
+                'a variable of the config file, whose value has been put into its places already: '
+                'set '
+                f'{shown}, or change the file'
+            )
     return 'a variable of the config file, which nothing reads any more: change the file'
 
 

@@ -1,4 +1,5 @@
 """From image files to masks and overlays: read ahead, predicted in batches, written behind."""
+
 import errno
 import os
 from collections import deque
@@ -33,8 +34,8 @@ THREADS = min(4, os.cpu_count() or 1)
 
 
 class Picture(NamedTuple):
-    """An image on its way: read, (H, W, 3), RGB, with what the pipeline made of it; then with the model's prediction. Or the
-    error that it met."""
+    """An image on its way: read, (H, W, 3), RGB, with what the pipeline made of it; then with the
+    model's prediction. Or the error that it met."""
 
     path: Path
     pixels: np.ndarray | None = None
@@ -48,32 +49,43 @@ class Picture(NamedTuple):
         return self.data and tuple(self.data['inputs'].shape)
 
 
-def predict(model: nn.Module, source: str, out_dir: str | Path, opacity: float = 0.5, batch_size: int | None = None,
-            amp: bool = False, overwrite: bool = False) -> Iterator[tuple[Path, Exception | None]]:
-    """Predicts every image of ``source`` and writes ``masks/NAME.png`` (class numbers, with the palette) and
-    ``overlays/NAME.png`` into ``out_dir``, showing progress. For a multi-task model it writes ``TASK/NAME.png`` for tasks with
-    classes and ``TASK/NAME.npy`` (c, H, W) for the others, and ``panels/NAME.png``.
+def predict(
+    model: nn.Module,
+    source: str,
+    out_dir: str | Path,
+    opacity: float = 0.5,
+    batch_size: int | None = None,
+    amp: bool = False,
+    overwrite: bool = False,
+) -> Iterator[tuple[Path, Exception | None]]:
+    """Predicts every image of ``source`` and writes ``masks/NAME.png`` (class numbers, with the
+    palette) and ``overlays/NAME.png`` into ``out_dir``, showing progress. For a multi-task model it
+    writes ``TASK/NAME.png`` for tasks with classes and ``TASK/NAME.npy`` (c, H, W) for the others,
+    and ``panels/NAME.png``.
 
-    NAME is the image's path below the folder, or below what the images of a pattern have in common, without its suffix;
-    a.jpg and a.png side by side become a.jpg.png and a.png.png.
+    NAME is the image's path below the folder, or below what the images of a pattern have in common,
+    without its suffix; a.jpg and a.png side by side become a.jpg.png and a.png.png.
 
-    While the model computes, threads read the next images and write the last results; few of them are in memory at a time.
-    Files are there completely or not at all. A second call with the same model and settings goes on where the first one
-    stopped: images that are predicted, and have not changed since, are passed over.
+    While the model computes, threads read the next images and write the last results; few of them
+    are in memory at a time. Files are there completely or not at all. A second call with the same
+    model and settings goes on where the first one stopped: images that are predicted, and have not
+    changed since, are passed over.
 
     Args:
         opacity: Of the classes over the image.
-        batch_size: Images at a time, where successive ones have one size after the test pipeline; by default 1 on a CPU, which
-            gains nothing by more, and 4 elsewhere.
+        batch_size: Images at a time, where successive ones have one size after the test pipeline;
+            by default 1 on a CPU, which gains nothing by more, and 4 elsewhere.
         amp: Compute in bfloat16.
         overwrite: Remove first what earlier calls wrote into ``out_dir``.
 
     Yields:
-        Each image, in order, with None, or with the error that it met, whatever it is; the others go on.
+        Each image, in order, with None, or with the error that it met, whatever it is; the others
+        go on.
 
     Raises:
         FileNotFoundError: No image at ``source``.
-        FileExistsError: ``out_dir`` holds predictions of another model or of other images, or other files of these names.
+        FileExistsError: ``out_dir`` holds predictions of another model or of other images, or other
+            files of these names.
         OSError: ``out_dir`` cannot be written.
         ValueError: A batch size below 1; a prediction that would replace an image.
     """
@@ -83,17 +95,32 @@ def predict(model: nn.Module, source: str, out_dir: str | Path, opacity: float =
         raise ValueError(f'batch_size={batch_size}: at least 1.')
     images = find_images(source)
     pipeline = pipeline_of(model)
-    out = OutputFolder(Path(out_dir), output_folders(model), fingerprint(model, opacity=opacity, amp=amp),
-                       output_names(images, common_folder(images, source)), overwrite)
+    out = OutputFolder(
+        Path(out_dir),
+        output_folders(model),
+        fingerprint(model, opacity=opacity, amp=amp),
+        output_names(images, common_folder(images, source)),
+        overwrite,
+    )
     done = {image for image in images if out.has(image)}
     missing = [image for image in images if image not in done]
     if done:
-        print_log(f'{len(done)} of {len(images)} images are predicted in {out_dir} already', 'current')
-    writers = 1 if isinstance(model, MultiTaskSegmentor) else THREADS  # panels are drawn by Matplotlib, which knows no threads
+        print_log(
+            f'{len(done)} of {len(images)} images are predicted in {out_dir} already', 'current'
+        )
+    writers = (
+        1 if isinstance(model, MultiTaskSegmentor) else THREADS
+    )  # panels are drawn by Matplotlib, which knows no threads
     with ThreadPoolExecutor(THREADS) as reading, ThreadPoolExecutor(writers) as writing:
         read = prefetch(reading, lambda path: load(path, pipeline), missing, 2 * batch_size)
-        predicted = (picture for batch in batches(read, batch_size) for picture in predict_batch(model, batch, device, amp))
-        written = prefetch(writing, lambda picture: write(model, picture, out, opacity), predicted, batch_size)
+        predicted = (
+            picture
+            for batch in batches(read, batch_size)
+            for picture in predict_batch(model, batch, device, amp)
+        )
+        written = prefetch(
+            writing, lambda picture: write(model, picture, out, opacity), predicted, batch_size
+        )
         shown = iter(track(written, 'Predicting', total=len(missing)))
         for image in images:
             yield image, None if image in done else next(shown).error
@@ -106,8 +133,11 @@ def output_folders(model: nn.Module) -> dict[str, str]:
     return dict(masks='.png', overlays='.png')
 
 
-def prefetch(pool: Executor, function: Callable[[Given], Made], items: Iterable[Given], number: int) -> Iterator[Made]:
-    """``map`` in the threads of a pool, in order, at most ``number`` items ahead of what was taken."""
+def prefetch(
+    pool: Executor, function: Callable[[Given], Made], items: Iterable[Given], number: int
+) -> Iterator[Made]:
+    """``map`` in the threads of a pool, in order, at most ``number`` items ahead of what was
+    taken."""
     waiting = deque()
     for item in items:
         waiting.append(pool.submit(function, item))
@@ -139,7 +169,9 @@ def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
 
 
 @torch.no_grad()
-def predict_batch(model: nn.Module, batch: list[Picture], device: torch.device, amp: bool) -> list[Picture]:
+def predict_batch(
+    model: nn.Module, batch: list[Picture], device: torch.device, amp: bool
+) -> list[Picture]:
     """Pictures of one shape, with their predictions; those without data as they are.
 
     Where a batch fails, such as for lack of memory, its pictures are tried one by one.
@@ -160,7 +192,10 @@ def predict_batch(model: nn.Module, batch: list[Picture], device: torch.device, 
         return [one for picture in batch for one in predict_batch(model, [picture], device, amp)]
     if failed:
         return [Picture(batch[0].path, error=failed)]
-    return [picture._replace(data=None, prediction=what_is_written(one)) for picture, one in zip(batch, results, strict=True)]
+    return [
+        picture._replace(data=None, prediction=what_is_written(one))
+        for picture, one in zip(batch, results, strict=True)
+    ]
 
 
 def what_is_written(sample: SegDataSample) -> SegDataSample:
@@ -173,7 +208,8 @@ def what_is_written(sample: SegDataSample) -> SegDataSample:
 
 
 def write(model: nn.Module, picture: Picture, out: OutputFolder, opacity: float) -> Picture:
-    """Writes what was predicted, if anything was; returns the picture without pixels and prediction."""
+    """Writes what was predicted, if anything was; returns the picture without pixels and
+    prediction."""
     path, pixels, _, error, prediction = picture
     if error is not None:
         out.remove(path)
@@ -190,7 +226,8 @@ def write(model: nn.Module, picture: Picture, out: OutputFolder, opacity: float)
             write_overlay(pixels, mask, palette, paths['overlays'], opacity)
     except Exception as failed:
         if isinstance(failed, OSError) and failed.errno != errno.ENAMETOOLONG:
-            raise  # the disk is full, or the folder cannot be written: the next image would fail too
+            # the disk is full, or the folder cannot be written: the next image would fail too
+            raise
         return Picture(path, error=failed.with_traceback(None))
     out.note(path, complete=True)
     return Picture(path)

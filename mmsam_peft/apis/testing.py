@@ -1,11 +1,18 @@
 """What ``tools/test.py`` makes of a training config."""
+
 from collections.abc import Iterator
 
 from mmengine.config import Config
 
 
-def prepare_test(cfg: Config, weights: str, out: str | None = None, show_dir: str | None = None, tta: bool = False,
-                 amp: bool = False) -> None:
+def prepare_test(
+    cfg: Config,
+    weights: str,
+    out: str | None = None,
+    show_dir: str | None = None,
+    tta: bool = False,
+    amp: bool = False,
+) -> None:
     """Turns a config into one that tests ``weights``; only the test data need be there.
 
     Args:
@@ -17,18 +24,30 @@ def prepare_test(cfg: Config, weights: str, out: str | None = None, show_dir: st
     Raises:
         ValueError: The config has no test set, no ``tta_pipeline``, or nothing that draws.
     """
-    if lacking := [name for name in ('test_dataloader', 'test_evaluator', 'test_cfg') if cfg.get(name) is None]:
-        raise ValueError(f'{cfg.filename} has no {", ".join(lacking)}: there is nothing to test on. Add a test set with '
-                         'labels, or predict with tools/predict.py.')
+    if lacking := [
+        name for name in ('test_dataloader', 'test_evaluator', 'test_cfg') if cfg.get(name) is None
+    ]:
+        raise ValueError(
+            f'{cfg.filename} has no {", ".join(lacking)}: there is nothing to test on. Add a test '
+            'set with '
+            'labels, or predict with tools/predict.py.'
+        )
     cfg.load_from, cfg.resume = weights, False
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
     if out:
-        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='SaveMasksHook', out_dir=out)]
+        cfg.custom_hooks = [
+            *(cfg.get('custom_hooks') or []),
+            dict(type='SaveMasksHook', out_dir=out),
+        ]
     drawing = (cfg.get('default_hooks') or {}).get('visualization')
     if show_dir and not (drawing and cfg.get('visualizer')):
-        raise ValueError(f'{cfg.filename} has no default_hooks.visualization or no visualizer, which draw the pictures for '
-                         "--show-dir: add default_hooks=dict(visualization=dict(type='SegVisualizationHook')), as the zoo's "
-                         'configs do.')
+        raise ValueError(
+            f'{cfg.filename} has no default_hooks.visualization or no visualizer, which draw the '
+            'pictures for '
+            "--show-dir: add default_hooks=dict(visualization=dict(type='SegVisualizationHook')), "
+            "as the zoo's "
+            'configs do.'
+        )
     if show_dir:
         drawing.update(draw=True, interval=1)
         cfg.visualizer.update(save_dir=show_dir)
@@ -36,8 +55,11 @@ def prepare_test(cfg: Config, weights: str, out: str | None = None, show_dir: st
         drawing.draw = False
     if tta:
         if not (cfg.get('tta_pipeline') and cfg.get('tta_model')):
-            raise ValueError(f'{cfg.filename} has no tta_pipeline or no tta_model: it cannot average over views. Leave --tta '
-                             'out.')
+            raise ValueError(
+                f'{cfg.filename} has no tta_pipeline or no tta_model: it cannot average over '
+                'views. Leave --tta '
+                'out.'
+            )
         for part in _parts(cfg.test_dataloader.dataset):
             part.pipeline = cfg.tta_pipeline
         cfg.model = dict(**cfg.tta_model, module=cfg.model)

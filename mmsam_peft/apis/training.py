@@ -13,7 +13,8 @@ from .work_dir import locked, make_room
 
 
 def train(cfg: Config) -> None:
-    """Trains a config in its work directory, alone there; ends as signals ask; see docs/reliability.md.
+    """Trains a config in its work directory, alone there; ends as signals ask; see
+    docs/reliability.md.
 
     Raises:
         RuntimeError: Another training is under way in the work directory.

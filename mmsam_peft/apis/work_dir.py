@@ -16,8 +16,8 @@ from ..engine.checkpoints import RESULTS, set_aside
 
 LOCK = 'training.lock'
 BEAT, DEAD = 30, 300
-"""Every how many seconds a training touches its lock; after how many without it is taken for dead, on
-another host."""
+"""Every how many seconds a training touches its lock; after how many without it is taken for dead,
+on another host."""
 
 
 @contextmanager

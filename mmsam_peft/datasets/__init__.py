@@ -13,7 +13,19 @@ from .trans10k import Trans10KV2Dataset
 from .transforms import LoadMask
 
 __all__ = [
-    'CamVidDataset', 'CityScapesMTANDataset', 'DatasetError', 'FolderDataset', 'KvasirDataset', 'Layout', 'LoadMask',
-    'MultiTaskDataset', 'MultiTaskQuickstartDataset', 'NYUv2Dataset', 'ObjectsDataset', 'PASCALMTDataset', 'QuickstartDataset',
-    'Trans10KV2Dataset', 'check_dataset',
+    'CamVidDataset',
+    'CityScapesMTANDataset',
+    'DatasetError',
+    'FolderDataset',
+    'KvasirDataset',
+    'Layout',
+    'LoadMask',
+    'MultiTaskDataset',
+    'MultiTaskQuickstartDataset',
+    'NYUv2Dataset',
+    'ObjectsDataset',
+    'PASCALMTDataset',
+    'QuickstartDataset',
+    'Trans10KV2Dataset',
+    'check_dataset',
 ]

@@ -1,12 +1,13 @@
 """Maps of a frozen encoder on disk, each with the label that belongs to it.
 
-An item is one view of one training image: what the pipeline makes of it with random generators that are seeded by the image's
-place in the data set and the view's number, and nothing else. Image, label and map so belong together in every epoch, worker
-and process.
+An item is one view of one training image: what the pipeline makes of it with random generators that
+are seeded by the image's place in the data set and the view's number, and nothing else. Image,
+label and map so belong together in every epoch, worker and process.
 
-The folder is trusted: the checksum finds accidents, not forgeries, and whoever may write to the folder may change what is
-trained. No file in it can run code.
+The folder is trusted: the checksum finds accidents, not forgeries, and whoever may write to the
+folder may change what is trained. No file in it can run code.
 """
+
 import hashlib
 import io
 import json
@@ -33,7 +34,8 @@ LOG2_MAX = 15
 
 @dataclass(frozen=True)
 class HalfMap:
-    """A map x = values * 2^exponent in 16 bit, without overflow: the exponent is that of the map's largest magnitude.
+    """A map x = values * 2^exponent in 16 bit, without overflow: the exponent is that of the map's
+    largest magnitude.
 
     A value is off by at most 2^-11 of itself, or 2^-39 of the largest magnitude where that is more.
     """
@@ -48,34 +50,49 @@ class HalfMap:
         """Raises ValueError when x is not finite."""
         largest = x.abs().max().float()
         if not largest.isfinite():
-            raise ValueError(f'The encoder gives a map with {largest.item()}, which no training can use: check the images and '
-                             'model.checkpoint; in float16 use --amp bf16.')
+            raise ValueError(
+                f'The encoder gives a map with {largest.item()}, which no training can use: check '
+                'the images and '
+                'model.checkpoint; in float16 use --amp bf16.'
+            )
         exponent = int(torch.frexp(largest).exponent) - LOG2_MAX
-        return cls((x.double() * 2. ** -exponent).half(), exponent, x.dtype)
+        return cls((x.double() * 2.0**-exponent).half(), exponent, x.dtype)
 
     def restored(self, device: torch.device) -> Tensor:
-        return (self.values.to(device, torch.float32) * 2. ** self.exponent).to(self.dtype)
+        return (self.values.to(device, torch.float32) * 2.0**self.exponent).to(self.dtype)
 
 
 def pack(x: HalfMap, sample: SegDataSample, key: str) -> bytes:
-    """An item as a file's content: a checksum, then the label, compressed without loss, then the map.
+    """An item as a file's content: a checksum, then the label, compressed without loss, then the
+    map.
 
     Args:
         key: What the item is, so that a file in the wrong place is noticed.
     """
-    fields = {name: {key: _narrow(value) for key, value in sorted(field.items())} for name, field in sorted(sample.items())}
-    head = dict(key=key, meta=_plain(sample.metainfo), fields=fields, shape=tuple(x.values.shape), exponent=x.exponent,
-                dtype=x.dtype)
+    fields = {
+        name: {key: _narrow(value) for key, value in sorted(field.items())}
+        for name, field in sorted(sample.items())
+    }
+    head = dict(
+        key=key,
+        meta=_plain(sample.metainfo),
+        fields=fields,
+        shape=tuple(x.values.shape),
+        exponent=x.exponent,
+        dtype=x.dtype,
+    )
     buffer = io.BytesIO()
     torch.save(head, buffer)
     label = zlib.compress(buffer.getbuffer(), 1)
-    body = b''.join([len(label).to_bytes(8, 'little'), label, x.values.cpu().contiguous().numpy().tobytes()])
+    body = b''.join(
+        [len(label).to_bytes(8, 'little'), label, x.values.cpu().contiguous().numpy().tobytes()]
+    )
     return zlib.crc32(body).to_bytes(4, 'little') + body
 
 
 def unpack(content: bytes, key: str) -> tuple[HalfMap, SegDataSample]:
-    """The inverse of :func:`pack`. ValueError when the content is damaged, or another item's; a foreign file, whose checksum
-    fits by chance or by intent, fails in any way."""
+    """The inverse of :func:`pack`. ValueError when the content is damaged, or another item's; a
+    foreign file, whose checksum fits by chance or by intent, fails in any way."""
     body = memoryview(content)[4:]
     if len(body) < 8 or zlib.crc32(body) != int.from_bytes(content[:4], 'little'):
         raise ValueError('The checksum does not fit.')
@@ -85,14 +102,20 @@ def unpack(content: bytes, key: str) -> tuple[HalfMap, SegDataSample]:
         raise ValueError(f'It is the item {head["key"]}.')
     sample = SegDataSample(metainfo=head['meta'])
     for name, field in head['fields'].items():
-        setattr(sample, name, PixelData(**{key: value.to(dtype) for key, (value, dtype) in field.items()}))
+        setattr(
+            sample,
+            name,
+            PixelData(**{key: value.to(dtype) for key, (value, dtype) in field.items()}),
+        )
     values = torch.frombuffer(bytearray(body[end:]), dtype=torch.float16).view(head['shape'])
     return HalfMap(values, head['exponent'], head['dtype']), sample
 
 
 def _narrow(value: Tensor) -> tuple[Tensor, torch.dtype]:
     """Whole numbers from 0 to 255 in a byte each, anything else as it is; and the type it had."""
-    fits = not value.is_floating_point() and value.numel() and 0 <= value.min() and value.max() <= 255
+    fits = (
+        not value.is_floating_point() and value.numel() and 0 <= value.min() and value.max() <= 255
+    )
     return (value.to('cpu', torch.uint8) if fits else value.cpu().contiguous()), value.dtype
 
 
@@ -106,7 +129,8 @@ def _plain(value):
 
 
 def bytes_in(folder: Path) -> int:
-    """The size of all files in it; one that cannot be looked at, or is taken away meanwhile, counts nothing."""
+    """The size of all files in it; one that cannot be looked at, or is taken away meanwhile, counts
+    nothing."""
     total = 0
     for path in folder.rglob('*'):
         with suppress(OSError):
@@ -132,8 +156,12 @@ class FeatureStore:
         except FileNotFoundError:
             return None
         except Exception as error:  # foreign bytes fail in many ways
-            print_log(f'{self.path(name)} cannot be used and will be made again: {type(error).__name__}: {str(error)[:200]}',
-                      'current', level=30)
+            print_log(
+                f'{self.path(name)} cannot be used and will be made again: {type(error).__name__}: '
+                f'{str(error)[:200]}',
+                'current',
+                level=30,
+            )
             return None
 
     def write(self, name: str, x: HalfMap, sample: SegDataSample) -> None:
@@ -148,8 +176,12 @@ class FeatureStore:
             return  # a folder where the file belongs: it stays, and the map is computed each time
         except OSError as error:
             self.room = 0
-            print_log(f'{self.path(name)} cannot be written ({error}): no more maps are stored, but computed each time.',
-                      'current', level=30)
+            print_log(
+                f'{self.path(name)} cannot be written ({error}): no more maps are stored, but '
+                'computed each time.',
+                'current',
+                level=30,
+            )
 
     def key(self, name: str) -> str:
         """The folder's name says what the maps depend on."""
@@ -165,23 +197,39 @@ class FeatureStore:
 class CachedPipeline:
     """A data set's pipeline that gives the stored map and label of a view where there are some.
 
-    Gives dicts of ``inputs``, a ``HalfMap`` or the image (3, H, W) of which to make one, ``data_samples`` and ``item``, the
-    name under which to store it.
+    Gives dicts of ``inputs``, a ``HalfMap`` or the image (3, H, W) of which to make one,
+    ``data_samples`` and ``item``, the name under which to store it.
 
     Args:
         pipeline: The data set's own, which packs its results.
         store: Where the items are.
         part: The data set's number, where several are joined.
         views: How many there are of each image.
-        turn: A scalar in shared memory: view ``turn % views`` is the one to give, also in the workers of a data loader.
+        turn: A scalar in shared memory: view ``turn % views`` is the one to give, also in the
+            workers of a data loader.
     """
 
-    def __init__(self, pipeline: Callable[[dict], dict], store: FeatureStore, part: int, views: int, turn: Tensor) -> None:
-        self.pipeline, self.store, self.part, self.views, self.turn = pipeline, store, part, views, turn
+    def __init__(
+        self,
+        pipeline: Callable[[dict], dict],
+        store: FeatureStore,
+        part: int,
+        views: int,
+        turn: Tensor,
+    ) -> None:
+        self.pipeline, self.store, self.part, self.views, self.turn = (
+            pipeline,
+            store,
+            part,
+            views,
+            turn,
+        )
 
     def __call__(self, info: dict) -> dict | None:
         view = int(self.turn) % self.views
-        item = hashlib.sha256(json.dumps([self.part, view, _identity(info)]).encode()).hexdigest()[:32]
+        item = hashlib.sha256(json.dumps([self.part, view, _identity(info)]).encode()).hexdigest()[
+            :32
+        ]
         if found := self.store.read(item):
             return dict(inputs=found[0], data_samples=found[1], item=item)
         with seeded(self.part, info['sample_idx'], view):
@@ -190,7 +238,8 @@ class CachedPipeline:
 
 
 def _identity(value):
-    """A sample's entry in the data set as JSON takes it; paths of files with size and time of change."""
+    """A sample's entry in the data set as JSON takes it; paths of files with size and time of
+    change."""
     if isinstance(value, dict):
         return {key: _identity(item) for key, item in sorted(value.items())}
     if isinstance(value, list | tuple):
@@ -203,7 +252,8 @@ def _identity(value):
 
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """The random generators of Python, NumPy and PyTorch's CPU seeded by ``numbers``, and afterwards as they were."""
+    """The random generators of Python, NumPy and PyTorch's CPU seeded by ``numbers``, and
+    afterwards as they were."""
     seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)

@@ -1,4 +1,5 @@
 """Which files below a folder are data."""
+
 import os
 import unicodedata
 from collections.abc import Iterator
@@ -20,8 +21,9 @@ def files_below(folder: str | Path, backend_args: dict | None = None) -> list[st
     if isinstance(fileio.get_file_backend(folder, backend_args=backend_args), LocalBackend):
         found = _local(Path(folder))
     else:
-        found = fileio.list_dir_or_file(folder, list_dir=False, recursive=True,
-                                        backend_args=backend_args)
+        found = fileio.list_dir_or_file(
+            folder, list_dir=False, recursive=True, backend_args=backend_args
+        )
     return sorted(file for file in found if not any(map(is_hidden, file.split('/'))))
 
 
@@ -46,7 +48,9 @@ def _walk(folder: Path, inside: str, parents: set[str]) -> Iterator[str]:
     """``parents``: the real places of the folder and of those that it lies in."""
     for entry in os.scandir(folder):
         name = inside + entry.name
-        if entry.is_file() or not os.path.exists(entry.path):  # a dead link is a file that is missed
+        if entry.is_file() or not os.path.exists(
+            entry.path
+        ):  # a dead link is a file that is missed
             yield name
         elif entry.is_dir() and not is_hidden(entry.name):
             place = os.path.realpath(entry.path)

@@ -3,6 +3,7 @@
 Training, checks and prediction read images by ``read_image``, so that none of them sees another
 picture than the others.
 """
+
 import io
 import re
 
@@ -11,9 +12,15 @@ from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
 EXIF_ORIENTATION, QUARTER_TURNS = 0x0112, (5, 6, 7, 8)
-TURNS = {2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM,
-         5: Transpose.TRANSPOSE, 6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE,
-         8: Transpose.ROTATE_90}
+TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
 """What makes an image upright, by its EXIF orientation."""
 LOSSY = ('JPEG', 'MPO', 'JPEG2000', 'WEBP', 'AVIF')
 """Formats that change values a little."""
@@ -35,9 +42,11 @@ def read_image(content: bytes) -> np.ndarray:
             image = image.convert('RGBA')
             hidden = int((np.asarray(image)[..., 3] < 255).sum())
             if hidden:
-                raise ValueError(f'got {hidden} transparent pixels, whose colour is not what one '
-                                 'sees, expected none: save the image without transparency (alpha), '
-                                 'over the background that belongs there')
+                raise ValueError(
+                    f'got {hidden} transparent pixels, whose colour is not what one '
+                    'sees, expected none: save the image without transparency (alpha), '
+                    'over the background that belongs there'
+                )
         return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
 
 
@@ -60,14 +69,20 @@ def open_image(content: bytes) -> Image.Image:
         if not content:
             raise ValueError('got an empty file, expected an image: copy it again') from None
         if content[:4] in (b'II*\0', b'MM\0*'):
-            raise ValueError('got a TIFF with more than 4 bands, floating-point colours or an '
-                             'unknown compression, expected a grey or RGB one of 8 bits: convert '
-                             'it') from None
-        raise ValueError('got no image of a known format, or its beginning is damaged: copy it '
-                         'again, or convert it') from None
+            raise ValueError(
+                'got a TIFF with more than 4 bands, floating-point colours or an '
+                'unknown compression, expected a grey or RGB one of 8 bits: convert '
+                'it'
+            ) from None
+        raise ValueError(
+            'got no image of a known format, or its beginning is damaged: copy it '
+            'again, or convert it'
+        ) from None
     if has_several_pages(image):
-        raise ValueError(f'got a {image.format} of several pages or frames, expected one: save '
-                         'those you need as files of their own')
+        raise ValueError(
+            f'got a {image.format} of several pages or frames, expected one: save '
+            'those you need as files of their own'
+        )
     return image
 
 
@@ -105,11 +120,14 @@ def require_plain(image: Image.Image) -> None:
         bits = 32
     if bits > 8:
         found = ' from {} to {}'.format(*image.getextrema()) if one_band else ''
-        raise ValueError(f'got {bits}-bit values{found}, expected 8 bits: convert all images alike, '
-                         'with one range of values that becomes 0 to 255')
+        raise ValueError(
+            f'got {bits}-bit values{found}, expected 8 bits: convert all images alike, '
+            'with one range of values that becomes 0 to 255'
+        )
     if image.mode not in ('1', 'L', 'P', 'RGB', 'CMYK', 'YCbCr', 'LA', 'PA', 'RGBA'):
-        raise ValueError(f'got bands {", ".join(image.getbands())}, expected grey or RGB: convert '
-                         'the image')
+        raise ValueError(
+            f'got bands {", ".join(image.getbands())}, expected grey or RGB: convert the image'
+        )
 
 
 def has_several_pages(image: Image.Image) -> bool:

@@ -12,45 +12,119 @@ from ..tasks.semantic import SemanticSegmentation
 from .multi_task import Layout, MultiTaskDataset
 
 LAYOUTS = dict(
-    mtan=Layout('{split}/image', {SemanticSegmentation: ['{split}/label'], Depth: ['{split}/depth'],
-                                  SurfaceNormals: ['{split}/normal']}, image_suffixes=['.npy']),
-    nyud_mt=Layout('images', {SemanticSegmentation: ['segmentation'], Depth: ['depth'], SurfaceNormals: ['normals'],
-                              Edges: ['edge']}, names='gt_sets/{split}.txt'),
-    folder=Layout('img_dir/{split}', {SemanticSegmentation: ['ann_dir/{split}'], Depth: ['depth_dir/{split}'],
-                                      SurfaceNormals: ['normals_dir/{split}']}))
+    mtan=Layout(
+        '{split}/image',
+        {
+            SemanticSegmentation: ['{split}/label'],
+            Depth: ['{split}/depth'],
+            SurfaceNormals: ['{split}/normal'],
+        },
+        image_suffixes=['.npy'],
+    ),
+    nyud_mt=Layout(
+        'images',
+        {
+            SemanticSegmentation: ['segmentation'],
+            Depth: ['depth'],
+            SurfaceNormals: ['normals'],
+            Edges: ['edge'],
+        },
+        names='gt_sets/{split}.txt',
+    ),
+    folder=Layout(
+        'img_dir/{split}',
+        {
+            SemanticSegmentation: ['ann_dir/{split}'],
+            Depth: ['depth_dir/{split}'],
+            SurfaceNormals: ['normals_dir/{split}'],
+        },
+    ),
+)
 
-CLASSES_13 = ('bed', 'books', 'ceiling', 'chair', 'floor', 'furniture', 'objects', 'picture', 'sofa', 'table', 'tv', 'wall',
-              'window')
+CLASSES_13 = (
+    'bed',
+    'books',
+    'ceiling',
+    'chair',
+    'floor',
+    'furniture',
+    'objects',
+    'picture',
+    'sofa',
+    'table',
+    'tv',
+    'wall',
+    'window',
+)
 CLASSES_40 = (
-    'wall', 'floor', 'cabinet', 'bed', 'chair', 'sofa', 'table', 'door', 'window', 'bookshelf', 'picture', 'counter', 'blinds',
-    'desk', 'shelves', 'curtain', 'dresser', 'pillow', 'mirror', 'floor mat', 'clothes', 'ceiling', 'books', 'refrigerator',
-    'television', 'paper', 'towel', 'shower curtain', 'box', 'whiteboard', 'person', 'night stand', 'toilet', 'sink', 'lamp',
-    'bathtub', 'bag', 'other structure', 'other furniture', 'other prop')
+    'wall',
+    'floor',
+    'cabinet',
+    'bed',
+    'chair',
+    'sofa',
+    'table',
+    'door',
+    'window',
+    'bookshelf',
+    'picture',
+    'counter',
+    'blinds',
+    'desk',
+    'shelves',
+    'curtain',
+    'dresser',
+    'pillow',
+    'mirror',
+    'floor mat',
+    'clothes',
+    'ceiling',
+    'books',
+    'refrigerator',
+    'television',
+    'paper',
+    'towel',
+    'shower curtain',
+    'box',
+    'whiteboard',
+    'person',
+    'night stand',
+    'toilet',
+    'sink',
+    'lamp',
+    'bathtub',
+    'bag',
+    'other structure',
+    'other furniture',
+    'other prop',
+)
 
 
 @DATASETS.register_module()
 class NYUv2Dataset(MultiTaskDataset):
-    """NYU Depth v2 (Silberman et al., ECCV 2012): rooms with classes, depth in metres and surface normals.
+    """NYU Depth v2 (Silberman et al., ECCV 2012): rooms with classes, depth in metres and surface
+    normals.
 
-    ==========  ==================================================================================  ==========  =======
-    layout      files                                                                               splits      classes
-    ==========  ==================================================================================  ==========  =======
-    'mtan'      ``<split>/{image,label,depth,normal}/<i>.npy``, 288 x 384, as published with MTAN   train, val  13
-    'nyud_mt'   ``images``, ``segmentation``, ``depth``, ``normals``, ``edge`` and                  train, val  40
-                ``gt_sets/<split>.txt``, as published with ASTMT and its successors
-    'folder'    ``img_dir/<split>``, ``ann_dir/<split>``, ``depth_dir/<split>`` (16-bit PNG,        train, test 13
-                millimetres), ``normals_dir/<split>``; written by ``nyuv2_mat.py``
-    ==========  ==================================================================================  ==========  =======
+    * 'mtan', 13 classes, splits train and val: ``<split>/{image,label,depth,normal}/<i>.npy``,
+      288 x 384, as published with MTAN.
+    * 'nyud_mt', 40 classes, splits train and val: ``images``, ``segmentation``, ``depth``,
+      ``normals``, ``edge`` and ``gt_sets/<split>.txt``, as published with ASTMT and its successors.
+    * 'folder', 13 classes, splits train and test: ``img_dir/<split>``, ``ann_dir/<split>``,
+      ``depth_dir/<split>`` (16-bit PNG, millimetres), ``normals_dir/<split>``; written by
+      ``nyuv2_mat.py``.
 
-    In 'nyud_mt' class 0 of the files, unlabelled, is ignored, and class k becomes k - 1. The set has no normals of its own:
-    'mtan' and 'nyud_mt' come with some, others are pseudo-normals derived from depth (``pseudo_normals.py``).
+    In 'nyud_mt' class 0 of the files, unlabelled, is ignored, and class k becomes k - 1. The set
+    has no normals of its own: 'mtan' and 'nyud_mt' come with some, others are pseudo-normals
+    derived from depth (``pseudo_normals.py``).
 
     Args:
         layout: as above.
         kwargs: as ``MultiTaskDataset``.
     """
 
-    def __init__(self, tasks: Sequence[dict], layout: str = 'mtan', metainfo: dict | None = None, **kwargs) -> None:
+    def __init__(
+        self, tasks: Sequence[dict], layout: str = 'mtan', metainfo: dict | None = None, **kwargs
+    ) -> None:
         if layout not in LAYOUTS:
             raise ValueError(f'got layout={layout!r}, expected one of {list(LAYOUTS)}')
         self.layout, self.counts_from_one = LAYOUTS[layout], layout == 'nyud_mt'

@@ -1,4 +1,5 @@
 """Mixed precision on any device."""
+
 from contextlib import contextmanager
 
 import torch
@@ -11,7 +12,8 @@ from ..registry import OPTIM_WRAPPERS
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Runs the forward pass in bfloat16, on GPUs and CPUs, with float32 parameters and no loss scaling.
+    """Runs the forward pass in bfloat16, on GPUs and CPUs, with float32 parameters and no loss
+    scaling.
 
     MMEngine's ``AmpOptimWrapper`` refuses CPUs; for float16 on a GPU use that one.
     """

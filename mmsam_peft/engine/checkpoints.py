@@ -1,5 +1,5 @@
-"""The checkpoints in a work directory: which of them training can go on from, and the names they have
-inside each other."""
+"""The checkpoints in a work directory: which of them training can go on from, and the names they
+have inside each other."""
 
 import math
 import os
@@ -21,8 +21,8 @@ RESULTS = re.compile(
 
 
 def training_states(folder: Path, template: str | None = None) -> list[Path]:
-    """The files in ``folder`` that are named as checkpoints of a training; ``template`` is one more way
-    to name them."""
+    """The files in ``folder`` that are named as checkpoints of a training; ``template`` is one more
+    way to name them."""
     patterns = [
         re.escape(one).replace(r'\{\}', r'\d+') for one in {*TEMPLATES, template or TEMPLATES[0]}
     ]
@@ -65,8 +65,8 @@ def why_not_resumable(content: dict) -> str | None:
 def newest_checkpoint(
     folder: Path, template: str | None = None
 ) -> tuple[Path | None, dict[str, str]]:
-    """The checkpoint in ``folder`` with the most iterations that is whole, and the names of those left
-    aside, with reasons."""
+    """The checkpoint in ``folder`` with the most iterations that is whole, and the names of those
+    left aside, with reasons."""
     found, faults = {}, {}
     for path in training_states(folder, template):
         try:
@@ -95,8 +95,8 @@ def set_aside(folder: Path, paths: Iterable[Path]) -> Path:
 
 
 def names_only(info: dict, folder: Path) -> dict:
-    """A copy of a message hub's ``runtime_info`` without the folders of checkpoints: names hold in a
-    copied or moved work directory too."""
+    """A copy of a message hub's ``runtime_info`` without the folders of checkpoints: names hold in
+    a copied or moved work directory too."""
     return {
         key: Path(value).name
         if _names_a_file(key) and isinstance(value, str | os.PathLike)
@@ -106,9 +106,9 @@ def names_only(info: dict, folder: Path) -> dict:
 
 
 def resolve_names(info: dict, folder: Path) -> list[str]:
-    """Makes paths in ``folder`` of the names in ``runtime_info``, in place, and drops what MMEngine must
-    not act upon: it would remove ``best_ckpt`` and the ``keep_ckpt_ids``, whatever they are. Returns
-    what was dropped, and why."""
+    """Makes paths in ``folder`` of the names in ``runtime_info``, in place, and drops what MMEngine
+    must not act upon: it would remove ``best_ckpt`` and the ``keep_ckpt_ids``, whatever they are.
+    Returns what was dropped, and why."""
     dropped = []
     for key in [key for key in info if _names_a_file(key)]:
         name = Path(info[key]).name if isinstance(info[key], str) else ''
@@ -142,8 +142,8 @@ def resolve_names(info: dict, folder: Path) -> list[str]:
 
 
 def outdated_best(folder: Path, best: Path) -> list[Path]:
-    """The best checkpoints by the same metric of earlier epochs or iterations, which a killed process
-    left beside ``best``."""
+    """The best checkpoints by the same metric of earlier epochs or iterations, which a killed
+    process left beside ``best``."""
 
     def parts(path: Path) -> tuple[str, int] | None:
         match = re.fullmatch(r'(best_.+_)(\d+)\.pth', path.name)
@@ -165,7 +165,8 @@ def _names_a_file(key) -> bool:
 
 
 def _damaged_part(path: Path) -> str | None:
-    """The first part of a checkpoint whose bytes have changed: PyTorch does not compare checksums."""
+    """The first part of a checkpoint whose bytes have changed: PyTorch does not compare
+    checksums."""
     try:
         with zipfile.ZipFile(path) as file:
             return file.testzip()

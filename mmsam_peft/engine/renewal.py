@@ -11,8 +11,8 @@ from ..safe_load import load_safetensors, load_weights
 
 
 def renew_adapters(model: nn.Module, header: dict, runner: Runner, names: dict[str, str]) -> None:
-    """Writes those adapters again that are not their checkpoints' weights, because a process was killed
-    between the two files.
+    """Writes those adapters again that are not their checkpoints' weights, because a process was
+    killed between the two files.
 
     Args:
         names: Adapter files by the key of their checkpoint in the message hub.

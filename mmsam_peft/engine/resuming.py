@@ -22,7 +22,8 @@ OTHERWISE = (
 
 
 def find_checkpoint(runner: Runner, folder: Path, template: str) -> str | None:
-    """The newest checkpoint in ``folder`` that is whole. None: a training ended there before its first.
+    """The newest checkpoint in ``folder`` that is whole. None: a training ended there before its
+    first.
 
     Raises:
         FileNotFoundError: There is none, or no training was begun there.
@@ -59,7 +60,8 @@ def training_record(runner: Runner, checkpoint: dict) -> dict:
     path, asked = runner._load_from, run_settings(runner)
     if fault := why_not_resumable(checkpoint):
         raise ValueError(
-            f'Training cannot be resumed from {path}: {fault}. Resume from the last checkpoint of a '
+            f'Training cannot be resumed from {path}: {fault}. Resume from the last checkpoint of '
+            'a '
             'work directory by --resume without load_from; adapters, best checkpoints and other '
             'weights are for load_from without --resume.'
         )

@@ -1,4 +1,5 @@
 """What would go wrong in a run long after its start, or without a word, by its settings alone."""
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mmengine.config import Config
@@ -32,17 +33,23 @@ def _check_loader(name: str, loader: Mapping) -> None:
     batch, workers = loader.get('batch_size', 1), loader.get('num_workers', 0)
     ahead = loader.get('prefetch_factor')
     if not _is_whole(batch, least=1):
-        raise ValueError(f'{name}.batch_size={batch}: expected a whole number of images, '
-                         'at least 1.')
+        raise ValueError(
+            f'{name}.batch_size={batch}: expected a whole number of images, at least 1.'
+        )
     if not _is_whole(workers, least=0):
-        raise ValueError(f'{name}.num_workers={workers}: expected a whole number of processes, '
-                         '0 for none.')
+        raise ValueError(
+            f'{name}.num_workers={workers}: expected a whole number of processes, 0 for none.'
+        )
     if workers == 0 and loader.get('persistent_workers'):
-        raise ValueError(f'{name} has num_workers=0 and persistent_workers=True, but there are no '
-                         f'workers to keep: set {name}.persistent_workers=False too.')
+        raise ValueError(
+            f'{name} has num_workers=0 and persistent_workers=True, but there are no '
+            f'workers to keep: set {name}.persistent_workers=False too.'
+        )
     if workers == 0 and ahead is not None:
-        raise ValueError(f'{name} has num_workers=0 and prefetch_factor={ahead}, but there are no '
-                         f'workers to read ahead: set {name}.prefetch_factor=None too.')
+        raise ValueError(
+            f'{name} has num_workers=0 and prefetch_factor={ahead}, but there are no '
+            f'workers to read ahead: set {name}.prefetch_factor=None too.'
+        )
 
 
 def _check_window(name: str, test_cfg: Mapping) -> None:
@@ -52,12 +59,16 @@ def _check_window(name: str, test_cfg: Mapping) -> None:
     for key, value in dict(crop_size=crop, stride=stride).items():
         two = isinstance(value, Sequence) and len(value) == 2
         if not two or not all(_is_whole(side, least=1) for side in value):
-            raise ValueError(f"{name} has mode='slide' and {key}={value}: expected two whole "
-                             'numbers of pixels, (height, width).')
+            raise ValueError(
+                f"{name} has mode='slide' and {key}={value}: expected two whole "
+                'numbers of pixels, (height, width).'
+            )
     if any(step > side for step, side in zip(stride, crop, strict=True)):
-        raise ValueError(f'{name}.stride={tuple(stride)} is above crop_size={tuple(crop)}: pixels '
-                         'between the windows would have no prediction. Set stride to at most '
-                         'crop_size; two thirds of it is usual.')
+        raise ValueError(
+            f'{name}.stride={tuple(stride)} is above crop_size={tuple(crop)}: pixels '
+            'between the windows would have no prediction. Set stride to at most '
+            'crop_size; two thirds of it is usual.'
+        )
 
 
 def _is_whole(value, least: int) -> bool:
@@ -65,19 +76,24 @@ def _is_whole(value, least: int) -> bool:
 
 
 def check_length(loader: DataLoader, split: str, training: bool) -> None:
-    """Raises ValueError where ``drop_last`` leaves nothing to train on, or images out of a score."""
+    """Raises ValueError where ``drop_last`` leaves nothing to train on, or images out of a
+    score."""
     images, batch = len(loader.dataset), loader.batch_size
     if not loader.drop_last or isinstance(loader.sampler, InfiniteSampler):
         return
     if training and not len(loader):
         processes = getattr(loader.sampler, 'world_size', 1)
-        raise ValueError(f'{split}_dataloader has drop_last=True and batch_size={batch}, but only '
-                         f'{images} images for {processes} process{"es" * (processes > 1)}: there '
-                         'is no whole batch to train on. Set batch_size to less, or '
-                         'drop_last=False.')
+        raise ValueError(
+            f'{split}_dataloader has drop_last=True and batch_size={batch}, but only '
+            f'{images} images for {processes} process{"es" * (processes > 1)}: there '
+            'is no whole batch to train on. Set batch_size to less, or '
+            'drop_last=False.'
+        )
     if not training and len(loader.sampler) % batch:
-        raise ValueError(f'{split}_dataloader has drop_last=True, which leaves images out of the '
-                         f'score: {images} images, batch_size={batch}. Set drop_last=False.')
+        raise ValueError(
+            f'{split}_dataloader has drop_last=True, which leaves images out of the '
+            f'score: {images} images, batch_size={batch}. Set drop_last=False.'
+        )
 
 
 def check_losses(model: nn.Module) -> None:
@@ -89,23 +105,29 @@ def check_losses(model: nn.Module) -> None:
 
 def _check_loss(name: str, loss: nn.Module, channels: int) -> None:
     if channels == 1 and isinstance(loss, CrossEntropyLoss) and not loss.use_sigmoid:
-        raise ValueError(f'{name} compares classes, but the head has one channel: set '
-                         'use_sigmoid=True.')
+        raise ValueError(
+            f'{name} compares classes, but the head has one channel: set use_sigmoid=True.'
+        )
     if channels == 1 and isinstance(loss, ONE_HOT_LOSSES):
-        raise ValueError(f'{name} needs a channel for each class, but the head has one: use '
-                         "dict(type='DiceBCELoss'), dict(type='StructureLoss') or "
-                         "dict(type='CrossEntropyLoss', use_sigmoid=True).")
+        raise ValueError(
+            f'{name} needs a channel for each class, but the head has one: use '
+            "dict(type='DiceBCELoss'), dict(type='StructureLoss') or "
+            "dict(type='CrossEntropyLoss', use_sigmoid=True)."
+        )
     weights = getattr(loss, 'class_weight', None)
     if isinstance(weights, Sequence) and len(weights) != channels:
         has, expected = f'{channels} channels', f'{channels}, one for each class'
         if channels == 1:
             has, expected = 'one channel', 'one number, the weight of the object'
-        raise ValueError(f'{name} has a class_weight of {len(weights)} numbers, but the head has '
-                         f'{has}: expected {expected}, or none.')
+        raise ValueError(
+            f'{name} has a class_weight of {len(weights)} numbers, but the head has '
+            f'{has}: expected {expected}, or none.'
+        )
 
 
-def check_ignored(model: nn.Module, loaders: Mapping[str, DataLoader],
-                  metrics: Iterable[BaseMetric]) -> None:
+def check_ignored(
+    model: nn.Module, loaders: Mapping[str, DataLoader], metrics: Iterable[BaseMetric]
+) -> None:
     """Raises ValueError unless data, padding, heads, losses and metrics have one number for ignored
     pixels.
 
@@ -123,9 +145,11 @@ def check_ignored(model: nn.Module, loaders: Mapping[str, DataLoader],
         places.setdefault(number, []).append(place)
     if len(places) > 1:
         listed = '; '.join(f'{number}: {", ".join(where)}' for number, where in places.items())
-        raise ValueError('ignored pixels have several numbers, so that some would be trained on or '
-                         f'scored as a class. {listed}. Set one number everywhere, 255 unless it '
-                         'is a class.')
+        raise ValueError(
+            'ignored pixels have several numbers, so that some would be trained on or '
+            f'scored as a class. {listed}. Set one number everywhere, 255 unless it '
+            'is a class.'
+        )
 
 
 def _of_model(model: nn.Module) -> list[tuple[str, int]]:

@@ -12,9 +12,9 @@ FREE = ('checkpoint', 'init_cfg', 'data_root', 'test_cfg', 'lazy_init', 'backend
 
 
 def run_settings(runner: Runner) -> dict:
-    """What decides how the weights go on from here, as plain data. Where files are, how they are loaded,
-    logged and validated is left out. ``schedule`` may differ when training is resumed, the rest may
-    not."""
+    """What decides how the weights go on from here, as plain data. Where files are, how they are
+    loaded, logged and validated is left out. ``schedule`` may differ when training is resumed, the
+    rest may not."""
     cfg, loop = runner.cfg, runner.train_loop
     loader = cfg.get('train_dataloader') or {}
     batches = runner.train_dataloader.batch_sampler
@@ -39,7 +39,8 @@ def run_settings(runner: Runner) -> dict:
 
 
 def differences(found: dict, asked: dict) -> list[str]:
-    """Where two settings differ, schedules apart: ``'optimizer.lr: 0.1 in the checkpoint, 0.2 asked'``."""
+    """Where two settings differ, schedules apart: ``'optimizer.lr: 0.1 in the checkpoint, 0.2
+    asked'``."""
 
     def walk(one, other, name: str) -> list[str]:
         if isinstance(one, dict) and isinstance(other, dict):

@@ -8,7 +8,8 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 
 def check_schedule(found: dict, asked: dict) -> None:
-    """Raises ValueError when training becomes longer but its schedulers do not; see ``run_settings``."""
+    """Raises ValueError when training becomes longer but its schedulers do not; see
+    ``run_settings``."""
     (old, unit), (new, _) = found['length'], asked['length']
     schedulers = asked['param_scheduler'] or []
     schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
@@ -24,7 +25,8 @@ def check_schedule(found: dict, asked: dict) -> None:
         if len(schedulers) == 1:
             where = 'param_scheduler.end'
         raise ValueError(
-            f'Training was to last {old} {unit} and is now to last {new}, but its learning rate still '
+            f'Training was to last {old} {unit} and is now to last {new}, but its learning rate '
+            'still '
             f'reaches its end after {old}: set the schedule to the new length too '
             f'(--cfg-options {where}={new}).'
         )
@@ -43,7 +45,8 @@ def first_values(runner: Runner) -> list[dict[str, float]]:
 
 
 def follow_schedule(runner: Runner, first: list[dict[str, float]]) -> None:
-    """Moves the config's schedulers to the present iteration, as if they had been there from the start.
+    """Moves the config's schedulers to the present iteration, as if they had been there from the
+    start.
 
     Args:
         first: See ``first_values``, before the checkpoint's values took their place.

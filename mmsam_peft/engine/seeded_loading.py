@@ -1,9 +1,9 @@
 """Random transforms that depend on nothing but the seed and the number of the sample.
 
-Every sample that training draws has a number: how many were drawn before it, in all epochs and by all
-processes. Its random transforms are seeded by that number. So they are the same with any number of
-workers, whatever was loaded before in the same process, and a training that goes on in the middle of
-an epoch need not load again what it has seen.
+Every sample that training draws has a number: how many were drawn before it, in all epochs and by
+all processes. Its random transforms are seeded by that number. So they are the same with any number
+of workers, whatever was loaded before in the same process, and a training that goes on in the
+middle of an epoch need not load again what it has seen.
 """
 
 import os
@@ -48,7 +48,8 @@ class NumberedSampler(Sampler):
 
 
 class SeededItems:
-    """What ``DataLoader`` calls for the samples of a batch where a data set has ``__getitems__``."""
+    """What ``DataLoader`` calls for the samples of a batch where a data set has
+    ``__getitems__``."""
 
     def __init__(self, dataset: Sequence, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
@@ -66,8 +67,8 @@ class SeededItems:
 def number_samples(
     loader: DataLoader, seed: int, rank: int, world_size: int
 ) -> NumberedSampler | None:
-    """Seeds each sample of ``loader`` by its number. None: its batches are not made from a sampler's
-    indices."""
+    """Seeds each sample of ``loader`` by its number. None: its batches are not made from a
+    sampler's indices."""
     batches = loader.batch_sampler
     if not isinstance(getattr(batches, 'sampler', None), Sampler) or hasattr(
         loader.dataset, '__getitems__'
@@ -79,8 +80,8 @@ def number_samples(
 
 
 def keep_workers(loader: DataLoader) -> None:
-    """Lets the workers of ``loader`` survive a signal to end that reaches the whole process group; they
-    end when their trainer says so, or is gone."""
+    """Lets the workers of ``loader`` survive a signal to end that reaches the whole process group;
+    they end when their trainer says so, or is gone."""
     loader.worker_init_fn = partial(_init_worker, loader.worker_init_fn)
 
 

@@ -1,4 +1,5 @@
 """Steps of an optimizer that are left out when the loss or the gradient is not finite."""
+
 import math
 from collections.abc import Sequence
 
@@ -58,8 +59,12 @@ class StepGuard:
         self.backward(loss * one_if_finite.to(loss.dtype), **kwargs)
 
     def _step(self, **kwargs) -> None:
-        gradients = [parameter.grad for group in self.wrapper.optimizer.param_groups
-                     for parameter in group['params'] if parameter.grad is not None]
+        gradients = [
+            parameter.grad
+            for group in self.wrapper.optimizer.param_groups
+            for parameter in group['params']
+            if parameter.grad is not None
+        ]
         self.norm = total_norm(gradients).item()
         self.stepped, self.left_out = True, not math.isfinite(self.norm)
         if self.left_out and self._scales:

@@ -9,9 +9,9 @@ TWICE = 2
 
 
 class StopSignals:
-    """While this context lasts, SIGTERM, SIGUSR1 (Slurm, spot machines) and the first Ctrl-C are only
-    written down, so that training can finish its step and save; a second Ctrl-C ends the process at
-    once. Before :meth:`arm` there is nothing to save, and every signal ends it.
+    """While this context lasts, SIGTERM, SIGUSR1 (Slurm, spot machines) and the first Ctrl-C are
+    only written down, so that training can finish its step and save; a second Ctrl-C ends the
+    process at once. Before :meth:`arm` there is nothing to save, and every signal ends it.
 
     Attributes:
         asked: The signal that came, or 0.

@@ -16,25 +16,35 @@ class BinaryMetric(BaseMetric):
         Dice = 2 TP / (2 TP + FP + FN)      IoU = TP / (TP + FP + FN)
         BER  = 1 - (TP / (TP + FN) + TN / (TN + FP)) / 2
 
-    ``Dice`` and ``IoU`` are computed per image and averaged (ISIC, leaf disease, roads). ``Dice_pooled`` and ``IoU_pooled``
-    come from counts summed over the data set, another number: large objects weigh more. ``BER`` is always pooled, and NaN if
-    the set has no foreground or no background. An empty mask predicted empty has Dice = IoU = 1. Images without a valid pixel
-    take no part.
+    ``Dice`` and ``IoU`` are computed per image and averaged (ISIC, leaf disease, roads).
+    ``Dice_pooled`` and ``IoU_pooled`` come from counts summed over the data set, another number:
+    large objects weigh more. ``BER`` is always pooled, and NaN if the set has no foreground or no
+    background. An empty mask predicted empty has Dice = IoU = 1. Images without a valid pixel take
+    no part.
 
     Args:
-        foreground: Class index scored against all others. None is class 1 of two, and no other may be labelled.
+        foreground: Class index scored against all others. None is class 1 of two, and no other may
+            be labelled.
         ignore_index: Label of the pixels that take no part.
 
     Raises:
-        ValueError: in evaluation, for another label where there are two classes, naming the file; and without any valid pixel.
+        ValueError: in evaluation, for another label where there are two classes, naming the file;
+            and without any valid pixel.
     """
 
     default_prefix = ''
-    better = dict(Dice='higher', IoU='higher', Dice_pooled='higher', IoU_pooled='higher', BER='lower')
+    better = dict(
+        Dice='higher', IoU='higher', Dice_pooled='higher', IoU_pooled='higher', BER='lower'
+    )
     """Whether 'higher' or 'lower' is better, by the name of each result."""
 
-    def __init__(self, foreground: int | None = None, ignore_index: int = 255, collect_device: str = 'cpu',
-                 prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        foreground: int | None = None,
+        ignore_index: int = 255,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(collect_device, prefix)
         self.foreground, self.ignore_index = foreground, ignore_index
 
@@ -50,7 +60,10 @@ class BinaryMetric(BaseMetric):
             target, valid = ground_truth(sample, self.scored, self.ignore_index)
             pred = prediction(sample, self.scored, target.shape).to(target.device)[valid]
             target = target[valid]
-            counts = [(a & b).sum().item() for a, b in ((pred, target), (pred, ~target), (~pred, target), (~pred, ~target))]
+            counts = [
+                (a & b).sum().item()
+                for a, b in ((pred, target), (pred, ~target), (~pred, target), (~pred, ~target))
+            ]
             self.results.append(counts if target.numel() else None)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -58,8 +71,13 @@ class BinaryMetric(BaseMetric):
         tp, fp, fn, tn = counts.sum(0)
         with np.errstate(invalid='ignore'):
             ber = 1 - (tp / (tp + fn) + tn / (tn + fp)) / 2
-        values = dict(Dice=_dice(counts).mean(), IoU=_iou(counts).mean(),
-                      Dice_pooled=_dice(counts.sum(0)), IoU_pooled=_iou(counts.sum(0)), BER=ber)
+        values = dict(
+            Dice=_dice(counts).mean(),
+            IoU=_iou(counts).mean(),
+            Dice_pooled=_dice(counts.sum(0)),
+            IoU_pooled=_iou(counts.sum(0)),
+            BER=ber,
+        )
         return {name: 100 * float(value) for name, value in values.items()}
 
 
@@ -67,7 +85,7 @@ def _iou(counts: np.ndarray) -> np.ndarray:
     """``(..., 4)`` counts -> ``(...)``; nothing to find and nothing found is 1."""
     tp, fp, fn, _ = np.moveaxis(counts, -1, 0)
     union = tp + fp + fn
-    return np.where(union > 0, tp / np.maximum(union, 1), 1.)
+    return np.where(union > 0, tp / np.maximum(union, 1), 1.0)
 
 
 def _dice(counts: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
 """What training asks of its validation, looked at before it begins."""
+
 from collections.abc import Mapping, Sequence
 
 from mmengine.evaluator import BaseMetric
@@ -12,11 +13,15 @@ from .saliency_metric import SaliencyMetric
 
 RULES = dict(higher='greater', lower='less')
 """MMEngine's words for what is better."""
-IOU_METRICS = dict(mIoU=('mIoU', 'mAcc'), mDice=('mDice', 'mAcc'), mFscore=('mFscore', 'mPrecision', 'mRecall'))
+IOU_METRICS = dict(
+    mIoU=('mIoU', 'mAcc'), mDice=('mDice', 'mAcc'), mFscore=('mFscore', 'mPrecision', 'mRecall')
+)
 """What IoUMetric gives besides aAcc, by what it is asked for."""
 
 
-def check_metrics(metrics: Sequence[BaseMetric], tasks: Mapping[str, Task], best: Mapping[str, str]) -> dict[str, Task]:
+def check_metrics(
+    metrics: Sequence[BaseMetric], tasks: Mapping[str, Task], best: Mapping[str, str]
+) -> dict[str, Task]:
     """Compares the metrics of an evaluator with a multi-task model and with what the best
     checkpoint is chosen by.
 
@@ -32,18 +37,27 @@ def check_metrics(metrics: Sequence[BaseMetric], tasks: Mapping[str, Task], best
         ValueError: A task is measured that the model does not have, or of another kind or number of
             channels; or as ``check_best``.
     """
-    measured = {task.name: task for metric in metrics if isinstance(metric, MultiTaskMetric) for task in metric.tasks}
+    measured = {
+        task.name: task
+        for metric in metrics
+        if isinstance(metric, MultiTaskMetric)
+        for task in metric.tasks
+    }
     for name, task in measured.items():
         other = tasks.get(name)
         if other is None:
-            raise ValueError(f'The metric is asked for {task}, which the model does not predict: '
-                             'it has '
-                             f'{", ".join(map(str, tasks.values()))}. List the same tasks in model '
-                             'and evaluator.')
+            raise ValueError(
+                f'The metric is asked for {task}, which the model does not predict: '
+                'it has '
+                f'{", ".join(map(str, tasks.values()))}. List the same tasks in model '
+                'and evaluator.'
+            )
         if (type(other), other.channels) != (type(task), task.channels):
-            raise ValueError(f'The metric is asked for {task} of {task.channels} channels, the '
-                             f'model predicts {other} of '
-                             f'{other.channels}. List the same tasks in model and evaluator.')
+            raise ValueError(
+                f'The metric is asked for {task} of {task.channels} channels, the '
+                f'model predicts {other} of '
+                f'{other.channels}. List the same tasks in model and evaluator.'
+            )
     check_best(metrics, best)
     return measured
 
@@ -53,17 +67,25 @@ def check_binary_metrics(metrics: Sequence[BaseMetric], num_classes: int) -> Non
     class that there is not."""
     for metric in metrics:
         name = type(metric).__name__
-        two_classes = isinstance(metric, SaliencyMetric) or isinstance(metric, BinaryMetric) and metric.foreground is None
+        two_classes = (
+            isinstance(metric, SaliencyMetric)
+            or isinstance(metric, BinaryMetric)
+            and metric.foreground is None
+        )
         if two_classes and num_classes > 2:
-            raise ValueError(f'{name} scores one object against the background, but the model has '
-                             f'{num_classes} classes: use '
-                             "dict(type='IoUMetric', iou_metrics=['mIoU']), or, for one class "
-                             "against all others, "
-                             "dict(type='BinaryMetric', foreground=NUMBER).")
+            raise ValueError(
+                f'{name} scores one object against the background, but the model has '
+                f'{num_classes} classes: use '
+                "dict(type='IoUMetric', iou_metrics=['mIoU']), or, for one class "
+                'against all others, '
+                "dict(type='BinaryMetric', foreground=NUMBER)."
+            )
         if isinstance(metric, BinaryMetric) and not 0 <= metric.scored < max(num_classes, 2):
-            raise ValueError(f'{name} has foreground={metric.foreground}, but the model has the '
-                             'classes 0 to '
-                             f'{num_classes - 1}.')
+            raise ValueError(
+                f'{name} has foreground={metric.foreground}, but the model has the '
+                'classes 0 to '
+                f'{num_classes - 1}.'
+            )
 
 
 def check_best(metrics: Sequence[BaseMetric], best: Mapping[str, str | None]) -> None:
@@ -90,19 +112,24 @@ def check_best(metrics: Sequence[BaseMetric], best: Mapping[str, str | None]) ->
                 rule = inferred_rule(name)
         elif name not in better:
             if None not in known:
-                raise ValueError(f'{setting}, but validation gives only {", ".join(better)}: use '
-                                 'one of them.')
+                raise ValueError(
+                    f'{setting}, but validation gives only {", ".join(better)}: use one of them.'
+                )
             continue
         expected = RULES[better[name]]
         if rule is None:
-            raise ValueError(f"{setting}, of which MMEngine does not know whether higher is "
-                             f"better: set save_best={name!r} and "
-                             f'rule={expected!r}.')
+            raise ValueError(
+                f'{setting}, of which MMEngine does not know whether higher is '
+                f'better: set save_best={name!r} and '
+                f'rule={expected!r}.'
+            )
         if rule != expected:
-            raise ValueError(f'default_hooks.checkpoint.rule={rule!r} for '
-                             f'{setting.removeprefix("default_hooks.checkpoint.")}, '
-                             f'of which {better[name]} is better: the worst checkpoint would be '
-                             f'kept. Set rule={expected!r}.')
+            raise ValueError(
+                f'default_hooks.checkpoint.rule={rule!r} for '
+                f'{setting.removeprefix("default_hooks.checkpoint.")}, '
+                f'of which {better[name]} is better: the worst checkpoint would be '
+                f'kept. Set rule={expected!r}.'
+            )
 
 
 def better_of(metric: BaseMetric) -> dict[str, str] | None:
@@ -120,7 +147,9 @@ def better_of(metric: BaseMetric) -> dict[str, str] | None:
         names = metric.better
     else:
         return None
-    return {f'{metric.prefix}/{name}' if metric.prefix else name: how for name, how in names.items()}
+    return {
+        f'{metric.prefix}/{name}' if metric.prefix else name: how for name, how in names.items()
+    }
 
 
 def _iou_results(metric: IoUMetric) -> dict[str, str]:
@@ -128,9 +157,13 @@ def _iou_results(metric: IoUMetric) -> dict[str, str]:
         return {}
     asked = [metric.metrics] if isinstance(metric.metrics, str) else metric.metrics
     if unknown := [name for name in asked if name not in IOU_METRICS]:
-        raise ValueError(f'IoUMetric has iou_metrics={list(asked)}, and no {", ".join(unknown)}: '
-                         f'it knows {", ".join(IOU_METRICS)}.')
-    return dict.fromkeys(['aAcc', *(result for name in asked for result in IOU_METRICS[name])], 'higher')
+        raise ValueError(
+            f'IoUMetric has iou_metrics={list(asked)}, and no {", ".join(unknown)}: '
+            f'it knows {", ".join(IOU_METRICS)}.'
+        )
+    return dict.fromkeys(
+        ['aAcc', *(result for name in asked for result in IOU_METRICS[name])], 'higher'
+    )
 
 
 def inferred_rule(name: str) -> str | None:

@@ -4,13 +4,16 @@ For a query at (i, j) and a key at (i', j') of an H x W map the logit is
 
     scale * q.k  +  q.R_h[i - i']  +  q.R_w[j - j']
 
-(Li et al., "MViTv2", 2022, eq. 4, as used by SAM's image encoder). Extra tokens, which follow those of the map, have no
-position: where the query or the key is one of them, the logit is scale * q.k alone. The attention functions take
+(Li et al., "MViTv2", 2022, eq. 4, as used by SAM's image encoder). Extra tokens, which follow those
+of the map, have no position: where the query or the key is one of them, the logit is scale * q.k
+alone. The attention functions take
 
-    q: (B, heads, H * W [+ P], C)    k, v: (B, heads, H * W [+ P], C)    rel_h: (B, heads, H * W, H)    rel_w: (.., H * W, W)
+    q, k, v: (B, heads, H * W [+ P], C)
+    rel_h: (B, heads, H * W, H)    rel_w: (B, heads, H * W, W)
 
 and return what every query gets, in the shape of q.
 """
+
 import math
 from collections.abc import Callable
 
@@ -20,27 +23,36 @@ from torch import Tensor, nn
 
 from .chunked import chunked
 
-is_exporting = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)  # before torch 2.7 the two are one
+is_exporting = getattr(
+    torch.compiler, 'is_exporting', torch.compiler.is_compiling
+)  # before torch 2.7 the two are one
 
 
 def resize_rel_pos(rel_pos: Tensor, distances: int) -> Tensor:
     """Relative positions learnt for other distances: (l, C) to (distances, C), linear."""
     if len(rel_pos) == distances:
         return rel_pos
-    return F.interpolate(rel_pos.T[None].float(), size=distances, mode='linear')[0].T.to(rel_pos.dtype)
+    return F.interpolate(rel_pos.T[None].float(), size=distances, mode='linear')[0].T.to(
+        rel_pos.dtype
+    )
 
 
 def rel_pos_rows(rel_pos: Tensor, size: int) -> Tensor:
-    """R[i - i'] for all query rows i and key rows i', as (size, C, size): a copy of overlapping slices, without an index.
+    """R[i - i'] for all query rows i and key rows i', as (size, C, size): a copy of overlapping
+    slices, without an index.
 
     Args:
-        rel_pos: (L, C), learnt for L = 2 * n - 1 distances; linearly resized when n is not ``size``.
+        rel_pos: (L, C), learnt for L = 2 * n - 1 distances; linearly resized when n is not
+            ``size``.
     """
     return resize_rel_pos(rel_pos, 2 * size - 1).unfold(0, size, 1).flip(-1)
 
 
-def decomposed_bias(q: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The two position terms of every query: one value per key row, (B, heads, H * W, H), and per key column, (.., W)."""
+def decomposed_bias(
+    q: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """The two position terms of every query: one value per key row, (B, heads, H * W, H), and per
+    key column, (.., W)."""
     H, W = size
     q = q.unflatten(2, size)  # (B, heads, H, W, C)
     rel_h = torch.einsum('bnhwc,hck->bnhwk', q, rel_pos_rows(rel_pos_h, H).to(q.dtype))
@@ -49,7 +61,8 @@ def decomposed_bias(q: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, size: tuple
 
 
 def _extend(x: Tensor, rows: int, columns: int) -> Tensor:
-    """Zeros after the last row and column, up to (.., rows, columns); x itself where none are missing."""
+    """Zeros after the last row and column, up to (.., rows, columns); x itself where none are
+    missing."""
     missing = (0, columns - x.shape[-1], 0, rows - x.shape[-2])
     return F.pad(x, missing) if any(missing) else x
 
@@ -59,17 +72,24 @@ def _full_bias(rel_h: Tensor, rel_w: Tensor, queries: int, keys: int) -> Tensor:
     return _extend(bias, queries, keys)
 
 
-def eager_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
+def eager_attention(
+    q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float
+) -> Tensor:
     """The formula as written, with the attention matrix in memory."""
-    return ((q * scale) @ k.transpose(-2, -1) + _full_bias(rel_h, rel_w, q.shape[2], k.shape[2])).softmax(-1) @ v
+    return (
+        (q * scale) @ k.transpose(-2, -1) + _full_bias(rel_h, rel_w, q.shape[2], k.shape[2])
+    ).softmax(-1) @ v
 
 
-def concat_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
+def concat_attention(
+    q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float
+) -> Tensor:
     """The position terms as extra channels, so that no attention matrix or bias is ever stored:
 
         q' = [scale * q, rel_h, rel_w],  k' = [k, onehot(row), onehot(col)],  softmax(q' k'^T) v
 
-    The extra channels of extra tokens are zero. Flash kernels want heads of equal size, a multiple of 8: v is padded to it.
+    The extra channels of extra tokens are zero. Flash kernels want heads of equal size, a multiple
+    of 8: v is padded to it.
     """
     H, W = rel_h.shape[-1], rel_w.shape[-1]
     rows = torch.eye(H, dtype=k.dtype, device=k.device).repeat_interleave(W, 0)
@@ -79,16 +99,21 @@ def concat_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tens
     k = torch.cat([k, position], -1)
     width = q.shape[-1] + -q.shape[-1] % 8
     padded = (_extend(x, x.shape[2], width) for x in (q, k, v))
-    return F.scaled_dot_product_attention(*padded, scale=1.0)[..., :v.shape[-1]]
+    return F.scaled_dot_product_attention(*padded, scale=1.0)[..., : v.shape[-1]]
 
 
-def bias_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
-    """Fused attention with the position terms as an additive mask: for maps small enough that the mask is cheap."""
+def bias_attention(
+    q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float
+) -> Tensor:
+    """Fused attention with the position terms as an additive mask: for maps small enough that the
+    mask is cheap."""
     bias = _full_bias(rel_h, rel_w, q.shape[2], k.shape[2])
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
 
 
-def chunked_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
+def chunked_attention(
+    q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float
+) -> Tensor:
     """The formula in chunks of the attention matrix that stay in the cache; see ``chunked.py``."""
     H, W = rel_h.shape[-1], rel_w.shape[-1]
     rel_h, rel_w = _extend(rel_h, q.shape[2], H), _extend(rel_w, q.shape[2], W)
@@ -99,17 +124,21 @@ FORMS = {
     'cpu': {math.inf: chunked_attention},
     'other': {256: bias_attention, math.inf: concat_attention},
 }
-"""By device, the fused form for up to so many queries: the fastest on CPUs as measured by benchmarks/attention.py; elsewhere
-the forms that flash and memory-efficient kernels take, with their gradients."""
+"""By device, the fused form for up to so many queries: the fastest on CPUs as measured by
+benchmarks/attention.py; elsewhere the forms that flash and memory-efficient kernels take, with
+their gradients."""
 
 
 def fused_form(device: str, queries: int) -> Callable[..., Tensor]:
-    """The form for a type of device; to be exported, one of PyTorch's own operators, which run where this package is not."""
+    """The form for a type of device; to be exported, one of PyTorch's own operators, which run
+    where this package is not."""
     forms = FORMS['other' if is_exporting() or device not in FORMS else device]
     return next(form for limit, form in forms.items() if queries <= limit)
 
 
-def fused_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float) -> Tensor:
+def fused_attention(
+    q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float
+) -> Tensor:
     return fused_form(q.device.type, q.shape[2])(q, k, v, rel_h, rel_w, scale)
 
 
@@ -117,7 +146,8 @@ ATTENTION = {'fused': fused_attention, 'eager': eager_attention}
 
 
 def append(tokens: Tensor, extra: Tensor) -> Tensor:
-    """(B, heads, N, C) and, after them, (E, heads, P, C), each of the E for B / E neighbours in B."""
+    """(B, heads, N, C) and, after them, (E, heads, P, C), each of the E for B / E neighbours in
+    B."""
     copies = len(tokens) // len(extra)
     return torch.cat([tokens, extra[:, None].expand(-1, copies, -1, -1, -1).flatten(0, 1)], 2)
 
@@ -132,7 +162,9 @@ class Attention(nn.Module):
         attention: 'fused' or its twin 'eager'.
     """
 
-    def __init__(self, dim: int, num_heads: int, input_size: tuple[int, int], attention: str = 'fused') -> None:
+    def __init__(
+        self, dim: int, num_heads: int, input_size: tuple[int, int], attention: str = 'fused'
+    ) -> None:
         super().__init__()
         self.num_heads, self.input_size = num_heads, input_size
         self.scale = (dim // num_heads) ** -0.5
@@ -147,7 +179,8 @@ class Attention(nn.Module):
 
         Args:
             x: (B, H, W, C)
-            extra: (E, P, C) without position, each of the E for B / E maps in a row: those of an image, for its windows.
+            extra: (E, P, C) without position, each of the E for B / E maps in a row: those of an
+                image, for its windows.
 
         Returns:
             (B, H, W, C)
@@ -159,18 +192,29 @@ class Attention(nn.Module):
         return self.attend(q, k, v, x.shape[1:3]).reshape(-1, *x.shape[1:])
 
     def attend_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
-        """As ``forward``, and the ``extra`` tokens attend too, in every map: also returns what they get there, (B, P, C)."""
+        """As ``forward``, and the ``extra`` tokens attend too, in every map: also returns what they
+        get there, (B, P, C)."""
         q, k, v = (append(*pair) for pair in zip(self.heads(x), self.heads(extra), strict=True))
         y = self.attend(q, k, v, x.shape[1:3])
         tokens = y.shape[1] - extra.shape[1]
         return y[:, :tokens].reshape(x.shape), y[:, tokens:]
 
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values of a map (B, H, W, C) or of N tokens (B, N, C), each (B, heads, H * W or N, C / heads)."""
-        return self.qkv(x).flatten(1, -2).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        """Queries, keys and values of a map (B, H, W, C) or of N tokens (B, N, C), each (B, heads,
+        H * W or N, C / heads)."""
+        return (
+            self.qkv(x)
+            .flatten(1, -2)
+            .unflatten(-1, (3, self.num_heads, -1))
+            .permute(2, 0, 3, 1, 4)
+            .unbind(0)
+        )
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
-        """What every query gets, (B, queries, C); the first H * W queries and keys are those of the map."""
-        rel_h, rel_w = decomposed_bias(q[:, :, :size[0] * size[1]], self.rel_pos_h, self.rel_pos_w, size)
+        """What every query gets, (B, queries, C); the first H * W queries and keys are those of the
+        map."""
+        rel_h, rel_w = decomposed_bias(
+            q[:, :, : size[0] * size[1]], self.rel_pos_h, self.rel_pos_w, size
+        )
         x = ATTENTION[self.attention](q, k, v, rel_h, rel_w, self.scale)
         return self.proj(x.transpose(1, 2).flatten(2))

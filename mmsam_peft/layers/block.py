@@ -1,4 +1,5 @@
 """The transformer block of SAM's image encoder, with attention in windows or over the whole map."""
+
 from collections.abc import Callable, Iterator
 
 import torch
@@ -23,32 +24,53 @@ def window_unpartition(x: Tensor, padded: tuple[int, int], size: tuple[int, int]
     """The inverse: (B * windows, window, window, C) -> (B, H, W, C), padding dropped."""
     (Hp, Wp), window, C = padded, x.shape[1], x.shape[-1]
     x = x.view(-1, Hp // window, Wp // window, window, window, C)
-    return x.transpose(2, 3).reshape(-1, Hp, Wp, C)[:, :size[0], :size[1]]
+    return x.transpose(2, 3).reshape(-1, Hp, Wp, C)[:, : size[0], : size[1]]
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block on (B, H, W, C), with attention in windows of ``window_size``, or global where that is 0."""
+    """Pre-norm transformer block on (B, H, W, C), with attention in windows of ``window_size``, or
+    global where that is 0."""
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, window_size: int, grid: tuple[int, int],
-                 attention: str, checkpointing: bool) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float,
+        window_size: int,
+        grid: tuple[int, int],
+        attention: str,
+        checkpointing: bool,
+    ) -> None:
         super().__init__()
         self.window_size, self.checkpointing = window_size, checkpointing
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = Attention(dim, num_heads, (window_size, window_size) if window_size else grid, attention)
+        self.attn = Attention(
+            dim, num_heads, (window_size, window_size) if window_size else grid, attention
+        )
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = MLPBlock(dim, int(dim * mlp_ratio))
 
     def resized(self, dim: int, num_heads: int, mlp_ratio: float) -> 'Block':
         """A new block of another width, with this one's windows, attention and checkpointing."""
-        return Block(dim, num_heads, mlp_ratio, self.window_size, self.attn.input_size, self.attn.attention, self.checkpointing)
+        return Block(
+            dim,
+            num_heads,
+            mlp_ratio,
+            self.window_size,
+            self.attn.input_size,
+            self.attn.attention,
+            self.checkpointing,
+        )
 
     def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
-        """The map (B, H, W, C) after the block. ``extra`` tokens, (1, P, C) or (B, P, C), are seen by the attention of every
-        window, normalised and projected like any other; they have no position and are not returned."""
+        """The map (B, H, W, C) after the block. ``extra`` tokens, (1, P, C) or (B, P, C), are seen
+        by the attention of every window, normalised and projected like any other; they have no
+        position and are not returned."""
         return self.run(self.transform, x, extra)
 
     def forward_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
-        """As ``forward``, and the ``extra`` tokens go through the block too: the map and the tokens (B, P, C) after it."""
+        """As ``forward``, and the ``extra`` tokens go through the block too: the map and the tokens
+        (B, P, C) after it."""
         return self.run(self.transform_both, x, extra)
 
     def run(self, transform: Callable, *inputs: Tensor | None) -> Tensor | tuple[Tensor, ...]:
@@ -76,7 +98,8 @@ class Block(nn.Module):
         return window_unpartition(self.attn(windows, extra), padded, x.shape[1:3])
 
     def attend_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
-        """As ``attend``, and what the extra tokens get, (B, P, C): in a windowed block the mean over the image's windows."""
+        """As ``attend``, and what the extra tokens get, (B, P, C): in a windowed block the mean
+        over the image's windows."""
         if not self.window_size:
             return self.attn.attend_both(x, extra)
         windows, padded = window_partition(x, self.window_size)
@@ -85,7 +108,9 @@ class Block(nn.Module):
         return window_unpartition(y, padded, x.shape[1:3]), answers
 
 
-def run_blocks(host: nn.Module, x: Tensor, first: int = 0, end: int | None = None) -> Iterator[Tensor]:
+def run_blocks(
+    host: nn.Module, x: Tensor, first: int = 0, end: int | None = None
+) -> Iterator[Tensor]:
     """The map (B, H, W, C) after each of ``host.blocks`` from ``first`` to before ``end``.
 
     Args:

@@ -1,30 +1,37 @@
-"""Attention with decomposed relative positions for CPUs: in chunks that stay in the cache, done again in the backward pass.
+"""Attention with decomposed relative positions for CPUs: in chunks that stay in the cache, done
+again in the backward pass.
 
-With S = scale * q k^T + rel_h[row of the key] + rel_w[column of the key], P = softmax(S), O = P v, and g the gradient of O,
+With S = scale * q k^T + rel_h[row of the key] + rel_w[column of the key], P = softmax(S), O = P v,
+and g the gradient of O,
 
-    dv = P^T g,   dP = g v^T,   dS = P * (dP - sum(dP * P)),   dq = scale * dS k,   dk = scale * dS^T q,
+    dv = P^T g,   dP = g v^T,   dS = P * (dP - sum(dP * P)),
+    dq = scale * dS k,   dk = scale * dS^T q,
     drel_h = sum of dS over the key's column,   drel_w = sum of dS over the key's row
 
-(Dao et al., "FlashAttention", 2022, appendix B, with the position terms added). A few chunks are all that is held, and
-q, k, v, rel_h and rel_w all that is kept for the backward pass. PyTorch's flash kernel for CPUs knows no gradient of a bias,
-and the extra channels of the concatenated form triple its products.
+(Dao et al., "FlashAttention", 2022, appendix B, with the position terms added). A few chunks are
+all that is held, and q, k, v, rel_h and rel_w all that is kept for the backward pass. PyTorch's
+flash kernel for CPUs knows no gradient of a bias, and the extra channels of the concatenated form
+triple its products.
 
-The operators take q: (M, N, C), k, v: (M, K, C), rel_h: (M, N, H), rel_w: (M, N, W), for M heads of all maps. The first H * W
-keys are those of the map; the others have no position. To torch.compile, which would write the loops out, they are opaque.
+The operators take q: (M, N, C), k, v: (M, K, C), rel_h: (M, N, H), rel_w: (M, N, W), for M heads of
+all maps. The first H * W keys are those of the map; the others have no position. To torch.compile,
+which would write the loops out, they are opaque.
 """
+
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-CHUNK = 2 ** 20
+CHUNK = 2**20
 """Logits of a chunk: few enough to stay in the cache, enough for large products."""
 
 
-def chunks(q: Tensor, k: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float,
-           rooms: int = 0) -> Iterator[tuple[slice, slice, Tensor, ...]]:
-    """Heads and queries of a chunk, its probabilities P (heads, queries, K), and ``rooms`` more tensors of this shape with
-    anything in them. The next chunk overwrites them all."""
+def chunks(
+    q: Tensor, k: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float, rooms: int = 0
+) -> Iterator[tuple[slice, slice, Tensor, ...]]:
+    """Heads and queries of a chunk, its probabilities P (heads, queries, K), and ``rooms`` more
+    tensors of this shape with anything in them. The next chunk overwrites them all."""
     (M, N, _), K, grid = q.shape, k.shape[1], (rel_h.shape[2], rel_w.shape[2])
     tokens = grid[0] * grid[1]
     heads, queries = max(1, CHUNK // (N * K)), min(N, max(1, CHUNK // K))
@@ -32,8 +39,12 @@ def chunks(q: Tensor, k: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float,
     for m in range(0, M, heads):
         for n in range(0, N, queries):
             chunk = slice(m, min(M, m + heads)), slice(n, min(N, n + queries))
-            P, *others = buffers[:, :chunk[0].stop - m, :chunk[1].stop - n]
-            torch.add(rel_h[chunk][..., None], rel_w[chunk][..., None, :], out=P[..., :tokens].unflatten(-1, grid))
+            P, *others = buffers[:, : chunk[0].stop - m, : chunk[1].stop - n]
+            torch.add(
+                rel_h[chunk][..., None],
+                rel_w[chunk][..., None, :],
+                out=P[..., :tokens].unflatten(-1, grid),
+            )
             P[..., tokens:] = 0
             torch.softmax(P.baddbmm_(q[chunk], k[chunk[0]].mT, alpha=scale), -1, out=P)
             yield *chunk, P, *others
@@ -58,8 +69,9 @@ def chunked(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale
 
 @torch.library.custom_op('mmsam_peft::chunked_attention_backward', mutates_args=())
 @torch.autocast('cpu', enabled=False)
-def chunked_backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor,
-                     scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def chunked_backward(
+    g: Tensor, q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """dq, dk, dv, drel_h and drel_w, for the gradient g of O."""
     dtype, grid = q.dtype, (rel_h.shape[2], rel_w.shape[2])
     g, q, k, v, rel_h, rel_w = precise(g, q, k, v, rel_h, rel_w)
@@ -70,7 +82,7 @@ def chunked_backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, 
         dv[m].baddbmm_(P.mT, g[m, n])
         dk[m].baddbmm_(dS.mT, q[m, n], alpha=scale)
         dq[m, n] = (dS @ k[m]).mul_(scale)
-        dS = dS[..., :grid[0] * grid[1]].unflatten(-1, grid)
+        dS = dS[..., : grid[0] * grid[1]].unflatten(-1, grid)
         drel_h[m, n], drel_w[m, n] = dS.sum(-1), dS.sum(-2)
     return tuple(x.to(dtype) for x in sums)
 

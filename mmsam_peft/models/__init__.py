@@ -1,4 +1,5 @@
 """Models, built from configs through ``mmsam_peft.registry.MODELS``."""
+
 from .backbones import *  # noqa: F403
 from .decode_heads import *  # noqa: F403
 from .losses import *  # noqa: F403

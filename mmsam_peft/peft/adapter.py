@@ -1,4 +1,5 @@
 """Adapters (Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", ICML 2019)."""
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -9,14 +10,17 @@ from .placement import Blocks, chosen_blocks, specialise_in_place
 
 
 class BottleneckMLP:
-    """Mixin of a frozen mlp, of any class, with two trained layers beside its own, which a subclass names."""
+    """Mixin of a frozen mlp, of any class, with two trained layers beside its own, which a subclass
+    names."""
 
     down_name: str
     up_name: str
 
-    def add_bottleneck(self, sides: tuple[int, int], width: int, bias: bool) -> tuple[nn.Linear, nn.Linear]:
-        """Layers of ``sides[0]`` -> width -> ``sides[1]`` channels, yet to be given their initial values, of the mlp's device
-        and dtype."""
+    def add_bottleneck(
+        self, sides: tuple[int, int], width: int, bias: bool
+    ) -> tuple[nn.Linear, nn.Linear]:
+        """Layers of ``sides[0]`` -> width -> ``sides[1]`` channels, yet to be given their initial
+        values, of the mlp's device and dtype."""
         base = next(self.parameters())
         like = dict(bias=bias, device=base.device, dtype=base.dtype)
         down, up = nn.Linear(sides[0], width, **like), nn.Linear(width, sides[1], **like)
@@ -34,9 +38,16 @@ class BottleneckMLP:
         return x
 
 
-def specialise_mlps(host: nn.Module, blocks: Blocks, kind: type[BottleneckMLP], width: int,
-                    of_output: bool, bias: bool) -> list[BottleneckMLP]:
-    """Gives the mlp of each chosen block a bottleneck, of ``kind``; blocks that have no mlp are passed over.
+def specialise_mlps(
+    host: nn.Module,
+    blocks: Blocks,
+    kind: type[BottleneckMLP],
+    width: int,
+    of_output: bool,
+    bias: bool,
+) -> list[BottleneckMLP]:
+    """Gives the mlp of each chosen block a bottleneck, of ``kind``; blocks that have no mlp are
+    passed over.
 
     Args:
         of_output: Whether the bottleneck sees the mlp's output, not its input.
@@ -45,17 +56,25 @@ def specialise_mlps(host: nn.Module, blocks: Blocks, kind: type[BottleneckMLP], 
         ValueError: A width below 1; none of the chosen blocks has an mlp.
     """
     if width < 1:
-        raise ValueError(f'width={width}: a bottleneck needs at least width 1; to train no update use peft type Frozen.')
+        raise ValueError(
+            f'width={width}: a bottleneck needs at least width 1; to train no update use peft type '
+            'Frozen.'
+        )
     anatomy = anatomy_of(host)
     numbers = [number for number in chosen_blocks(host, blocks) if anatomy.parts[number].mlp]
     if not numbers:
         able = ', '.join(str(number) for number, parts in enumerate(anatomy.parts) if parts.mlp)
-        raise ValueError(f"blocks={blocks!r} names only blocks that have no mlp to adapt: use 'all' or of {able}.")
+        raise ValueError(
+            f"blocks={blocks!r} names only blocks that have no mlp to adapt: use 'all' or of "
+            f'{able}.'
+        )
     mlps = []
     for number in numbers:
         last = anatomy.linear(number, 'lin2').out_features
         first = last if of_output else anatomy.linear(number, 'lin1').in_features
-        mlp = specialise_in_place(anatomy.blocks[number].get_submodule(anatomy.parts[number].mlp), kind)
+        mlp = specialise_in_place(
+            anatomy.blocks[number].get_submodule(anatomy.parts[number].mlp), kind
+        )
         mlp.add_bottleneck((first, last), width, bias)
         mlps.append(mlp)
     return mlps
@@ -67,8 +86,8 @@ class AdapterMLP(BottleneckMLP):
         y   = mlp(x)                                                           (..., C)
         out = y + up(GELU(down(y)))
 
-    down: (width, C), normal of std 0.01 cut at two standard deviations, as in the paper; up: (C, width), zero, where the
-    paper has down's distribution, so that training starts at SAM itself.
+    down: (width, C), normal of std 0.01 cut at two standard deviations, as in the paper; up: (C,
+    width), zero, where the paper has down's distribution, so that training starts at SAM itself.
     """
 
     down_name, up_name = 'adapter_down', 'adapter_up'
@@ -80,11 +99,12 @@ class AdapterMLP(BottleneckMLP):
 
 @PEFT.register_module()
 class Adapter(PEFTMethod):
-    """An :class:`AdapterMLP` in place of every block's mlp: after the mlp, before the block adds it to its residual stream.
+    """An :class:`AdapterMLP` in place of every block's mlp: after the mlp, before the block adds it
+    to its residual stream.
 
-    The paper's second adapter of a block, after the attention, and its biases are left out: so width 5 has the size published
-    for SAM ViT-H. In the mask decoder it goes into the two-way layers. Trains down and up. Does not merge: the bottleneck is
-    not linear.
+    The paper's second adapter of a block, after the attention, and its biases are left out: so
+    width 5 has the size published for SAM ViT-H. In the mask decoder it goes into the two-way
+    layers. Trains down and up. Does not merge: the bottleneck is not linear.
 
     Args:
         width: Channels of the bottleneck, at least 1.
@@ -97,6 +117,8 @@ class Adapter(PEFTMethod):
         self.width, self.blocks = width, blocks
 
     def inject(self, host: nn.Module) -> None:
-        for mlp in specialise_mlps(host, self.blocks, AdapterMLP, self.width, of_output=True, bias=False):
+        for mlp in specialise_mlps(
+            host, self.blocks, AdapterMLP, self.width, of_output=True, bias=False
+        ):
             nn.init.trunc_normal_(mlp.adapter_down.weight, std=0.01, a=-0.02, b=0.02)
             nn.init.zeros_(mlp.adapter_up.weight)

@@ -1,8 +1,9 @@
 """The contract of a fine-tuning method, and what is done with any method, written once.
 
-A method is one class in one file, registered in ``PEFT``; its constructor arguments are its config; docs/add_a_method.md
-adds one.
+A method is one class in one file, registered in ``PEFT``; its constructor arguments are its config;
+docs/add_a_method.md adds one.
 """
+
 from collections.abc import Sequence
 
 import torch
@@ -13,7 +14,8 @@ from .anatomy import WORDS, anatomy_of
 
 
 class Mergeable:
-    """Mixin of a layer whose update can be folded into its own base parameters, and taken out again bit for bit."""
+    """Mixin of a layer whose update can be folded into its own base parameters, and taken out again
+    bit for bit."""
 
     unmerged: dict[str, Tensor] | None = None
     """The base parameters as they were, while merged."""
@@ -43,21 +45,25 @@ class Mergeable:
 
 
 class PEFTMethod:
-    """What a method says of itself. Its host is an encoder or the two-way transformer of a mask decoder, whatever has an
-    anatomy. The host's own parameters keep their names through injection.
+    """What a method says of itself. Its host is an encoder or the two-way transformer of a mask
+    decoder, whatever has an anatomy. The host's own parameters keep their names through injection.
     """
 
     added: frozenset[str] = frozenset()
     """Names of the parameters that injection added to the host; set by :func:`apply_peft`."""
     trained_names: frozenset[str] = frozenset()
-    """Names of the host's parameters that are trained, ``unfreeze`` included; set by :func:`apply_peft`, so that freezing the
-    host later changes nothing of what belongs into its files."""
+    """Names of the host's parameters that are trained, ``unfreeze`` included; set by
+    :func:`apply_peft`, so that freezing the host later changes nothing of what belongs into its
+    files."""
     identity_at_init: bool = True
-    """Whether the host computes after injection what it did before. A method that cannot says why in its docstring."""
+    """Whether the host computes after injection what it did before. A method that cannot says why
+    in its docstring."""
     needs: frozenset[str] = frozenset()
-    """What the host must have, of ``anatomy.WORDS``. The linear layers that ``targets`` names are asked for by themselves."""
+    """What the host must have, of ``anatomy.WORDS``. The linear layers that ``targets`` names are
+    asked for by themselves."""
     merges: str = 'no'
-    """How much of the update :meth:`merge` folds into the base weights: 'no', 'in part' or 'fully'."""
+    """How much of the update :meth:`merge` folds into the base weights: 'no', 'in part' or
+    'fully'."""
 
     def inject(self, host: nn.Module) -> None:
         """Replaces or attaches modules."""
@@ -67,11 +73,13 @@ class PEFTMethod:
         return name in self.added
 
     def aux_losses(self, host: nn.Module) -> dict[str, Tensor]:
-        """Losses of the last forward pass to add to the total, by names that begin with 'loss'; each is handed out once."""
+        """Losses of the last forward pass to add to the total, by names that begin with 'loss';
+        each is handed out once."""
         return {}
 
     def merge(self, host: nn.Module) -> None:
-        """Folds the update into the base weights as far as ``merges`` says. NotImplementedError where it says 'no'."""
+        """Folds the update into the base weights as far as ``merges`` says. NotImplementedError
+        where it says 'no'."""
         for layer in self._mergeable(host):
             layer.merge()
 
@@ -82,51 +90,75 @@ class PEFTMethod:
 
     def _mergeable(self, host: nn.Module) -> list[Mergeable]:
         if self.merges == 'no':
-            raise NotImplementedError(f'{type(self).__name__} cannot be merged into the base weights.')
+            raise NotImplementedError(
+                f'{type(self).__name__} cannot be merged into the base weights.'
+            )
         return [module for module in host.modules() if isinstance(module, Mergeable)]
 
 
 def build_method(cfg: dict) -> PEFTMethod:
-    """Builds a method from its config. Raises ValueError, with the known methods, for an unknown type."""
+    """Builds a method from its config. Raises ValueError, with the known methods, for an unknown
+    type."""
     if PEFT.get(cfg['type']) is None:
-        raise ValueError(f'peft type={cfg["type"]!r} is unknown: use one of {", ".join(sorted(PEFT.module_dict))}.')
+        raise ValueError(
+            f'peft type={cfg["type"]!r} is unknown: use one of '
+            f'{", ".join(sorted(PEFT.module_dict))}.'
+        )
     return PEFT.build(cfg)
 
 
 def what_is_missing(method: PEFTMethod, host: nn.Module) -> str:
-    """What the method needs and the host does not have, in words; '' where it has everything. ValueError for a need that
-    no host could say it meets."""
+    """What the method needs and the host does not have, in words; '' where it has everything.
+    ValueError for a need that no host could say it meets."""
     if unknown := sorted(method.needs - WORDS.keys()):
-        raise ValueError(f'{type(method).__name__} needs {", ".join(unknown)}: expected of {", ".join(WORDS)}.')
-    return ' and '.join(what for word, what in WORDS.items() if word in method.needs - anatomy_of(host).offers)
+        raise ValueError(
+            f'{type(method).__name__} needs {", ".join(unknown)}: expected of {", ".join(WORDS)}.'
+        )
+    return ' and '.join(
+        what for word, what in WORDS.items() if word in method.needs - anatomy_of(host).offers
+    )
 
 
 def apply_peft(host: nn.Module, method: PEFTMethod, unfreeze: str | Sequence[str] = ()) -> None:
-    """Injects ``method`` and freezes every parameter that neither it nor ``unfreeze`` (beginnings of names) trains.
+    """Injects ``method`` and freezes every parameter that neither it nor ``unfreeze`` (beginnings
+    of names) trains.
 
     Raises:
-        ValueError: An ``unfreeze`` entry matches no parameter; the method does not go into this host; the host has no anatomy,
-            or another method in it.
+        ValueError: An ``unfreeze`` entry matches no parameter; the method does not go into this
+            host; the host has no anatomy, or another method in it.
     """
     if there := getattr(host, 'adapted_by', None):
-        raise ValueError(f'{type(host).__name__} has {there} in it already, which {type(method).__name__} would replace in '
-                         'part: build it anew for another method.')
+        raise ValueError(
+            f'{type(host).__name__} has {there} in it already, which {type(method).__name__} would '
+            'replace in '
+            'part: build it anew for another method.'
+        )
     if missing := what_is_missing(method, host):
         offers = anatomy_of(host).offers
-        fit = ', '.join(sorted(name for name, kind in PEFT.module_dict.items() if kind.needs <= offers))
-        raise ValueError(f'{type(method).__name__} needs {missing}, which {type(host).__name__} does not have: '
-                         f'use one of {fit}.')
+        fit = ', '.join(
+            sorted(name for name, kind in PEFT.module_dict.items() if kind.needs <= offers)
+        )
+        raise ValueError(
+            f'{type(method).__name__} needs {missing}, which {type(host).__name__} does not have: '
+            f'use one of {fit}.'
+        )
     unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
     base = {name for name, _ in host.named_parameters()}
     for prefix in unfreeze:
         if not any(name.startswith(prefix) for name in base):
             parts = sorted({name.split('.')[0] for name in base})
-            raise ValueError(f'unfreeze={prefix!r} matches no parameter of the encoder: its parts are {", ".join(parts)}.')
+            raise ValueError(
+                f'unfreeze={prefix!r} matches no parameter of the encoder: its parts are '
+                f'{", ".join(parts)}.'
+            )
     method.inject(host)
     host.adapted_by = type(method).__name__
     method.added = frozenset(name for name, _ in host.named_parameters()) - base
-    method.trained_names = frozenset(name for name, _ in host.named_parameters()
-                                     if method.trains(name) or name.startswith(unfreeze))
+    method.trained_names = frozenset(
+        name
+        for name, _ in host.named_parameters()
+        if method.trains(name) or name.startswith(unfreeze)
+    )
     for name, parameter in host.named_parameters():
         parameter.requires_grad_(name in method.trained_names)
 

@@ -1,19 +1,23 @@
 """Conv-LoRA's multi-scale convolutions (paper, eq. 4-5), in closed form; and their plain twin.
 
-For a map z of (r, H, W), expert s computes E_s(z) = down_s(GELU(conv3x3_s(up_s(z)))). Up-sampling is linear, and down-sampling
-(bicubic, align_corners=False, no antialias) of cell i reads the up-sampled map at few fixed positions p_t(i) with weights d_t:
+For a map z of (r, H, W), expert s computes E_s(z) = down_s(GELU(conv3x3_s(up_s(z)))). Up-sampling
+is linear, and down-sampling (bicubic, align_corners=False, no antialias) of cell i reads the
+up-sampled map at few fixed positions p_t(i) with weights d_t:
 
     odd s:  one,  s i + (s - 1) / 2,      d = 1
     even s: four, s i + s / 2 - 2 + t,    d = -3/32, 19/32, 19/32, -3/32,   clamped to the map
 
-So the convolution is only needed there. With U_s (s H, H) the up-sampling of an axis, and U_s[p] = 0 outside the map, as the
-convolution pads with zeros,
+So the convolution is only needed there. With U_s (s H, H) the up-sampling of an axis, and U_s[p] =
+0 outside the map, as the convolution pads with zeros,
 
-    E_s(z)[i, j] = sum_tt' d_t d_t' GELU(b + sum_uv W[u, v] sum_kl U_s[p_t(i) + u, k] z[k, l] U_s[p_t'(j) + v, l])
+    E_s(z)[i, j] = sum_tt' d_t d_t' GELU(b + sum_uv W[u, v] sum_kl U_s[p_t(i) + u, k] z[k, l]
+    U_s[p_t'(j) + v, l])
 
-u, v = -1, 0, 1: products with constant matrices of 4 H x 3 H, exact at the borders and for any s, H and W, and nothing of size
-s H x s W. Odd s have three taps of weight zero, so that all experts have one shape and each sample takes its own by an index.
+u, v = -1, 0, 1: products with constant matrices of 4 H x 3 H, exact at the borders and for any s, H
+and W, and nothing of size s H x s W. Odd s have three taps of weight zero, so that all experts have
+one shape and each sample takes its own by an index.
 """
+
 from functools import cache
 
 import torch
@@ -27,7 +31,8 @@ Like = tuple[torch.device, torch.dtype]
 
 
 def make_tables(size: int, num_experts: int, like: Like) -> Tensor:
-    """(M, 4 * size, size * 3): for expert s - 1, row (t, i) and column (k, u), U_s[p_t(i) + u, k]."""
+    """(M, 4 * size, size * 3): for expert s - 1, row (t, i) and column (k, u), U_s[p_t(i) + u,
+    k]."""
     tables = []
     for s in range(1, num_experts + 1):
         eye = torch.eye(size, dtype=torch.float64, device='cpu')[None, :, :, None]
@@ -36,14 +41,17 @@ def make_tables(size: int, num_experts: int, like: Like) -> Tensor:
         i, t = torch.arange(size, device='cpu'), torch.arange(4, device='cpu')[:, None]
         position = s * i + (s // 2 - 2 + t if s % 2 == 0 else (s - 1) // 2 + 0 * t)  # (4, size)
         position = position.clamp(0, s * size - 1)
-        rows = torch.stack([U[position + u] for u in range(3)], -1)  # (4, size, size, 3); the padding shifts u to 0, 1, 2
+        rows = torch.stack(
+            [U[position + u] for u in range(3)], -1
+        )  # (4, size, size, 3); the padding shifts u to 0, 1, 2
         tables.append(rows.flatten(2).flatten(0, 1))
     return torch.stack(tables).to(*like)
 
 
 @cache
 def tables(size: int, num_experts: int, like: Like) -> tuple[Tensor, Tensor]:
-    """The table of an axis, to multiply from the left, and as (M, size * 3, 4 * size) from the right, columns (i, t)."""
+    """The table of an axis, to multiply from the left, and as (M, size * 3, 4 * size) from the
+    right, columns (i, t)."""
     with torch.inference_mode(False):  # training may follow and takes the same
         table = make_tables(size, num_experts, like)
         return table, table.view(num_experts, 4, size, -1).permute(0, 3, 2, 1).flatten(2)
@@ -53,7 +61,9 @@ def tables(size: int, num_experts: int, like: Like) -> tuple[Tensor, Tensor]:
 def tap_weights(num_experts: int, like: Like) -> Tensor:
     """(M, 4)"""
     with torch.inference_mode(False):
-        return torch.tensor([TAPS[s % 2 == 0] for s in range(1, num_experts + 1)], device=like[0], dtype=like[1])
+        return torch.tensor(
+            [TAPS[s % 2 == 0] for s in range(1, num_experts + 1)], device=like[0], dtype=like[1]
+        )
 
 
 def chosen_experts(z: Tensor, weight: Tensor, bias: Tensor, expert: Tensor) -> Tensor:
@@ -72,10 +82,14 @@ def chosen_experts(z: Tensor, weight: Tensor, bias: Tensor, expert: Tensor) -> T
     if torch.compiler.is_compiling():  # tracers must not reach the caches
         make, weigh = make.__wrapped__, weigh.__wrapped__
     rows, cols, d = make(H, M, like)[0][expert], make(W, M, like)[1][expert], weigh(M, like)[expert]
-    kernel = weight[expert].permute(0, 2, 3, 1, 4).reshape(B, r, -1)  # (B, o, c, u, v) -> (B, c, u * o * v)
+    kernel = (
+        weight[expert].permute(0, 2, 3, 1, 4).reshape(B, r, -1)
+    )  # (B, o, c, u, v) -> (B, c, u * o * v)
 
     x = (z.flatten(1, 2) @ kernel).view(B, H, W, 3, r, 3)  # (B, H, W, u, o, v)
-    x = rows @ x.permute(0, 1, 3, 4, 2, 5).reshape(B, H * 3, -1)  # (B, H * u, o * W * v) -> (B, 4 * H, o * W * v)
+    x = rows @ x.permute(0, 1, 3, 4, 2, 5).reshape(
+        B, H * 3, -1
+    )  # (B, H * u, o * W * v) -> (B, 4 * H, o * W * v)
     x = x.view(B, 4 * H * r, W * 3) @ cols  # (B, 4 * H * o, W * 4)
     x = F.gelu(x.view(B, 4, H, r, -1) + bias[expert][:, None, None, :, None])
     x = x.view(B, -1, 4) @ d[:, :, None]  # (B, 4 * H * o * W, 1)
@@ -84,11 +98,16 @@ def chosen_experts(z: Tensor, weight: Tensor, bias: Tensor, expert: Tensor) -> T
 
 
 def plain_experts(z: Tensor, weight: Tensor, bias: Tensor, expert: Tensor) -> Tensor:
-    """The same as the formula says it: every expert for every sample, up-sampling and all, and each sample's own is taken."""
+    """The same as the formula says it: every expert for every sample, up-sampling and all, and each
+    sample's own is taken."""
     z = z.permute(0, 3, 1, 2)
     total = torch.zeros_like(z)
     for e in range(len(weight)):
         size = [(e + 1) * side for side in z.shape[2:]]
-        y = F.gelu(F.conv2d(F.interpolate(z, size=size, mode='bicubic'), weight[e], bias[e], padding=1))
-        total = total + (expert == e)[:, None, None, None] * F.interpolate(y, size=z.shape[2:], mode='bicubic')
+        y = F.gelu(
+            F.conv2d(F.interpolate(z, size=size, mode='bicubic'), weight[e], bias[e], padding=1)
+        )
+        total = total + (expert == e)[:, None, None, None] * F.interpolate(
+            y, size=z.shape[2:], mode='bicubic'
+        )
     return total.permute(0, 2, 3, 1)

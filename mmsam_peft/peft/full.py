@@ -1,4 +1,5 @@
 """Full fine-tuning; from scratch where the config names no checkpoint."""
+
 from torch import nn
 
 from ..registry import PEFT
@@ -11,8 +12,8 @@ class Full(PEFTMethod):
     """Trains every parameter of the host. Merging is trivial.
 
     Args:
-        blocks: 'all', 'first:N', 'last:N' or block numbers. What follows the blocks (the neck) is always trained, what
-            precedes them (patch and position embedding) if block 0 is.
+        blocks: 'all', 'first:N', 'last:N' or block numbers. What follows the blocks (the neck) is
+            always trained, what precedes them (patch and position embedding) if block 0 is.
     """
 
     merges = 'fully'

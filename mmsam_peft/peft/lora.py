@@ -1,4 +1,5 @@
 """LoRA (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022)."""
+
 import math
 from collections.abc import Sequence
 
@@ -12,14 +13,19 @@ from .placement import Blocks, target_linears
 from .qkv import QKVParts, count_rows, scatter_qkv_rows, split_qkv_columns
 
 
-def low_rank_linear(x: Tensor, weight: Tensor, bias: Tensor | None, z: Tensor, up: Tensor) -> Tensor:
+def low_rank_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, z: Tensor, up: Tensor
+) -> Tensor:
     """W x + b + U z for x (..., in), z (..., r) and U (out, r).
 
-    The last product is added in place, so that nothing else as wide as the result is made; U^T is laid out row by row, so that
-    its gradient is z^T g rather than (g^T z)^T, which a CPU takes many times as long for.
+    The last product is added in place, so that nothing else as wide as the result is made; U^T is
+    laid out row by row, so that its gradient is z^T g rather than (g^T z)^T, which a CPU takes many
+    times as long for.
     """
     y = F.linear(x.flatten(0, -2), weight, bias)
-    return y.addmm_(z.flatten(0, -2).to(y.dtype), up.T.to(y.dtype).contiguous()).view(*x.shape[:-1], -1)
+    return y.addmm_(z.flatten(0, -2).to(y.dtype), up.T.to(y.dtype).contiguous()).view(
+        *x.shape[:-1], -1
+    )
 
 
 class LoRALinear(Mergeable, nn.Linear):
@@ -27,21 +33,34 @@ class LoRALinear(Mergeable, nn.Linear):
 
         y = W0 x + b + (alpha / r) * B A x
 
-    A: (r, in), Kaiming-uniform; B: (out, r), zero. ``weight`` and ``bias`` are the base layer's own parameters.
+    A: (r, in), Kaiming-uniform; B: (out, r), zero. ``weight`` and ``bias`` are the base layer's own
+    parameters.
 
-    In a fused qkv, the rows of B belong to ``qkv_parts`` only; A is common to them, as it is to q, k and v of the whole. With
-    ``split``, each part has an A of its own, and A is (parts * r, in).
+    In a fused qkv, the rows of B belong to ``qkv_parts`` only; A is common to them, as it is to q,
+    k and v of the whole. With ``split``, each part has an A of its own, and A is (parts * r, in).
     """
 
-    def __init__(self, base: nn.Linear, rank: int, alpha: float, qkv_parts: QKVParts | None = None,
-                 split: bool = False) -> None:
+    def __init__(
+        self,
+        base: nn.Linear,
+        rank: int,
+        alpha: float,
+        qkv_parts: QKVParts | None = None,
+        split: bool = False,
+    ) -> None:
         super().__init__(base.in_features, base.out_features, base.bias is not None, device='meta')
         self.weight, self.bias = base.weight, base.bias
         like = dict(device=base.weight.device, dtype=base.weight.dtype)
-        self.scale, self.qkv_parts, self.split = alpha / rank, qkv_parts, split and qkv_parts is not None
+        self.scale, self.qkv_parts, self.split = (
+            alpha / rank,
+            qkv_parts,
+            split and qkv_parts is not None,
+        )
         factors = len(qkv_parts.chosen) if self.split else 1
         self.lora_A = nn.Parameter(torch.empty(factors * rank, base.in_features, **like))
-        self.lora_B = nn.Parameter(torch.zeros(count_rows(base.out_features, qkv_parts), rank, **like))
+        self.lora_B = nn.Parameter(
+            torch.zeros(count_rows(base.out_features, qkv_parts), rank, **like)
+        )
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
 
     @property
@@ -68,9 +87,10 @@ class LoRALinear(Mergeable, nn.Linear):
 class LoRA(PEFTMethod):
     """A :class:`LoRALinear` in place of every block's qkv.
 
-    Where q, k and v are one layer, as in SAM's encoder, they have one A and each its rows of B: the update of all three
-    together has rank r. Where they are layers of their own, as in SAM's mask decoder, each has its A and B: three updates of
-    rank r. With ``split_qkv`` a fused qkv is adapted like that too, for 2 r C more parameters.
+    Where q, k and v are one layer, as in SAM's encoder, they have one A and each its rows of B: the
+    update of all three together has rank r. Where they are layers of their own, as in SAM's mask
+    decoder, each has its A and B: three updates of rank r. With ``split_qkv`` a fused qkv is
+    adapted like that too, for 2 r C more parameters.
 
     Trains A and B. Merges fully: W0 + (alpha / r) B A.
 
@@ -84,11 +104,26 @@ class LoRA(PEFTMethod):
 
     merges = 'fully'
 
-    def __init__(self, rank: int = 3, alpha: float = 32, targets: Sequence[str] = ('qkv',), blocks: Blocks = 'all',
-                 split_qkv: bool = False) -> None:
+    def __init__(
+        self,
+        rank: int = 3,
+        alpha: float = 32,
+        targets: Sequence[str] = ('qkv',),
+        blocks: Blocks = 'all',
+        split_qkv: bool = False,
+    ) -> None:
         if rank < 1:
-            raise ValueError(f'rank={rank}: a low-rank update needs at least rank 1; to train no update use peft type Frozen.')
-        self.rank, self.alpha, self.targets, self.blocks, self.split_qkv = rank, alpha, targets, blocks, split_qkv
+            raise ValueError(
+                f'rank={rank}: a low-rank update needs at least rank 1; to train no update use '
+                'peft type Frozen.'
+            )
+        self.rank, self.alpha, self.targets, self.blocks, self.split_qkv = (
+            rank,
+            alpha,
+            targets,
+            blocks,
+            split_qkv,
+        )
 
     def make(self, base: nn.Linear, qkv_parts: QKVParts | None) -> LoRALinear:
         return LoRALinear(base, self.rank, self.alpha, qkv_parts, self.split_qkv)

@@ -1,4 +1,6 @@
-"""SSF (Lian et al., "Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning", NeurIPS 2022)."""
+"""SSF (Lian et al., "Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning",
+NeurIPS 2022)."""
+
 import torch
 from torch import Tensor, nn
 
@@ -14,12 +16,14 @@ def spread(values: Tensor, axes: int) -> Tensor:
 
 
 class ScaledShifted(Mergeable):
-    """Mixin of a frozen layer f with weight and bias whose C output channels are scaled and shifted:
+    """Mixin of a frozen layer f with weight and bias whose C output channels are scaled and
+    shifted:
 
         y = gamma * f(x) + beta
 
-    gamma, beta: (C,), 1 and 0. It is computed as f(x) + ((gamma - 1) * f(x) + beta) in the type of f(x): bfloat16, which has
-    steps of 1/128 above 1, would round gamma itself for the whole channel.
+    gamma, beta: (C,), 1 and 0. It is computed as f(x) + ((gamma - 1) * f(x) + beta) in the type of
+    f(x): bfloat16, which has steps of 1/128 above 1, would round gamma itself for the whole
+    channel.
     """
 
     axes = 0
@@ -38,8 +42,10 @@ class ScaledShifted(Mergeable):
         return y + torch.addcmul(shift, y, scale)
 
     def merged_values(self) -> dict[str, Tensor]:
-        return dict(weight=spread(self.ssf_gamma, self.weight.dim() - 1) * self.weight,
-                    bias=self.ssf_gamma * self.bias + self.ssf_beta)
+        return dict(
+            weight=spread(self.ssf_gamma, self.weight.dim() - 1) * self.weight,
+            bias=self.ssf_gamma * self.bias + self.ssf_beta,
+        )
 
 
 class ScaledShiftedMap(ScaledShifted):
@@ -53,18 +59,20 @@ KINDS = {nn.Linear: ScaledShifted, nn.LayerNorm: ScaledShifted, nn.Conv2d: Scale
 
 @PEFT.register_module()
 class SSF(PEFTMethod):
-    """A scale and a shift after every linear layer and norm of the blocks, and after the patch embedding.
+    """A scale and a shift after every linear layer and norm of the blocks, and after the patch
+    embedding.
 
-    Trains gamma and beta. The paper draws them from N(1, 0.02) and N(0, 0.02); here they are 1 and 0, so that the host starts
-    unchanged. Merges fully: gamma W and gamma b + beta, for weight W and bias b.
+    Trains gamma and beta. The paper draws them from N(1, 0.02) and N(0, 0.02); here they are 1 and
+    0, so that the host starts unchanged. Merges fully: gamma W and gamma b + beta, for weight W and
+    bias b.
 
     Args:
-        blocks: 'all', 'first:N', 'last:N' or block numbers. The patch embedding is adapted if block 0 is; what follows the
-            blocks (the neck) never.
+        blocks: 'all', 'first:N', 'last:N' or block numbers. The patch embedding is adapted if block
+            0 is; what follows the blocks (the neck) never.
 
     Raises:
-        ValueError: No such block; a norm of another kind than nn.LayerNorm; a layer without weight, or without the bias that
-            beta is merged into.
+        ValueError: No such block; a norm of another kind than nn.LayerNorm; a layer without weight,
+            or without the bias that beta is merged into.
     """
 
     merges = 'fully'
@@ -80,10 +88,16 @@ class SSF(PEFTMethod):
             if layer in inside or 0 in chosen and f'{path}.'.startswith(anatomy.before):
                 kind = next((kind for base, kind in KINDS.items() if isinstance(layer, base)), None)
                 if kind is None and isinstance(layer, anatomy.norms):
-                    raise ValueError(f'SSF scales nn.LayerNorm, and {path} is a {type(layer).__name__}: choose other blocks.')
+                    raise ValueError(
+                        f'SSF scales nn.LayerNorm, and {path} is a {type(layer).__name__}: choose '
+                        'other blocks.'
+                    )
                 if kind and (layer.weight is None or layer.bias is None):
-                    raise ValueError(f'SSF merges into weight and bias, and {path}, a {type(layer).__name__}, lacks one: '
-                                     'choose other blocks, or peft type LoRA.')
+                    raise ValueError(
+                        f'SSF merges into weight and bias, and {path}, a {type(layer).__name__}, '
+                        'lacks one: '
+                        'choose other blocks, or peft type LoRA.'
+                    )
                 if kind:
                     found[layer] = kind
         for layer, kind in found.items():

@@ -1,4 +1,5 @@
 """VPT (Jia et al., "Visual Prompt Tuning", ECCV 2022)."""
+
 import math
 from collections.abc import Iterator, Sequence
 
@@ -26,7 +27,8 @@ class Carrying:
 
 
 class ShallowWalk(nn.Module):
-    """The encoder's walk with ``vpt_prompts`` of (P, C) beside the map from block ``first`` to block ``last``."""
+    """The encoder's walk with ``vpt_prompts`` of (P, C) beside the map from block ``first`` to
+    block ``last``."""
 
     def __init__(self, prompts: nn.Parameter, first: int, last: int) -> None:
         super().__init__()
@@ -44,28 +46,32 @@ class ShallowWalk(nn.Module):
 
 @PEFT.register_module()
 class VPT(PEFTMethod):
-    """P trained prompts, tokens beside those of the map. For the map x of (N, C) and the prompts p of (P, C), a block computes
+    """P trained prompts, tokens beside those of the map. For the map x of (N, C) and the prompts p
+    of (P, C), a block computes
 
         [p, x] <- [p, x] + Attention(norm1([p, x])),   [p, x] <- [p, x] + MLP(norm2([p, x]))
 
-    In SAM's blocks, prompts have no relative position: as queries and as keys their logit is scale * q.k alone. Every window
-    of a windowed block sees all prompts, besides its own tokens and its padding.
+    In SAM's blocks, prompts have no relative position: as queries and as keys their logit is scale
+    * q.k alone. Every window of a windowed block sees all prompts, besides its own tokens and its
+    padding.
 
-    Deep: every chosen block has prompts of its own, which take the place of those of the block before. What a block makes of
-    its prompts is thus dropped, and only their keys and values matter: their attention output and MLP are not computed, which
-    changes nothing.
+    Deep: every chosen block has prompts of its own, which take the place of those of the block
+    before. What a block makes of its prompts is thus dropped, and only their keys and values
+    matter: their attention output and MLP are not computed, which changes nothing.
 
-    Shallow: one set of prompts enters at the first chosen block and goes through all blocks up to the last chosen one, where
-    its output is dropped likewise. In a windowed block the prompts attend in every window; they go on with the mean of what
-    they get in the windows of their image.
+    Shallow: one set of prompts enters at the first chosen block and goes through all blocks up to
+    the last chosen one, where its output is dropped likewise. In a windowed block the prompts
+    attend in every window; they go on with the mean of what they get in the windows of their image.
 
-    Trains the prompts, uniform in +-sqrt(6 / (3 * patch_size^2 + C)) at first. Cannot merge. Is not the identity at
-    initialisation: further keys change every softmax, whatever the prompts' values.
+    Trains the prompts, uniform in +-sqrt(6 / (3 * patch_size^2 + C)) at first. Cannot merge. Is not
+    the identity at initialisation: further keys change every softmax, whatever the prompts' values.
 
     Args:
         num_tokens: P, at least 1.
-        deep: Prompts of their own for every block (the paper's VPT-Deep) instead of one set (VPT-Shallow).
-        blocks: 'all', 'first:N', 'last:N' or block numbers; without ``deep`` only the first and last of them matter.
+        deep: Prompts of their own for every block (the paper's VPT-Deep) instead of one set
+            (VPT-Shallow).
+        blocks: 'all', 'first:N', 'last:N' or block numbers; without ``deep`` only the first and
+            last of them matter.
 
     Raises:
         ValueError: ``num_tokens`` below 1; no such block.
@@ -76,7 +82,10 @@ class VPT(PEFTMethod):
 
     def __init__(self, num_tokens: int = 12, deep: bool = True, blocks: Blocks = 'all') -> None:
         if num_tokens < 1:
-            raise ValueError(f'num_tokens={num_tokens}: VPT needs at least 1 prompt; to train none use peft type Frozen.')
+            raise ValueError(
+                f'num_tokens={num_tokens}: VPT needs at least 1 prompt; to train none use peft '
+                'type Frozen.'
+            )
         self.num_tokens, self.deep, self.blocks = num_tokens, deep, blocks
         if not deep:
             self.needs = frozenset({'tokens', 'walk'})

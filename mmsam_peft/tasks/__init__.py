@@ -1,4 +1,5 @@
 """Kinds of dense tasks, one file each. ``base.py`` holds their contract."""
+
 from importlib import import_module
 from pkgutil import iter_modules
 

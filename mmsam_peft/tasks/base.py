@@ -1,4 +1,5 @@
 """The contract of a dense task: its labels, loss, prediction, metrics and picture."""
+
 import math
 from collections.abc import Sequence
 
@@ -17,20 +18,22 @@ GREY = (180, 180, 180)
 class Task:
     """One thing to predict at every pixel. A kind is a subclass, registered in ``TASKS``.
 
-    A kind sets the class attributes and writes ``check`` and ``valid`` (labels), ``pixel_loss`` and ``predict`` (training),
-    ``count`` and ``scores`` (metrics) and ``colour`` (pictures), and, where its values depend on geometry, ``flip`` and
-    ``zoom``. Labels are numpy (H, W, c) in the pipeline and tensors (c, H, W) in samples. Metrics that are a share are given in
-    percent.
+    A kind sets the class attributes and writes ``check`` and ``valid`` (labels), ``pixel_loss`` and
+    ``predict`` (training), ``count`` and ``scores`` (metrics) and ``colour`` (pictures), and, where
+    its values depend on geometry, ``flip`` and ``zoom``. Labels are numpy (H, W, c) in the pipeline
+    and tensors (c, H, W) in samples. Metrics that are a share are given in percent.
 
     Args:
         name: Its fields are ``gt_NAME`` and ``pred_NAME``, its results ``NAME/METRIC``.
         weight: Of its loss among those of the other tasks, positive.
-        protocol: How images become one number. 'pooled': all valid pixels of the data set count alike, whatever image they are
-            from. 'per_image': the mean over images of the image's value. Numbers of the two are not comparable. Either way
-            images without a valid pixel take no part.
+        protocol: How images become one number. 'pooled': all valid pixels of the data set count
+            alike, whatever image they are from. 'per_image': the mean over images of the image's
+            value. Numbers of the two are not comparable. Either way images without a valid pixel
+            take no part.
 
     Raises:
-        ValueError: The name has other characters than letters, digits and _, or weight or protocol is not as above.
+        ValueError: The name has other characters than letters, digits and _, or weight or protocol
+            is not as above.
     """
 
     channels = 1
@@ -48,17 +51,25 @@ class Task:
 
     def __init__(self, name: str, weight: float = 1.0, protocol: str = 'pooled') -> None:
         if not name.isidentifier():
-            raise ValueError(f'A task is named {name!r}, expected letters, digits and _, no digit first: it names fields.')
+            raise ValueError(
+                f'A task is named {name!r}, expected letters, digits and _, no digit first: it '
+                'names fields.'
+            )
         if not 0 < weight < math.inf:
-            raise ValueError(f'weight={weight} of task {name!r}: expected a positive number. Tasks left out are not listed.')
+            raise ValueError(
+                f'weight={weight} of task {name!r}: expected a positive number. Tasks left out are '
+                'not listed.'
+            )
         if protocol not in ('pooled', 'per_image'):
-            raise ValueError(f"protocol={protocol!r} of task {name!r}: expected 'pooled' or 'per_image'.")
+            raise ValueError(
+                f"protocol={protocol!r} of task {name!r}: expected 'pooled' or 'per_image'."
+            )
         self.name, self.weight, self.protocol = name, weight, protocol
 
     @property
     def main_metric(self) -> str:
-        """By which the best checkpoint is chosen where the task is trained alone: the first of ``better``, unless a kind says
-        otherwise."""
+        """By which the best checkpoint is chosen where the task is trained alone: the first of
+        ``better``, unless a kind says otherwise."""
         return next(iter(self.better))
 
     def __repr__(self) -> str:
@@ -67,9 +78,13 @@ class Task:
     # Labels, numpy (H, W, c)
 
     def check(self, label: np.ndarray) -> None:
-        """Raises ValueError, naming the task and what to do, if a label read from a file cannot be one."""
+        """Raises ValueError, naming the task and what to do, if a label read from a file cannot be
+        one."""
         if label.ndim != 3 or label.shape[2] != self.label_channels:
-            raise ValueError(f'{self}: the label has shape {label.shape}, expected (H, W, {self.label_channels}).')
+            raise ValueError(
+                f'{self}: the label has shape {label.shape}, expected (H, W, '
+                f'{self.label_channels}).'
+            )
 
     def valid(self, label: np.ndarray) -> np.ndarray:
         """(H, W) bool: where the label has a value."""
@@ -80,13 +95,15 @@ class Task:
         return label
 
     def zoom(self, label: np.ndarray, scale: float) -> np.ndarray:
-        """What the values become when the image is magnified by ``scale``, as if the camera came nearer."""
+        """What the values become when the image is magnified by ``scale``, as if the camera came
+        nearer."""
         return label
 
     # Training, tensors (B, channels, H, W)
 
     def loss(self, output: Tensor, label: Tensor, valid: Tensor) -> Tensor:
-        """Mean loss over valid pixels in float32 or finer; where none is valid, zero with a zero gradient.
+        """Mean loss over valid pixels in float32 or finer; where none is valid, zero with a zero
+        gradient.
 
         Args:
             output: (B, K, H, W), the network's.
@@ -97,9 +114,23 @@ class Task:
             ValueError: The shapes do not fit.
         """
         B, K, H, W = output.shape
-        if (K, *label.shape, *valid.shape) != (self.channels, B, self.label_channels, H, W, B, 1, H, W):
-            raise ValueError(f'{self} got output {(*output.shape,)}, label {(*label.shape,)} and valid {(*valid.shape,)}, '
-                             f'expected (B, {self.channels}, H, W), (B, {self.label_channels}, H, W), (B, 1, H, W).')
+        if (K, *label.shape, *valid.shape) != (
+            self.channels,
+            B,
+            self.label_channels,
+            H,
+            W,
+            B,
+            1,
+            H,
+            W,
+        ):
+            raise ValueError(
+                f'{self} got output {(*output.shape,)}, label {(*label.shape,)} and valid '
+                f'{(*valid.shape,)}, '
+                f'expected (B, {self.channels}, H, W), (B, {self.label_channels}, H, W), (B, 1, H, '
+                'W).'
+            )
         output = output.to(torch.promote_types(output.dtype, torch.float32))
         return masked_mean(self.pixel_loss(output, torch.where(valid, label, 0), valid), valid)
 
@@ -113,7 +144,9 @@ class Task:
 
     # Metrics, numpy
 
-    def measure(self, prediction: np.ndarray, label: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]:
+    def measure(
+        self, prediction: np.ndarray, label: np.ndarray, valid: np.ndarray
+    ) -> dict[str, np.ndarray]:
         """Sufficient statistics of one image, sums over its valid pixels.
 
         Args:
@@ -127,7 +160,9 @@ class Task:
         """Statistics of values (c, N), which may be added up over images."""
         raise NotImplementedError
 
-    def summarise(self, measured: Sequence[dict[str, np.ndarray]], protocol: str) -> dict[str, float]:
+    def summarise(
+        self, measured: Sequence[dict[str, np.ndarray]], protocol: str
+    ) -> dict[str, float]:
         """One number per metric from the statistics of images, which are left as they are.
 
         Raises:
@@ -135,15 +170,22 @@ class Task:
         """
         kept = [one for one in measured if one['pixels']]
         if not kept:
-            raise ValueError(f'{self} has no labelled pixel in any of the {len(measured)} evaluated images with a label: check '
-                             'its label files and ignored values, or remove the task from the metric.')
+            raise ValueError(
+                f'{self} has no labelled pixel in any of the {len(measured)} evaluated images with '
+                'a label: check '
+                'its label files and ignored values, or remove the task from the metric.'
+            )
         if protocol == 'pooled':
             kept = [{key: sum(np.asarray(one[key], np.float64) for one in kept) for key in kept[0]}]
         scores = [self.scores(one) for one in kept]
-        return {metric: float(np.max(np.mean([one[metric] for one in scores], axis=0))) for metric in self.better}
+        return {
+            metric: float(np.max(np.mean([one[metric] for one in scores], axis=0)))
+            for metric in self.better
+        }
 
     def scores(self, statistics: dict[str, np.ndarray]) -> dict[str, float | np.ndarray]:
-        """The metrics from the statistics of an image or of their sum; a curve counts with its maximum, after averaging."""
+        """The metrics from the statistics of an image or of their sum; a curve counts with its
+        maximum, after averaging."""
         raise NotImplementedError
 
     # Pictures, numpy (c, H, W)
@@ -152,7 +194,8 @@ class Task:
         """RGB, uint8 (H, W, 3), of a label or prediction; grey where it has no value.
 
         Args:
-            limits: Values that get the first and last colour, where there is a scale; by default ``self.limits(value)``.
+            limits: Values that get the first and last colour, where there is a scale; by default
+                ``self.limits(value)``.
         """
         seen = self.valid(np.moveaxis(value, 0, -1))
         colours = self.colour(value, limits or self.limits(value))
@@ -163,7 +206,8 @@ class Task:
         raise NotImplementedError
 
     def limits(self, value: np.ndarray) -> tuple[float, float] | None:
-        """The ends of the colour scale that ``value`` asks for; None if the kind has no scale or ``value`` nothing to show."""
+        """The ends of the colour scale that ``value`` asks for; None if the kind has no scale or
+        ``value`` nothing to show."""
 
 
 def build_tasks(configs: Sequence[dict]) -> list[Task]:
@@ -180,5 +224,6 @@ def build_tasks(configs: Sequence[dict]) -> list[Task]:
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean over the pixels that are valid; zero, not without a graph, if none is. Does not wait for the device."""
+    """Mean over the pixels that are valid; zero, not without a graph, if none is. Does not wait for
+    the device."""
     return torch.where(valid, values, 0).sum() / valid.sum().clamp(min=1)

@@ -1,4 +1,5 @@
 """What the tasks of one foreground class have in common."""
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,8 @@ from .base import IGNORE, Task
 class BinaryTask(Task):
     """Foreground (1) against background (0), 255 where ignored; predictions are probabilities.
 
-    Trained by cross-entropy in which a foreground pixel weighs r and a background pixel 1 - r, a mean over pixels::
+    Trained by cross-entropy in which a foreground pixel weighs r and a background pixel 1 - r, a
+    mean over pixels::
 
         loss = -mean(r g log p + (1 - r) (1 - g) log(1 - p))
     """
@@ -27,8 +29,11 @@ class BinaryTask(Task):
         super().check(label)
         found = set(np.unique(label).tolist())
         if found == {0, IGNORE} or not found <= {0, 1, IGNORE}:
-            raise ValueError(f'{self}: the label has values {sorted(found)[:10]}, expected 0 and 1, and {IGNORE} if ignored; '
-                             'masks stored as 0 and 255 have to be read as 0 and 1.')
+            raise ValueError(
+                f'{self}: the label has values {sorted(found)[:10]}, expected 0 and 1, and '
+                f'{IGNORE} if ignored; '
+                'masks stored as 0 and 255 have to be read as 0 and 1.'
+            )
 
     def valid(self, label: np.ndarray) -> np.ndarray:
         return label[..., 0] != IGNORE
@@ -43,7 +48,8 @@ class BinaryTask(Task):
         return output.to(torch.promote_types(output.dtype, torch.float32)).sigmoid()
 
     def count(self, prediction: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:
-        """Foreground inside and outside the target, each (255,), of the maps ``round(255 p) >= t`` for t = 1..255."""
+        """Foreground inside and outside the target, each (255,), of the maps ``round(255 p) >= t``
+        for t = 1..255."""
         target = label[0] == 1
         tp, fp = counts_at_thresholds(np.rint(255 * prediction[0]).astype(np.uint8), target)
         return dict(tp=tp[1:], fp=fp[1:], positives=target.sum())

@@ -1,4 +1,5 @@
 """Depth."""
+
 import numpy as np
 import torch
 from matplotlib import colormaps
@@ -10,16 +11,20 @@ from .base import Task
 
 @TASKS.register_module()
 class Depth(Task):
-    """Depth in metres; zero, NaN and infinity mark pixels without. Trained by the mean absolute error.
+    """Depth in metres; zero, NaN and infinity mark pixels without. Trained by the mean absolute
+    error.
 
     With p predicted and g true, means over pixels::
 
-        AErr = mean |p - g|   RErr = mean |p - g| / g   RMSE = sqrt(mean (p - g)^2)   deltaK = share with max(p/g, g/p) < 1.25^K
+        AErr = mean |p - g|   RErr = mean |p - g| / g   RMSE = sqrt(mean (p - g)^2)
+        deltaK = share with max(p/g, g/p) < 1.25^K
 
     A prediction that is not positive is outside every delta. Pictures show near bright, far dark.
     """
 
-    better = dict(AErr='lower', RErr='lower', RMSE='lower', delta1='higher', delta2='higher', delta3='higher')
+    better = dict(
+        AErr='lower', RErr='lower', RMSE='lower', delta1='higher', delta2='higher', delta3='higher'
+    )
     main_metric = 'RErr'
     colours = 'viridis_r'
     """Matplotlib's colour map, from small to large values."""
@@ -28,11 +33,17 @@ class Depth(Task):
     def check(self, label: np.ndarray) -> None:
         super().check(label)
         if not np.issubdtype(label.dtype, np.floating):
-            raise ValueError(f'{self}: the label has type {label.dtype}, expected floating point: files of whole numbers need '
-                             'their scale applied when they are read (millimetres / 1000).')
+            raise ValueError(
+                f'{self}: the label has type {label.dtype}, expected floating point: files of '
+                'whole numbers need '
+                'their scale applied when they are read (millimetres / 1000).'
+            )
         if (label < 0).any():
-            raise ValueError(f'{self}: the label has negative values down to {np.nanmin(label):g}, expected positive ones, and '
-                             '0 or NaN where there is none.')
+            raise ValueError(
+                f'{self}: the label has negative values down to {np.nanmin(label):g}, expected '
+                'positive ones, and '
+                '0 or NaN where there is none.'
+            )
 
     def valid(self, label: np.ndarray) -> np.ndarray:
         return np.isfinite(label[..., 0]) & (label[..., 0] > 0)
@@ -50,12 +61,19 @@ class Depth(Task):
         p, g = prediction.astype(np.float64), label.astype(np.float64)
         error = np.abs(p - g)
         within = [((p < bound * g) & (g < bound * p)).sum() for bound in (1.25, 1.25**2, 1.25**3)]
-        return dict(absolute=error.sum(), relative=(error / g).sum(), square=(error**2).sum(), within=np.array(within))
+        return dict(
+            absolute=error.sum(),
+            relative=(error / g).sum(),
+            square=(error**2).sum(),
+            within=np.array(within),
+        )
 
     def scores(self, statistics: dict[str, np.ndarray]) -> dict[str, float]:
         mean = {key: value / statistics['pixels'] for key, value in statistics.items()}
         deltas = {f'delta{k}': 100 * share for k, share in enumerate(mean['within'], start=1)}
-        return dict(AErr=mean['absolute'], RErr=mean['relative'], RMSE=np.sqrt(mean['square']), **deltas)
+        return dict(
+            AErr=mean['absolute'], RErr=mean['relative'], RMSE=np.sqrt(mean['square']), **deltas
+        )
 
     def colour(self, value: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
         low, high = limits or (0, 1)

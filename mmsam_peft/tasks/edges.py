@@ -1,4 +1,5 @@
 """Edges."""
+
 import numpy as np
 from torch import Tensor
 
@@ -11,12 +12,15 @@ WEIGHT = 0.95
 
 @TASKS.register_module()
 class Edges(BinaryTask):
-    """Contours one pixel wide. Trained by cross-entropy with the fixed weight r = 0.95 of edges, as in PASCAL_MT and ASTMT.
+    """Contours one pixel wide. Trained by cross-entropy with the fixed weight r = 0.95 of edges, as
+    in PASCAL_MT and ASTMT.
 
-    ``loss`` is that loss of the evaluated pixels, of probabilities kept 1e-7 from 0 and 1. ``maxF_tolerance0`` is the best
-    F-measure (beta^2 = 1) over 255 thresholds of the map in 8 bits, pixel on pixel, without thinning; with 'per_image' that of
-    the mean curve. An edge predicted one pixel off counts as wrong twice, so this ranks models but is far below the published
-    ``odsF``, which matches edges within a distance and needs the programs of BSDS: save the predictions and run those.
+    ``loss`` is that loss of the evaluated pixels, of probabilities kept 1e-7 from 0 and 1.
+    ``maxF_tolerance0`` is the best F-measure (beta^2 = 1) over 255 thresholds of the map in 8 bits,
+    pixel on pixel, without thinning; with 'per_image' that of the mean curve. An edge predicted one
+    pixel off counts as wrong twice, so this ranks models but is far below the published ``odsF``,
+    which matches edges within a distance and needs the programs of BSDS: save the predictions and
+    run those.
     """
 
     better = dict(loss='lower', maxF_tolerance0='higher')
@@ -30,4 +34,7 @@ class Edges(BinaryTask):
         return dict(loss=loss, **super().count(prediction, label))
 
     def scores(self, statistics: dict[str, np.ndarray]) -> dict[str, float | np.ndarray]:
-        return dict(loss=statistics['loss'] / statistics['pixels'], maxF_tolerance0=self.f_curve(statistics, beta2=1))
+        return dict(
+            loss=statistics['loss'] / statistics['pixels'],
+            maxF_tolerance0=self.f_curve(statistics, beta2=1),
+        )

@@ -1,4 +1,5 @@
 """Inverse depth."""
+
 import numpy as np
 
 from ..registry import TASKS
@@ -7,10 +8,11 @@ from .depth import Depth
 
 @TASKS.register_module()
 class InverseDepth(Depth):
-    """Inverse depth (disparity up to a factor), as in mtan's CityScapes; zero, NaN and infinity mark pixels without.
+    """Inverse depth (disparity up to a factor), as in mtan's CityScapes; zero, NaN and infinity
+    mark pixels without.
 
-    Trained by, and evaluated with, absolute and relative errors of inverse depth itself, not of depth: as mtan and LibMTL do.
-    Pictures show near bright, far dark.
+    Trained by, and evaluated with, absolute and relative errors of inverse depth itself, not of
+    depth: as mtan and LibMTL do. Pictures show near bright, far dark.
     """
 
     better = dict(AErr='lower', RErr='lower')

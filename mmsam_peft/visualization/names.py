@@ -1,4 +1,5 @@
 """What files made from images are called."""
+
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -15,7 +16,11 @@ def output_names(images: Iterable[Path], root: str | os.PathLike) -> dict[Path, 
     whole = {image: path.with_name(f'{path.name}.png') for image, path in below.items()}
     while True:
         count = Counter(str(name).casefold() for name in names.values())  # some disks ignore case
-        shared = [image for image, name in names.items() if count[str(name).casefold()] > 1 and name != whole[image]]
+        shared = [
+            image
+            for image, name in names.items()
+            if count[str(name).casefold()] > 1 and name != whole[image]
+        ]
         if not shared:
             return names
         names.update({image: whole[image] for image in shared})

@@ -1,4 +1,5 @@
 """A picture of what a model says of an image, task by task."""
+
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,14 +17,17 @@ from .masks import write_picture
 Item = tuple[Task, np.ndarray, np.ndarray | None]
 """A task, its prediction and its label or None, both (c, H, W)."""
 TALLEST = 8
-"""Height by width of a picture in a panel, or the other way round; a longer image is shown smaller."""
+"""Height by width of a picture in a panel, or the other way round; a longer image is shown
+smaller."""
 
 
 def panel(image: np.ndarray, items: Sequence[Item]) -> np.ndarray:
-    """A picture, RGB, uint8: the image, and in a column for each task its prediction above its ground truth.
+    """A picture, RGB, uint8: the image, and in a column for each task its prediction above its
+    ground truth.
 
-    Classes are laid over the image. Prediction and ground truth share a colour scale, that of the ground truth if it has one.
-    A column is 3 inches of 110 dots wide, whatever the size of the image, and at most ``TALLEST`` times as high.
+    Classes are laid over the image. Prediction and ground truth share a colour scale, that of the
+    ground truth if it has one. A column is 3 inches of 110 dots wide, whatever the size of the
+    image, and at most ``TALLEST`` times as high.
 
     Args:
         image: RGB, uint8 (H, W, 3).
@@ -34,15 +38,23 @@ def panel(image: np.ndarray, items: Sequence[Item]) -> np.ndarray:
     """
     height, width = image.shape[:2]
     rows, columns = 1 if all(label is None for _, _, label in items) else 2, 1 + len(items)
-    scales = [(label is not None and task.limits(label)) or task.limits(prediction) for task, prediction, label in items]
-    inches = 3 * columns + 0.7 * sum(map(bool, scales)), rows * (3 * min(max(height / width, 1 / TALLEST), TALLEST) + 0.25)
+    scales = [
+        (label is not None and task.limits(label)) or task.limits(prediction)
+        for task, prediction, label in items
+    ]
+    inches = (
+        3 * columns + 0.7 * sum(map(bool, scales)),
+        rows * (3 * min(max(height / width, 1 / TALLEST), TALLEST) + 0.25),
+    )
     figure = Figure(figsize=inches, dpi=110, layout='compressed')
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
     for one in axes.flat:
         one.set_axis_off()
     _show(axes[0, 0], image, 'image')
-    for column, ((task, prediction, label), limits) in enumerate(zip(items, scales, strict=True), start=1):
+    for column, ((task, prediction, label), limits) in enumerate(
+        zip(items, scales, strict=True), start=1
+    ):
         for row, what, value in ((0, 'predicted', prediction), (1, 'ground truth', label)):
             if value is not None:
                 _show(axes[row, column], _over(image, task, value, limits), f'{task.name}, {what}')
@@ -61,18 +73,29 @@ def panel_items(tasks: Iterable[Task], sample: SegDataSample) -> list[Item]:
     """What a sample has of each task: ``pred_TASK``, and ``gt_TASK`` or None."""
     items = []
     for task in tasks:
-        prediction, label = sample.get(f'pred_{task.name}').data.cpu(), sample.get(f'gt_{task.name}')
-        prediction = prediction.float() if prediction.is_floating_point() else prediction  # numpy knows no bfloat16
-        items.append((task, prediction.numpy(), None if label is None else label.data.cpu().numpy()))
+        prediction, label = (
+            sample.get(f'pred_{task.name}').data.cpu(),
+            sample.get(f'gt_{task.name}'),
+        )
+        prediction = (
+            prediction.float() if prediction.is_floating_point() else prediction
+        )  # numpy knows no bfloat16
+        items.append(
+            (task, prediction.numpy(), None if label is None else label.data.cpu().numpy())
+        )
     return items
 
 
-def _over(image: np.ndarray, task: Task, value: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
+def _over(
+    image: np.ndarray, task: Task, value: np.ndarray, limits: tuple[float, float] | None
+) -> np.ndarray:
     colours = task.draw(value, limits)
     if not task.overlay:
         return colours
     if colours.shape != image.shape:
-        raise ValueError(f'{task} has size {colours.shape[:2]}, the image {image.shape[:2]}: resize one of them.')
+        raise ValueError(
+            f'{task} has size {colours.shape[:2]}, the image {image.shape[:2]}: resize one of them.'
+        )
     return (0.4 * image + 0.6 * colours).astype(np.uint8)
 
 
@@ -83,8 +106,12 @@ def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
 
 def _scale(figure: Figure, beside: Sequence[Axes], task: Task, limits: tuple[float, float]) -> None:
     """A bar of the task's own colours, with its unit."""
-    ramp = np.broadcast_to(np.linspace(*limits, 256, dtype=np.float32), (task.label_channels, 1, 256))
+    ramp = np.broadcast_to(
+        np.linspace(*limits, 256, dtype=np.float32), (task.label_channels, 1, 256)
+    )
     colours = ListedColormap(task.draw(ramp, limits)[0] / 255)
-    bar = figure.colorbar(ScalarMappable(Normalize(*limits), colours), ax=beside, shrink=0.8, pad=0.02)
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(*limits), colours), ax=beside, shrink=0.8, pad=0.02
+    )
     bar.set_label(task.unit, fontsize=8)
     bar.ax.tick_params(labelsize=7)

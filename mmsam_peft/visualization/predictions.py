@@ -1,4 +1,5 @@
 """What a model says of an image, in the files that its tasks call for."""
+
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -28,7 +29,9 @@ def write_prediction(prediction: Tensor, task: Task, path: Path) -> None:
     if task_suffix(task) == '.png':
         write_mask(prediction, task.palette.tolist(), path)
         return
-    values = prediction.float() if prediction.is_floating_point() else prediction  # NumPy knows no bfloat16
+    values = (
+        prediction.float() if prediction.is_floating_point() else prediction
+    )  # NumPy knows no bfloat16
     content = io.BytesIO()
     np.save(content, values.cpu().numpy())
     write_whole(path, content.getvalue())

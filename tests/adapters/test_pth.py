@@ -1,4 +1,5 @@
-"""Checkpoints (.pth) carry an adapter's header; adapters of format 1 still load; configs in files are not run."""
+"""Checkpoints (.pth) carry an adapter's header; adapters of format 1 still load; configs in files
+are not run."""
 
 import json
 from pathlib import Path
@@ -72,7 +73,8 @@ def test_a_checkpoint_loads(build, tiny, run, tmp_path, header):
         ),
         (
             NECK,
-            "train different tensors: only the file has .*, only the model .'backbone.neck.0.weight'",
+            'train different tensors: only the file has .*, only the model '
+            ".'backbone.neck.0.weight'",
         ),
     ],
 )
@@ -126,7 +128,8 @@ def test_damaged_checkpoints(pth, tiny, tmp_path, name, fault):
 
 
 def test_a_checkpoint_that_lacks_tensors_is_refused(build, tiny, tmp_path):
-    """Of an older version, or of another method: MMEngine by itself would leave the rest at random values."""
+    """Of an older version, or of another method: MMEngine by itself would leave the rest at random
+    values."""
     path = write_pth(
         build({'model.backbone.peft': dict(type='Frozen', _delete_=True)}),
         tmp_path / 'old.pth',
@@ -213,7 +216,8 @@ def test_an_adapter_of_format_1_predicts_what_it_did(model_of_format_1, relative
 
 @pytest.mark.parametrize('place', ['meta', 'message_hub'])
 def test_a_config_inside_a_checkpoint_is_not_run(tmp_path, place):
-    code = f'open({str(tmp_path / "ran")!r}, "w")\nmodel = dict(type="SAMViT", arch={ARCH}, img_size=32)\n'
+    code = f'open({str(tmp_path / "ran")!r}, "w")\n'
+    code += f'model = dict(type="SAMViT", arch={ARCH}, img_size=32)\n'
     checkpoint = dict(
         meta={}, state_dict=SAMViT(ARCH, 32).state_dict(), message_hub=dict(runtime_info={})
     )

@@ -15,16 +15,32 @@ def small(monkeypatch) -> None:
 
 def loss_and_gradients(encoder: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
     torch.manual_seed(0)
-    loss = run(encoder.double().eval(), torch.randn(2, 3, 240, 240, dtype=torch.float64))  # 15 x 15: four windows
+    loss = run(
+        encoder.double().eval(), torch.randn(2, 3, 240, 240, dtype=torch.float64)
+    )  # 15 x 15: four windows
     loss.backward()
     return loss, {name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize('candidate, method', [
-    ('eager:LoRA(rank=2)', 'LoRA(rank=2)'), ('plain:LoRA', 'LoRA'), ('checkpointed:LoRA', 'LoRA'), ('sam:LoRA', 'LoRA'),
-    ('sam:DoRA', 'DoRA'), ('sam:Full', 'Full'), ('sam:Frozen', 'Frozen'), ('plain:ConvLoRA', 'ConvLoRA'),
-    ('sam+plain:ConvLoRA', 'ConvLoRA'), ('eager+checkpointed+plain:ConvLoRA', 'ConvLoRA'),
-    ('plain:ConvLoRA(num_experts=3, gate_weighting=True)', 'ConvLoRA(num_experts=3, gate_weighting=True)')])
+@pytest.mark.parametrize(
+    'candidate, method',
+    [
+        ('eager:LoRA(rank=2)', 'LoRA(rank=2)'),
+        ('plain:LoRA', 'LoRA'),
+        ('checkpointed:LoRA', 'LoRA'),
+        ('sam:LoRA', 'LoRA'),
+        ('sam:DoRA', 'DoRA'),
+        ('sam:Full', 'Full'),
+        ('sam:Frozen', 'Frozen'),
+        ('plain:ConvLoRA', 'ConvLoRA'),
+        ('sam+plain:ConvLoRA', 'ConvLoRA'),
+        ('eager+checkpointed+plain:ConvLoRA', 'ConvLoRA'),
+        (
+            'plain:ConvLoRA(num_experts=3, gate_weighting=True)',
+            'ConvLoRA(num_experts=3, gate_weighting=True)',
+        ),
+    ],
+)
 def test_a_form_computes_the_same(candidate, method):
     encoders = [build_candidate(text, 'small', 240) for text in (method, candidate)]
     for parameter in encoders[0].parameters():
@@ -38,26 +54,48 @@ def test_a_form_computes_the_same(candidate, method):
         torch.testing.assert_close(got.get(name, torch.zeros_like(gradient)), gradient)
 
 
-@pytest.mark.parametrize('name, is_it', [
-    ('LoRA', lambda e: e.blocks[0].attn.attention == 'fused'), ('eager:LoRA', lambda e: e.blocks[0].attn.attention == 'eager'),
-    ('sam:LoRA', lambda e: type(e).__name__ == 'ImageEncoderViT'), ('checkpointed:LoRA', lambda e: e.blocks[0].checkpointing),
-    ('plain:LoRA', lambda e: type(e.blocks[1].attn.qkv).__name__ == 'PlainLoRALinear'),
-    ('plain:ConvLoRA', lambda e: type(e.blocks[1].attn.qkv).__name__ == 'PlainConvLoRALinear')])
+@pytest.mark.parametrize(
+    'name, is_it',
+    [
+        ('LoRA', lambda e: e.blocks[0].attn.attention == 'fused'),
+        ('eager:LoRA', lambda e: e.blocks[0].attn.attention == 'eager'),
+        ('sam:LoRA', lambda e: type(e).__name__ == 'ImageEncoderViT'),
+        ('checkpointed:LoRA', lambda e: e.blocks[0].checkpointing),
+        ('plain:LoRA', lambda e: type(e.blocks[1].attn.qkv).__name__ == 'PlainLoRALinear'),
+        ('plain:ConvLoRA', lambda e: type(e.blocks[1].attn.qkv).__name__ == 'PlainConvLoRALinear'),
+    ],
+)
 def test_a_form_is_what_it_says(name, is_it):
     assert is_it(build_candidate(name, 'small', 64))
 
 
-@pytest.mark.parametrize('candidate, message', [
-    ('fused:LoRA', "fused:LoRA: form 'fused' is unknown: take of sam, eager, plain, checkpointed"),
-    ('eager+:LoRA', "form '' is unknown"), ('eager:', 'expected a method'), ('eager', "peft type='eager' is unknown"),
-    ('sam+eager:LoRA', "segment-anything's encoder is eager and has no checkpointing"),
-    ('sam:LST', 'LST needs a loop over the blocks .*, which ImageEncoderViT does not have: use one of .*ConvLoRA'),
-    ('plain:BitFit', 'plain:BitFit: a plain form is there of LoRA and ConvLoRA'), ('LoRA(blocks="last:9")', "blocks='last:9'")])
+@pytest.mark.parametrize(
+    'candidate, message',
+    [
+        (
+            'fused:LoRA',
+            "fused:LoRA: form 'fused' is unknown: take of sam, eager, plain, checkpointed",
+        ),
+        ('eager+:LoRA', "form '' is unknown"),
+        ('eager:', 'expected a method'),
+        ('eager', "peft type='eager' is unknown"),
+        ('sam+eager:LoRA', "segment-anything's encoder is eager and has no checkpointing"),
+        (
+            'sam:LST',
+            'LST needs a loop over the blocks .*, which ImageEncoderViT does not have: use one of '
+            '.*ConvLoRA',
+        ),
+        ('plain:BitFit', 'plain:BitFit: a plain form is there of LoRA and ConvLoRA'),
+        ('LoRA(blocks="last:9")', "blocks='last:9'"),
+    ],
+)
 def test_bad_candidates(candidate, message):
     with pytest.raises(ValueError, match=message.replace('(', r'\(')):
         build_candidate(candidate, 'small', 64)
 
 
 def test_unknown_arch():
-    with pytest.raises(ValueError, match="arch='giant' is unknown: use one of tiny, base, large, huge"):
+    with pytest.raises(
+        ValueError, match="arch='giant' is unknown: use one of tiny, base, large, huge"
+    ):
         build_candidate('LoRA', 'giant', 64)

@@ -19,10 +19,15 @@ def test_without_transformers_the_others_are_listed(monkeypatch):
     assert len(known_hosts()) == 3
 
 
-@pytest.mark.parametrize('head, hosts', [(dict(type='SAMMaskHead', in_channels=32, num_heads=2), 2), (dict(type='FCNHead'), 1)])
+@pytest.mark.parametrize(
+    'head, hosts',
+    [(dict(type='SAMMaskHead', in_channels=32, num_heads=2), 2), (dict(type='FCNHead'), 1)],
+)
 def test_hosts_of_a_config(head, hosts):
     arch = dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,))
-    backbone = dict(type='SAMViT', arch=arch, img_size=64, peft=dict(type='VPT'), unfreeze=('neck',))
+    backbone = dict(
+        type='SAMViT', arch=arch, img_size=64, peft=dict(type='VPT'), unfreeze=('neck',)
+    )
     with DefaultScope.overwrite_default_scope('mmsam_peft'):
         table = method_table(hosts_of(dict(backbone=backbone, decode_head=head))).splitlines()
     assert table[0].startswith('| method | SAMViT |') and table[0].count('|') == 2 + hosts

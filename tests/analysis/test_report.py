@@ -14,25 +14,53 @@ def results(seeds: int, methods: int) -> dict[str, list[dict]]:
 
     def result(i: int) -> dict:
         scores = dict(IoU=rng.uniform(60, 61), Dice=rng.uniform(60, 61), MAE=rng.uniform(0, 0.1))
-        return dict(scores=scores, metric='Dice', trained_parameters=dict(total=4_000_000 + 1000 * i), adapter_bytes=1234567,
-                    iterations_per_second=rng.uniform(1, 2), peak_memory_bytes=int(rng.integers(1e9)), memory_kind='resident',
-                    shared=False)
+        return dict(
+            scores=scores,
+            metric='Dice',
+            trained_parameters=dict(total=4_000_000 + 1000 * i),
+            adapter_bytes=1234567,
+            iterations_per_second=rng.uniform(1, 2),
+            peak_memory_bytes=int(rng.integers(1e9)),
+            memory_kind='resident',
+            shared=False,
+        )
+
     return {f'Method{i}': [result(i) for _ in range(seeds)] for i in range(methods)}
 
 
 def cells(text: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip('|').split('|')] for line in text.splitlines() if line.startswith('|')]
+    return [
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in text.splitlines()
+        if line.startswith('|')
+    ]
 
 
 def test_table_holds_means_and_deviations():
     made = results(3, 2)
     head, _, *rows = cells(table(made))
-    assert head == ['method', 'n', 'IoU', 'Dice', 'MAE', 'trained parameters', 'file, MB', 'iterations/s', 'peak memory, MB']
+    assert head == [
+        'method',
+        'n',
+        'IoU',
+        'Dice',
+        'MAE',
+        'trained parameters',
+        'file, MB',
+        'iterations/s',
+        'peak memory, MB',
+    ]
     for (method, runs), row in zip(made.items(), rows, strict=True):
         for name, digits in (('IoU', 2), ('Dice', 2), ('MAE', 4)):
             values = [run['scores'][name] for run in runs]
-            assert row[head.index(name)] == f'{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}'
-        assert row[:2] == [f'`{method}`', '3'] and row[5:7] == [f'{runs[0]["trained_parameters"]["total"]:,}', '1.23']
+            assert (
+                row[head.index(name)]
+                == f'{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}'
+            )
+        assert row[:2] == [f'`{method}`', '3'] and row[5:7] == [
+            f'{runs[0]["trained_parameters"]["total"]:,}',
+            '1.23',
+        ]
         assert row[7] == f'{np.mean([run["iterations_per_second"] for run in runs]):.2f}'
         assert row[8] == f'{np.mean([run["peak_memory_bytes"] for run in runs]) / 1e6:.0f}'
 
@@ -58,11 +86,20 @@ def test_plot_is_a_picture_with_content(tmp_path, seeds, methods):
     assert len(colours) > 50 * methods**0.5
 
 
-@pytest.mark.parametrize('changed, values, label', [
-    ({}, (60, 61), 'Dice on the test set (%)'), ({}, (0.6, 0.7), 'Dice on the test set'),
-    (dict(rule='greater'), (60, 61), 'Dice on the test set (%)'),
-    (dict(rule='less'), (9, 8), 'Dice on the test set (lower is better)'),
-    (dict(metric='IoU', rule='less', delta=True), (-9, -1.5), 'Delta_b/stl on the test set (%)')])
+@pytest.mark.parametrize(
+    'changed, values, label',
+    [
+        ({}, (60, 61), 'Dice on the test set (%)'),
+        ({}, (0.6, 0.7), 'Dice on the test set'),
+        (dict(rule='greater'), (60, 61), 'Dice on the test set (%)'),
+        (dict(rule='less'), (9, 8), 'Dice on the test set (lower is better)'),
+        (
+            dict(metric='IoU', rule='less', delta=True),
+            (-9, -1.5),
+            'Delta_b/stl on the test set (%)',
+        ),
+    ],
+)
 def test_plot_says_what_is_better(tmp_path, monkeypatch, changed, values, label):
     made, axes = results(1, 2), []
     for rows, value in zip(made.values(), values, strict=True):
@@ -82,7 +119,9 @@ def test_names_do_not_cover_each_other():
     axes.plot(x, y, 'o')
     axes.set(xlim=(3, 4.45), ylim=(60, 90))
     name_points(axes, [f'Method{i}' for i in range(14)], [(0, 0, 0)] * 14, x, y, [0] * 14)
-    boxes = [text.get_window_extent(canvas.get_renderer()) for text in axes.texts if text.get_text()]
+    boxes = [
+        text.get_window_extent(canvas.get_renderer()) for text in axes.texts if text.get_text()
+    ]
     assert len(boxes) == 14
     assert not [pair for pair in itertools.combinations(boxes, 2) if pair[0].overlaps(pair[1])]
     marks = axes.transData.transform(np.column_stack([x, y]))

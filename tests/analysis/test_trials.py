@@ -14,14 +14,26 @@ def run(tmp_path) -> Run:
     return Run('LoRA', 0, tmp_path, Config(), dict(metric='Dice'))
 
 
-@pytest.mark.parametrize('files, best', [
-    (['adapter_last.safetensors', 'adapter_best.safetensors', 'best_Dice_epoch_1.pth'], 'adapter_best.safetensors'),
-    (['best_Dice_epoch_1.pth', 'adapter_best_IoU.safetensors', 'adapter_best_Dice.safetensors'],
-     'adapter_best_Dice.safetensors'),
-    (['best_IoU_epoch_2.pth', 'best_Dice_epoch_1.pth', 'epoch_3.pth'], 'best_Dice_epoch_1.pth'),
-    (['adapter_last.safetensors', 'epoch_3.pth'], 'adapter_last.safetensors'),
-    (['epoch_3.pth', 'epoch_2.pth'], 'epoch_3.pth'),
-])
+@pytest.mark.parametrize(
+    'files, best',
+    [
+        (
+            ['adapter_last.safetensors', 'adapter_best.safetensors', 'best_Dice_epoch_1.pth'],
+            'adapter_best.safetensors',
+        ),
+        (
+            [
+                'best_Dice_epoch_1.pth',
+                'adapter_best_IoU.safetensors',
+                'adapter_best_Dice.safetensors',
+            ],
+            'adapter_best_Dice.safetensors',
+        ),
+        (['best_IoU_epoch_2.pth', 'best_Dice_epoch_1.pth', 'epoch_3.pth'], 'best_Dice_epoch_1.pth'),
+        (['adapter_last.safetensors', 'epoch_3.pth'], 'adapter_last.safetensors'),
+        (['epoch_3.pth', 'epoch_2.pth'], 'epoch_3.pth'),
+    ],
+)
 def test_best_weights_else_the_last(run, files, best):
     with pytest.raises(FileNotFoundError, match='neither an adapter nor a checkpoint'):
         find_weights(run)
@@ -29,13 +41,20 @@ def test_best_weights_else_the_last(run, files, best):
         (run.folder / name).touch()
     for epoch, whole in ((3, True), (4, False)):
         checkpoint = run.folder / f'epoch_{epoch}.pth'
-        torch.save(dict(meta=dict(epoch=epoch, iter=epoch), state_dict={}, optimizer={}, message_hub={}), checkpoint)
-        checkpoint.write_bytes(checkpoint.read_bytes()[:None if whole else 300])  # killed while it was written
+        torch.save(
+            dict(meta=dict(epoch=epoch, iter=epoch), state_dict={}, optimizer={}, message_hub={}),
+            checkpoint,
+        )
+        checkpoint.write_bytes(
+            checkpoint.read_bytes()[: None if whole else 300]
+        )  # killed while it was written
     (run.folder / 'last_checkpoint').write_text('')
     assert find_weights(run) == run.folder / best
 
 
-@pytest.mark.parametrize('name', ['adapter_best_depth_RErr.safetensors', 'best_depth_RErr_epoch_1.pth'])
+@pytest.mark.parametrize(
+    'name', ['adapter_best_depth_RErr.safetensors', 'best_depth_RErr_epoch_1.pth']
+)
 def test_best_weights_of_a_tasks_metric(tmp_path, name):
     run = Run('LoRA', 0, tmp_path, Config(), dict(metric='depth/RErr'))
     for file in ('adapter_last.safetensors', 'best_seg_mIoU_epoch_1.pth', name):
@@ -50,13 +69,22 @@ def log(run: Run, name: str, *lines: dict) -> None:
 
 
 def test_time_and_memory_over_all_attempts(run):
-    attempts = [dict(seconds=10.5, resident_bytes=None, shared=True, finished=False),
-                dict(seconds=20.0, resident_bytes=5000, shared=False, finished=True)]
+    attempts = [
+        dict(seconds=10.5, resident_bytes=None, shared=True, finished=False),
+        dict(seconds=20.0, resident_bytes=5000, shared=False, finished=True),
+    ]
     log(run, '1', dict(loss=1, time=0.1), dict(loss=1, time=0.5), dict(Dice=3, time=99))
     log(run, '2', dict(loss=1, time=0.2))
     log(run, 'test/3', dict(loss=1, time=77))
-    assert measured(run, attempts) == dict(seconds=30.5, seconds_note=None, attempts=2, shared=True, iterations_per_second=5.0,
-                                           peak_memory_bytes=5000, memory_kind='resident')
+    assert measured(run, attempts) == dict(
+        seconds=30.5,
+        seconds_note=None,
+        attempts=2,
+        shared=True,
+        iterations_per_second=5.0,
+        peak_memory_bytes=5000,
+        memory_kind='resident',
+    )
     log(run, '4', dict(loss=1, time=0.2, memory=300), dict(loss=1, time=0.2, memory=200))
     lost = measured(run, [dict(attempts[0], seconds=None), attempts[1]])
     assert lost['seconds'] is None and 'killed' in lost['seconds_note']

@@ -7,8 +7,11 @@ from safetensors.torch import load_file
 from mmsam_peft.apis import AdapterBank, init_model, save_adapter
 from mmsam_peft.registry import PEFT
 
-QUERIES = {'model.decode_head.num_classes': 3, 'model.decode_head.num_queries': 4,
-           'model.decode_head.loss_decode': dict(type='SetPredictionLoss')}
+QUERIES = {
+    'model.decode_head.num_classes': 3,
+    'model.decode_head.num_queries': 4,
+    'model.decode_head.loss_decode': dict(type='SetPredictionLoss'),
+}
 
 
 def method(name: str, **settings) -> dict:
@@ -17,7 +20,9 @@ def method(name: str, **settings) -> dict:
 
 @pytest.fixture
 def adapter(build, tiny, tmp_path):
-    """``adapter(name, seed, options)``: the path of an adapter of the tiny model, and its config."""
+    """``adapter(name, seed, options)``: the path of an adapter of the tiny model, and its
+    config."""
+
     def adapter(name: str, seed: int = 0, options: dict | None = None):
         model, path = build(options), tmp_path / f'{name}.safetensors'
         torch.manual_seed(seed)
@@ -26,12 +31,17 @@ def adapter(build, tiny, tmp_path):
                 parameter.data += 0.1 * torch.randn_like(parameter)
         save_adapter(model, path)
         return path, tiny(options)
+
     return adapter
 
 
 def memory(*models) -> int:
     """Bytes of the models' parameters; what they share counts once."""
-    storages = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for model in models for p in model.parameters()}
+    storages = {
+        p.untyped_storage().data_ptr(): p.untyped_storage().nbytes()
+        for model in models
+        for p in model.parameters()
+    }
     return sum(storages.values())
 
 
@@ -41,7 +51,9 @@ def test_each_predicts_what_a_model_of_its_own_does(adapter, run, peft):
     (first, config), (second, other) = adapter('a'), adapter('b', 1, method(peft))
     bank = AdapterBank(config, dict(a=first), 'cpu')
     bank.add('b', second, other)
-    expected = dict(a=run(init_model(config, first, 'cpu')), b=run(init_model(other, second, 'cpu')))
+    expected = dict(
+        a=run(init_model(config, first, 'cpu')), b=run(init_model(other, second, 'cpu'))
+    )
     assert not expected['a'].equal(expected['b'])
     for name in 'abba':
         assert run(bank[name]).equal(expected[name]), name
@@ -49,8 +61,11 @@ def test_each_predicts_what_a_model_of_its_own_does(adapter, run, peft):
 
 
 def test_other_heads_and_image_sizes(adapter, run):
-    (first, config), (second, classes), (third, large) = adapter('a'), adapter('b', 1, QUERIES), adapter(
-        'c', 2, {'model.backbone.img_size': 96})
+    (first, config), (second, classes), (third, large) = (
+        adapter('a'),
+        adapter('b', 1, QUERIES),
+        adapter('c', 2, {'model.backbone.img_size': 96}),
+    )
     bank = AdapterBank(config, dict(a=first), 'cpu')
     bank.add('b', second, classes)
     bank.add('c', third, large)
@@ -66,10 +81,15 @@ def test_the_base_is_in_memory_once(adapter):
     bank = AdapterBank(config, dict(a=first, b=second), 'cpu')
     alone = memory(init_model(config, first, 'cpu'))
     assert memory(*bank.values()) == alone + sum(
-        bank['b'].get_parameter(name).nbytes for name in load_file(second) if name in dict(bank['b'].named_parameters()))
+        bank['b'].get_parameter(name).nbytes
+        for name in load_file(second)
+        if name in dict(bank['b'].named_parameters())
+    )
     for name, parameter in bank['a'].named_parameters():
         other = bank['b'].get_parameter(name)
-        assert (parameter.data_ptr() == other.data_ptr()) == (name.startswith('backbone.') and 'lora' not in name), name
+        assert (parameter.data_ptr() == other.data_ptr()) == (
+            name.startswith('backbone.') and 'lora' not in name
+        ), name
 
 
 def test_merging(adapter, run):
@@ -93,7 +113,9 @@ def test_several_at_once(adapter, run):
     bank = AdapterBank(adapter('a')[1], paths, 'cpu')
     expected = {name: run(model) for name, model in bank.items()}
     with ThreadPoolExecutor(3) as pool:
-        for name, result in zip('abcabcabc', pool.map(lambda name: run(bank[name]), 'abcabcabc'), strict=True):
+        for name, result in zip(
+            'abcabcabc', pool.map(lambda name: run(bank[name]), 'abcabcabc'), strict=True
+        ):
             assert result.equal(expected[name])
 
 
@@ -106,15 +128,26 @@ def test_a_failed_addition_changes_nothing(adapter, run, tiny, tmp_path):
     plain.model.type = 'EncoderDecoder'
     del plain.model['checkpoint']
     for add, error, message in (
-            (lambda: bank.add('a', other), ValueError, 'another base'),
-            (lambda: bank.add('b', other, foreign), ValueError, 'another base'),
-            (lambda: bank.add('b', path, tiny({'model.backbone.peft.rank': 5})), ValueError, 'another peft'),
-            (lambda: bank.add('b', None, plain), ValueError, 'b is a EncoderDecoder: a bank holds adapted encoders'),
-            (lambda: bank.add('b', tmp_path / 'absent.safetensors'), FileNotFoundError, 'absent'),
-            (lambda: bank['b'], KeyError, "no adapter 'b'; the bank has a")):
+        (lambda: bank.add('a', other), ValueError, 'another base'),
+        (lambda: bank.add('b', other, foreign), ValueError, 'another base'),
+        (
+            lambda: bank.add('b', path, tiny({'model.backbone.peft.rank': 5})),
+            ValueError,
+            'another peft',
+        ),
+        (
+            lambda: bank.add('b', None, plain),
+            ValueError,
+            'b is a EncoderDecoder: a bank holds adapted encoders',
+        ),
+        (lambda: bank.add('b', tmp_path / 'absent.safetensors'), FileNotFoundError, 'absent'),
+        (lambda: bank['b'], KeyError, "no adapter 'b'; the bank has a"),
+    ):
         with pytest.raises(error, match=message):
             add()
-    assert list(bank) == ['a'] and bank.base.keys() == base.keys() and run(bank['a']).equal(expected)
+    assert (
+        list(bank) == ['a'] and bank.base.keys() == base.keys() and run(bank['a']).equal(expected)
+    )
 
 
 def test_an_adapter_of_the_same_name_takes_its_place(adapter, run):

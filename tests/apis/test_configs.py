@@ -1,4 +1,5 @@
 """Configs of pure Python: classes as types, bases through ``read_base``."""
+
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from mmsam_peft.apis.configs import read_config, type_name
 from mmsam_peft.apis.inference import init_model, require_adaptable
 from mmsam_peft.apis.launch import build_runner, load_config, use_mixed_precision
 
-PURE = '''
+PURE = """
 from mmengine.config import read_base
 from mmengine.hooks import EMAHook
 from torch.optim import SGD
@@ -25,7 +26,7 @@ model['backbone']['peft'] = dict(type=ConvLoRA, num_experts=2)
 train_dataloader['dataset'].update(dict(type=FolderDataset))
 optim_wrapper.update(dict(type=AutocastOptimWrapper, optimizer=dict(type=SGD, lr=0.1)))
 custom_hooks = [dict(type=AdapterHook), dict(type=EMAHook)]
-'''
+"""
 
 
 @pytest.fixture
@@ -36,8 +37,12 @@ def pure(tiny, tmp_path) -> Path:
 
 
 def test_types_become_names(pure):
-    cfg = load_config(pure, {'model.backbone.peft.num_experts': 3, 'optim_wrapper.optimizer.momentum': 0.5})
-    assert cfg.model.type == 'PEFTSegmentor' and cfg.model.backbone.peft == dict(type='ConvLoRA', num_experts=3)
+    cfg = load_config(
+        pure, {'model.backbone.peft.num_experts': 3, 'optim_wrapper.optimizer.momentum': 0.5}
+    )
+    assert cfg.model.type == 'PEFTSegmentor' and cfg.model.backbone.peft == dict(
+        type='ConvLoRA', num_experts=3
+    )
     assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.1, weight_decay=1e-4, momentum=0.5)
     assert [hook.type for hook in cfg.custom_hooks] == ['AdapterHook', 'EMAHook']
     use_mixed_precision(cfg, 'bf16')
@@ -51,14 +56,20 @@ def test_a_runner_and_a_model_of_it(pure):
     cfg = load_config(pure, {'experiment_name': 'pure'})
     runner = build_runner(cfg)
     names = [type(hook).__name__ for hook in runner.hooks]
-    assert names.count('AdapterHook') == 1 and {'EMAHook', 'CheckDataHook', 'PlainCheckpointHook'} <= set(names)
+    assert names.count('AdapterHook') == 1 and {
+        'EMAHook',
+        'CheckDataHook',
+        'PlainCheckpointHook',
+    } <= set(names)
     assert read_config(next(Path(cfg.work_dir).glob('*.py'))).model.type == 'PEFTSegmentor'
     assert init_model(pure, None, 'cpu').peft_cfg['type'] == 'ConvLoRA'
 
 
 def test_a_class_without_a_registry(tmp_path):
-    (tmp_path / 'a.py').write_text("from collections import OrderedDict\nfrom mmengine.config import read_base\n"
-                                   "a = [dict(type=OrderedDict)]\n")
+    (tmp_path / 'a.py').write_text(
+        'from collections import OrderedDict\nfrom mmengine.config import read_base\n'
+        'a = [dict(type=OrderedDict)]\n'
+    )
     assert read_config(tmp_path / 'a.py').a == [dict(type='collections.OrderedDict')]
 
 

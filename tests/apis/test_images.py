@@ -1,4 +1,5 @@
 """Which images are meant: never our own outputs, nothing hidden, linked folders without loops."""
+
 import json
 import re
 
@@ -15,6 +16,7 @@ def touch(tmp_path):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
         return [tmp_path / name for name in names]
+
     return touch
 
 
@@ -26,7 +28,10 @@ def test_a_file_a_folder_a_pattern(touch, tmp_path):
     assert find_images(f'{tmp_path}/b/*') == files[1:]
     assert find_images(f'{tmp_path}/**/*.jpg') == files[:1]
     for nothing in (tmp_path / 'absent', f'{tmp_path}/*.gif', f'{tmp_path}/b/*.txt'):
-        with pytest.raises(FileNotFoundError, match=f'No image at {re.escape(str(nothing))}: give a file, a folder or'):
+        with pytest.raises(
+            FileNotFoundError,
+            match=f'No image at {re.escape(str(nothing))}: give a file, a folder or',
+        ):
             find_images(str(nothing))
 
 
@@ -58,16 +63,24 @@ def test_links(touch, tmp_path, source):
     (tmp_path / 'in/a/self').symlink_to(tmp_path / 'in/a')
     (tmp_path / 'in/all').symlink_to(tmp_path)
     (tmp_path / 'in/nothing.png').symlink_to(tmp_path / 'absent')
-    found = {path.relative_to(tmp_path / 'in').as_posix() for path in find_images(str(tmp_path / source))}
+    found = {
+        path.relative_to(tmp_path / 'in').as_posix() for path in find_images(str(tmp_path / source))
+    }
     assert {'a/1.png', 'b/2.png', 'b/a/1.png', 'a/b/2.png', 'nothing.png'} <= found
-    assert not [name for name in found if 'self' in name or 'a/b/a' in name or 'b/a/b' in name or 'all/in' in name]
+    assert not [
+        name
+        for name in found
+        if 'self' in name or 'a/b/a' in name or 'b/a/b' in name or 'all/in' in name
+    ]
 
 
 def test_our_outputs(touch, tmp_path):
     """Whatever run wrote them, wherever they are below the source."""
     files = touch('in/a.png', 'in/masks/b.png')
     outputs = touch('in/out/masks/a.png', 'in/out/panels/x/a.png', 'in/overlays/a.png')
-    (tmp_path / 'in/out' / RECORD).write_text(json.dumps(dict(made_by='', folders=['masks', 'panels'])) + '\n')
+    (tmp_path / 'in/out' / RECORD).write_text(
+        json.dumps(dict(made_by='', folders=['masks', 'panels'])) + '\n'
+    )
     (tmp_path / 'in' / RECORD).write_text(json.dumps(dict(made_by='', folders=['overlays'])) + '\n')
     assert find_images(str(tmp_path / 'in')) == files
     assert find_images(f'{tmp_path}/in/**') == files

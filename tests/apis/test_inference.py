@@ -11,7 +11,9 @@ from mmsam_peft.apis.inference import build_to_count, inference_model, inference
 def test_without_weights_the_base_is_loaded_and_the_data_set_names_the_classes(tiny, tmp_path):
     model = init_model(tiny(), device='cpu')
     base = torch.load(tmp_path / 'base.pth')
-    assert model.backbone.blocks[0].mlp.lin1.weight.equal(base['image_encoder.blocks.0.mlp.lin1.weight'])
+    assert model.backbone.blocks[0].mlp.lin1.weight.equal(
+        base['image_encoder.blocks.0.mlp.lin1.weight']
+    )
     assert model.dataset_meta['classes'] == ('background', 'disc')
 
 
@@ -35,7 +37,10 @@ def test_build_to_count(tiny):
 @pytest.fixture
 def scene(tmp_path):
     """An image in a file and in memory."""
-    path, pixels = tmp_path / 'image.png', np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    path, pixels = (
+        tmp_path / 'image.png',
+        np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8),
+    )
     cv2.imwrite(str(path), pixels)
     return path, pixels
 
@@ -47,15 +52,25 @@ def test_arrays_and_paths_in_any_order(ready, scene, infer):
     before = model.cfg.to_dict()
     first = infer(model, str(path))
     expected, mask = first.seg_logits.data, first.pred_sem_seg.data[0].bool().numpy()
-    for image in (pixels, str(path), np.dstack([pixels, pixels[..., 0] | 255]), [pixels, pixels], [str(path)]):
+    for image in (
+        pixels,
+        str(path),
+        np.dstack([pixels, pixels[..., 0] | 255]),
+        [pixels, pixels],
+        [str(path)],
+    ):
         found = infer(model, image)
         for one in found if isinstance(image, list) else [found]:
-            assert one.seg_logits.data.shape == (1, 40, 50) and torch.allclose(one.seg_logits.data, expected, atol=1e-4)
+            assert one.seg_logits.data.shape == (1, 40, 50) and torch.allclose(
+                one.seg_logits.data, expected, atol=1e-4
+            )
     assert infer is mmseg_inference_model or model.cfg.to_dict() == before
     with pytest.raises(ValueError, match='multiply it by 255'):
         infer(model, pixels / 255)
     list(predict(model, str(path), path.parent / 'out'))
-    written = cv2.imread(str(path.parent / 'out/masks/image.png'))[..., 1] > 0  # the second class is green
+    written = (
+        cv2.imread(str(path.parent / 'out/masks/image.png'))[..., 1] > 0
+    )  # the second class is green
     assert 0.1 < mask.mean() < 0.9 and (written == mask).mean() > 0.99
 
 
@@ -69,5 +84,7 @@ def test_arrays_through_the_inferencer(ready, scene):
 
 @pytest.mark.parametrize('image', [None, 3, torch.zeros(4, 4, 3)])
 def test_neither_path_nor_array(ready, image):
-    with pytest.raises(TypeError, match=f'type {type(image).__name__}, expected a path or a NumPy array'):
+    with pytest.raises(
+        TypeError, match=f'type {type(image).__name__}, expected a path or a NumPy array'
+    ):
         inference_model(init_model(*ready, 'cpu'), image)

@@ -6,7 +6,13 @@ import warnings
 import pytest
 import torch
 
-from mmsam_peft.apis.launch import build_runner, launch_arguments, load_config, use_mixed_precision, warn_of_slow_bf16
+from mmsam_peft.apis.launch import (
+    build_runner,
+    launch_arguments,
+    load_config,
+    use_mixed_precision,
+    warn_of_slow_bf16,
+)
 
 
 @pytest.fixture
@@ -16,14 +22,18 @@ def config(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
         return str(path)
+
     return write
 
 
-@pytest.mark.parametrize(('text', 'work_dir', 'expected'), [
-    ('', None, os.path.join('work_dirs', 'lora', 'mine')),
-    ("work_dir = 'own'", None, 'own'),
-    ("work_dir = 'own'", 'told', 'told'),
-])
+@pytest.mark.parametrize(
+    ('text', 'work_dir', 'expected'),
+    [
+        ('', None, os.path.join('work_dirs', 'lora', 'mine')),
+        ("work_dir = 'own'", None, 'own'),
+        ("work_dir = 'own'", 'told', 'told'),
+    ],
+)
 def test_work_dir(config, text, work_dir, expected):
     assert load_config(config(text), work_dir=work_dir).work_dir == expected
 
@@ -38,8 +48,11 @@ def test_the_default_work_dir_shows_what_changes_the_training(config):
 
 
 def test_options_and_launcher(config):
-    cfg = load_config(config('randomness = dict(seed=1)'), {'randomness.seed': 2, 'randomness.deterministic': True},
-                      launcher='pytorch')
+    cfg = load_config(
+        config('randomness = dict(seed=1)'),
+        {'randomness.seed': 2, 'randomness.deterministic': True},
+        launcher='pytorch',
+    )
     assert cfg.randomness == dict(seed=2, deterministic=True) and cfg.launcher == 'pytorch'
 
 
@@ -52,7 +65,9 @@ def test_mmengines_own_hooks_need_no_type(config):
 
 
 def test_absent_config():
-    with pytest.raises(FileNotFoundError, match='There is no config configs/none.py; .* configs/METHOD/DATA.py'):
+    with pytest.raises(
+        FileNotFoundError, match='There is no config configs/none.py; .* configs/METHOD/DATA.py'
+    ):
         load_config('configs/none.py')
 
 
@@ -65,7 +80,9 @@ def test_launch_arguments():
 
 
 def test_mixed_precision(config, monkeypatch):
-    cfg = load_config(config("optim_wrapper = dict(type='OptimWrapper', clip_grad=dict(max_norm=1))"))
+    cfg = load_config(
+        config("optim_wrapper = dict(type='OptimWrapper', clip_grad=dict(max_norm=1))")
+    )
     use_mixed_precision(cfg, 'bf16')
     assert cfg.optim_wrapper == dict(type='AutocastOptimWrapper', clip_grad=dict(max_norm=1))
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
@@ -73,12 +90,22 @@ def test_mixed_precision(config, monkeypatch):
         use_mixed_precision(cfg, 'fp16')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     use_mixed_precision(cfg, 'fp16')
-    assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', clip_grad=dict(max_norm=1), loss_scale='dynamic')
+    assert cfg.optim_wrapper == dict(
+        type='AmpOptimWrapper', clip_grad=dict(max_norm=1), loss_scale='dynamic'
+    )
 
 
-@pytest.mark.parametrize('machine, bf16, amx, dtype, expected', [
-    ('x86_64', False, False, 'bf16', True), ('x86_64', True, False, 'bf16', False), ('x86_64', False, True, 'bf16', False),
-    ('arm64', False, False, 'bf16', False), ('x86_64', None, None, 'bf16', False), ('x86_64', False, False, 'fp16', False)])
+@pytest.mark.parametrize(
+    'machine, bf16, amx, dtype, expected',
+    [
+        ('x86_64', False, False, 'bf16', True),
+        ('x86_64', True, False, 'bf16', False),
+        ('x86_64', False, True, 'bf16', False),
+        ('arm64', False, False, 'bf16', False),
+        ('x86_64', None, None, 'bf16', False),
+        ('x86_64', False, False, 'fp16', False),
+    ],
+)
 def test_a_cpu_without_bfloat16(monkeypatch, machine, bf16, amx, dtype, expected):
     """Nothing is said where PyTorch cannot know."""
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)

@@ -1,4 +1,5 @@
 """Options that change nothing are refused; whatever a class takes is accepted."""
+
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ ACCEPTED = {
     'env_cfg.dist_cfg.timeout': 5,
     'train_cfg.val_begin': 2,
     'test_cfg.fp16': True,
-    'tta_pipeline.1.transforms.1.0.prob': 1.,
+    'tta_pipeline.1.transforms.1.0.prob': 1.0,
     'load_from': 'x.pth',
     'auto_scale_lr.enable': True,
     'experiment_name': 'mine',
@@ -69,12 +70,19 @@ def test_what_is_accepted(custom):
         assert node == value, key
 
 
-DATA = ('train_dataloader.dataset.data_root', 'val_dataloader.dataset.data_root', 'test_dataloader.dataset.data_root')
+DATA = (
+    'train_dataloader.dataset.data_root',
+    'val_dataloader.dataset.data_root',
+    'test_dataloader.dataset.data_root',
+)
 REFUSED = [
     ('data.data_root', 'a variable of the config file, .* set ' + ', '.join(DATA)),
     ('data_root', 'the config has no data_root: set ' + ', '.join(DATA)),
     ('mask_values', 'set train_dataloader.dataset.mask_values, val_dataloader.dataset.mask_values'),
-    ('image_size', r'set model.data_preprocessor.size, .*train_dataloader.dataset.pipeline.2.scale'),
+    (
+        'image_size',
+        r'set model.data_preprocessor.size, .*train_dataloader.dataset.pipeline.2.scale',
+    ),
     ('image_size.0', r'set model.data_preprocessor.size.0, '),
     ('train_pipeline.3.prob', r'set train_dataloader.dataset.pipeline.3.prob, or change the file'),
     ('metainfo.classes', 'set train_dataloader.dataset.metainfo.classes'),
@@ -84,19 +92,40 @@ REFUSED = [
     ('modle.checkpoint', 'the config has no modle: did you mean model'),
     ('model.bakbone.arch', r'model \(PEFTSegmentor\) has no bakbone: did you mean backbone'),
     ('model.backbone.pefft.rank', r'model.backbone \(SAMViT\) has no pefft: did you mean peft'),
-    ('model.backbone.peft.ranks', r'model.backbone.peft \(ConvLoRA\) has no ranks: did you mean rank'),
+    (
+        'model.backbone.peft.ranks',
+        r'model.backbone.peft \(ConvLoRA\) has no ranks: did you mean rank',
+    ),
     ('model.test_cfg.cropsize', 'did you mean crop_size'),
-    ('train_dataloader.dataset.mask_value', r'train_dataloader.dataset \(FolderDataset\) has no mask_value: did you mean mask'),
+    (
+        'train_dataloader.dataset.mask_value',
+        r'train_dataloader.dataset \(FolderDataset\) has no mask_value: did you mean mask',
+    ),
     ('train_dataloader.dataset.data_prefix.img_pth', 'did you mean img_path'),
     ('train_dataloader.dataset.metainfo.clases', 'did you mean classes'),
     ('train_dataloader.batchsize', 'train_dataloader has no batchsize: did you mean batch_size'),
-    ('train_dataloader.dataset.pipeline.9.prob', 'is a list: name an entry, train_dataloader.dataset.pipeline.0 to'),
-    ('optim_wrapper.optimizer.lr_', r'optim_wrapper.optimizer \(AdamW\) has no lr_: did you mean lr'),
-    ('default_hooks.chekpoint.interval', 'did you mean checkpoint.*a new hook needs default_hooks.chekpoint.type'),
-    ('default_hooks.logger.intervall', r'default_hooks.logger \(LoggerHook\) has no intervall: did you mean interval'),
+    (
+        'train_dataloader.dataset.pipeline.9.prob',
+        'is a list: name an entry, train_dataloader.dataset.pipeline.0 to',
+    ),
+    (
+        'optim_wrapper.optimizer.lr_',
+        r'optim_wrapper.optimizer \(AdamW\) has no lr_: did you mean lr',
+    ),
+    (
+        'default_hooks.chekpoint.interval',
+        'did you mean checkpoint.*a new hook needs default_hooks.chekpoint.type',
+    ),
+    (
+        'default_hooks.logger.intervall',
+        r'default_hooks.logger \(LoggerHook\) has no intervall: did you mean interval',
+    ),
     ('randomness.sead', 'randomness has no sead: did you mean seed'),
     ('env_cfg.cudnn_benchmarks', 'did you mean cudnn_benchmark'),
-    ('train_cfg.max_epoch', r'train_cfg \(EpochBasedTrainLoop\) has no max_epoch: did you mean max_epochs'),
+    (
+        'train_cfg.max_epoch',
+        r'train_cfg \(EpochBasedTrainLoop\) has no max_epoch: did you mean max_epochs',
+    ),
     ('test_pipeline.1.scale', 'set val_dataloader.dataset.pipeline.1.scale, test_dataloader'),
     ('launcher', 'give --launcher'),
     ('custom_imports.imports', 'write it into the config'),
@@ -113,13 +142,29 @@ def test_what_is_refused(custom, key, message):
 
 def test_variables_of_several_tasks(multi_task):
     with pytest.raises(ValueError) as found:
-        apply_overrides(multi_task, {'image_size': 64, 'tasks': [], 'model.backbone.arch.out_chanels': 4})
+        apply_overrides(
+            multi_task, {'image_size': 64, 'tasks': [], 'model.backbone.arch.out_chanels': 4}
+        )
     text = str(found.value)
-    assert 'tasks: a variable' in text and 'train_dataloader.dataset.tasks' in text and 'val_evaluator.tasks' in text
-    assert 'image_size: a variable' in text and 'model.backbone.arch has no out_chanels: did you mean out_channels' in text
+    assert (
+        'tasks: a variable' in text
+        and 'train_dataloader.dataset.tasks' in text
+        and 'val_evaluator.tasks' in text
+    )
+    assert (
+        'image_size: a variable' in text
+        and 'model.backbone.arch has no out_chanels: did you mean out_channels' in text
+    )
     cfg = multi_task.copy()
-    apply_overrides(cfg, {'model.weighting.type': 'PCGrad', 'test_evaluator.baseline': 'a.json', 'model.one_by_one': True,
-                          'model.backbone.arch.mlp_ratio': 4.})
+    apply_overrides(
+        cfg,
+        {
+            'model.weighting.type': 'PCGrad',
+            'test_evaluator.baseline': 'a.json',
+            'model.one_by_one': True,
+            'model.backbone.arch.mlp_ratio': 4.0,
+        },
+    )
     assert cfg.model.weighting.type == 'PCGrad'
 
 
@@ -132,17 +177,31 @@ def test_what_only_some_tools_read(custom):
 def test_a_variable_that_was_substituted():
     """The text of a value is searched for anywhere, a number only under the variable's name."""
     dataset = dict(type='FolderDataset', data_root='there/', mask_values='index', pipeline=[])
-    cfg = Config(dict(folder='there/', classes=2, model=dict(num_classes=2, classes=2), train_dataloader=dict(dataset=dataset)))
+    cfg = Config(
+        dict(
+            folder='there/',
+            classes=2,
+            model=dict(num_classes=2, classes=2),
+            train_dataloader=dict(dataset=dataset),
+        )
+    )
     with pytest.raises(ValueError) as found:
         apply_overrides(cfg, dict(folder='here/', classes=3))
     text = str(found.value)
-    assert 'set train_dataloader.dataset.data_root, or change' in text and 'set model.classes, or change' in text
+    assert (
+        'set train_dataloader.dataset.data_root, or change' in text
+        and 'set model.classes, or change' in text
+    )
 
 
 def test_a_preprocessor_that_the_model_has_itself():
     """Of MMSegmentation's bases: the variable is the model's, unless the model has none."""
-    cfg = Config(dict(data_preprocessor=dict(size=(4, 4)), model=dict(type='EncoderDecoder',
-                                                                      data_preprocessor=dict(size=(4, 4)))))
+    cfg = Config(
+        dict(
+            data_preprocessor=dict(size=(4, 4)),
+            model=dict(type='EncoderDecoder', data_preprocessor=dict(size=(4, 4))),
+        )
+    )
     with pytest.raises(ValueError, match='set model.data_preprocessor.size, or'):
         apply_overrides(cfg, {'data_preprocessor.size': (8, 8)})
     del cfg.model['data_preprocessor']

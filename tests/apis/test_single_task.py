@@ -148,7 +148,9 @@ def test_an_adapter_trained_alone_says_so_itself(tmp_path, method):
     assert list(model.tasks) == ['normals']
     assert [task['name'] for task in model.cfg.model.tasks] == ['normals']
     assert list(init_model(path, adapter, 'cpu', merge=True, task='normals').tasks) == ['normals']
-    with pytest.raises(ValueError, match="task='seg': the model has no such task: use one of normal"):
+    with pytest.raises(
+        ValueError, match="task='seg': the model has no such task: use one of normal"
+    ):
         init_model(path, adapter, 'cpu', merge=True, task='seg')
     together = tmp_path / 'together.safetensors'
     save_adapter(init_model(path, device='cpu'), together)

@@ -21,7 +21,8 @@ def test_a_second_training_is_refused_until_the_first_ends(tmp_path):
     with (
         pytest.raises(
             RuntimeError,
-            match=rf'{tmp_path} is in use by a training on \S+ \(process {child}, since .*--work-dir',
+            match=rf'{tmp_path} is in use by a training on \S+ \(process {child}, since '
+            r'.*--work-dir',
         ),
         locked(tmp_path),
     ):

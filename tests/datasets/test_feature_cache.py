@@ -13,29 +13,41 @@ from mmseg.structures import SegDataSample
 from torch.utils.data import DataLoader
 
 from mmsam_peft.datasets import feature_cache
-from mmsam_peft.datasets.feature_cache import CachedPipeline, FeatureStore, HalfMap, bytes_in, pack, seeded, unpack
+from mmsam_peft.datasets.feature_cache import (
+    CachedPipeline,
+    FeatureStore,
+    HalfMap,
+    bytes_in,
+    pack,
+    seeded,
+    unpack,
+)
 
-PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadMask'), dict(type='RandomFlip', prob=0.5),
-            dict(type='PackSegInputs')]
+PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadMask'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackSegInputs'),
+]
 
 
 @pytest.mark.parametrize('scale', [1, 1e-30, 7e30, 1e5, 3e-4])
 def test_rounding_to_16_bit(scale):
     """To the nearest multiple of the last of 11 bits, whatever the range."""
     x = torch.randn(4, 5, 6) * scale
-    x[0, 0, 0], x[0, 0, 1] = 0, x.abs().max() * 2. ** -26
+    x[0, 0, 0], x[0, 0, 1] = 0, x.abs().max() * 2.0**-26
     stored = HalfMap.of(x)
     y = stored.restored('cpu')
-    assert stored.values.dtype == torch.float16 and 2 ** 14 <= stored.values.abs().max() <= 2 ** 15
+    assert stored.values.dtype == torch.float16 and 2**14 <= stored.values.abs().max() <= 2**15
     assert y.dtype == torch.float32 and y.isfinite().all() and y[0, 0, 0] == 0
-    error, allowed = (y.double() - x.double()).abs(), x.double().abs() * 2. ** -11
+    error, allowed = (y.double() - x.double()).abs(), x.double().abs() * 2.0**-11
     assert (error <= allowed).all() and error.max() > 0
 
 
 def test_smallest_values_are_off_by_little():
-    x = torch.tensor([1., 2. ** -38, -3.3 * 2. ** -35, 0])
+    x = torch.tensor([1.0, 2.0**-38, -3.3 * 2.0**-35, 0])
     error = (HalfMap.of(x).restored('cpu') - x).abs()
-    assert (error <= 2. ** -39).all() and error.max() > 0
+    assert (error <= 2.0**-39).all() and error.max() > 0
 
 
 def test_what_16_bit_hold_is_exact():
@@ -47,14 +59,24 @@ def test_what_16_bit_hold_is_exact():
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
 def test_maps_that_no_training_can_use(value):
-    with pytest.raises(ValueError, match=f'gives a map with {abs(value)}, .* in float16 use --amp bf16'):
-        HalfMap.of(torch.tensor([1., value]))
+    with pytest.raises(
+        ValueError, match=f'gives a map with {abs(value)}, .* in float16 use --amp bf16'
+    ):
+        HalfMap.of(torch.tensor([1.0, value]))
 
 
 @pytest.fixture
 def sample():
-    found = SegDataSample(metainfo=dict(img_path='a.png', img_shape=torch.Size((6, 8)), flip=True, flip_direction=None,
-                                        scale_factor=(np.float64(1.5), np.float32(2)), matrix=np.eye(2)))
+    found = SegDataSample(
+        metainfo=dict(
+            img_path='a.png',
+            img_shape=torch.Size((6, 8)),
+            flip=True,
+            flip_direction=None,
+            scale_factor=(np.float64(1.5), np.float32(2)),
+            matrix=np.eye(2),
+        )
+    )
     found.gt_sem_seg = PixelData(data=torch.randint(256, (1, 6, 8)))
     found.gt_other = PixelData(data=torch.randint(-1, 300, (1, 6, 8)))
     found.gt_depth = PixelData(data=torch.rand(1, 6, 8), valid=torch.rand(1, 6, 8) > 0.5)
@@ -84,7 +106,7 @@ def test_any_damage_is_seen(item):
     content = pack(*item, 'c/ab')
     for place in range(len(content)):
         with pytest.raises(ValueError, match='checksum'):
-            unpack(content[:place] + bytes([content[place] ^ 1]) + content[place + 1:], 'c/ab')
+            unpack(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :], 'c/ab')
     for length in (0, 3, 4, 11, 12, 100, len(content) - 1):
         with pytest.raises(ValueError, match='checksum'):
             unpack(content[:length], 'c/ab')
@@ -94,7 +116,11 @@ def test_store(item, tmp_path):
     store = FeatureStore(tmp_path / 'cache', 1e6)
     assert store.read('ab') is None and len(store) == 0
     store.write('ab', *item)
-    assert store.read('ab')[0].values.equal(item[0].values) and store.read('ac') is None and len(store) == 1
+    assert (
+        store.read('ab')[0].values.equal(item[0].values)
+        and store.read('ac') is None
+        and len(store) == 1
+    )
     store.path('ab').write_bytes(store.path('ab').read_bytes()[:-1])
     assert store.read('ab') is None
     store.write('ab', *item)
@@ -108,6 +134,7 @@ class Hostile:
 
 def foreign(item) -> dict[str, bytes]:
     """Contents whose checksum fits, as those of a foreign or newer program may."""
+
     def checked(label: bytes, values: bytes = bytes(120)) -> bytes:
         body = len(label).to_bytes(8, 'little') + label + values
         return zlib.crc32(body).to_bytes(4, 'little') + body
@@ -117,20 +144,31 @@ def foreign(item) -> dict[str, bytes]:
         torch.save(value, buffer)
         return zlib.compress(buffer.getvalue())
 
-    head = dict(key='cache/ab', meta={}, fields={}, shape=(3, 4, 5), exponent=0, dtype=torch.float32)
+    head = dict(
+        key='cache/ab', meta={}, fields={}, shape=(3, 4, 5), exponent=0, dtype=torch.float32
+    )
     return {
-        'not compressed': checked(b'label'), 'no pickle': checked(zlib.compress(b'label')), 'no label': checked(b''),
-        'a list': checked(saved([1])), 'no fields': checked(saved({**head, 'fields': None})),
-        'another shape': checked(saved({**head, 'shape': (3, 4, 6)})), 'an odd byte': checked(saved(head), bytes(121)),
-        'half a tensor': checked(saved({**head, 'fields': dict(gt_seg=dict(data=3))})), 'code': checked(saved(Hostile())),
-        "another item's": pack(*item, 'cache/ac'), "another model's": pack(*item, 'other/ab'), 'nothing': b'',
+        'not compressed': checked(b'label'),
+        'no pickle': checked(zlib.compress(b'label')),
+        'no label': checked(b''),
+        'a list': checked(saved([1])),
+        'no fields': checked(saved({**head, 'fields': None})),
+        'another shape': checked(saved({**head, 'shape': (3, 4, 6)})),
+        'an odd byte': checked(saved(head), bytes(121)),
+        'half a tensor': checked(saved({**head, 'fields': dict(gt_seg=dict(data=3))})),
+        'code': checked(saved(Hostile())),
+        "another item's": pack(*item, 'cache/ac'),
+        "another model's": pack(*item, 'other/ab'),
+        'nothing': b'',
     }
 
 
 def test_a_file_that_cannot_be_used_is_made_again(item, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store, lines = FeatureStore(tmp_path / 'cache', 1e6), []
-    monkeypatch.setattr(feature_cache, 'print_log', lambda text, *args, **kwargs: lines.append(text))
+    monkeypatch.setattr(
+        feature_cache, 'print_log', lambda text, *args, **kwargs: lines.append(text)
+    )
     store.write('ab', *item)
     for name, content in foreign(item).items():
         store.path('ab').write_bytes(content)
@@ -149,7 +187,11 @@ def test_a_folder_in_the_place_of_a_file(item, tmp_path):
     assert store.read('ab') is None
     store.write('ab', *item)
     store.write('cd', *item)
-    assert store.path('ab').is_dir() and store.read('cd') and len(list(store.path('ab').parent.iterdir())) == 1
+    assert (
+        store.path('ab').is_dir()
+        and store.read('cd')
+        and len(list(store.path('ab').parent.iterdir())) == 1
+    )
 
 
 def test_no_more_than_there_is_room_for(item, tmp_path):
@@ -167,6 +209,7 @@ def test_a_write_that_is_cut_short_leaves_nothing(item, tmp_path, monkeypatch):
 
     def fail(*paths):
         raise KeyboardInterrupt
+
     monkeypatch.setattr(os, 'replace', fail)
     with pytest.raises(KeyboardInterrupt):
         store.write('ab', *item)
@@ -187,7 +230,9 @@ def test_size_of_a_folder_from_which_others_take_files(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(bytes(size))
     assert bytes_in(tmp_path) == 8 and bytes_in(tmp_path / 'nothing') == 0
     is_file = Path.is_file
-    monkeypatch.setattr(Path, 'is_file', lambda path: is_file(path) and (path.name != 'c' or path.unlink() is None))
+    monkeypatch.setattr(
+        Path, 'is_file', lambda path: is_file(path) and (path.name != 'c' or path.unlink() is None)
+    )
     assert bytes_in(tmp_path) == 3
 
 
@@ -218,7 +263,9 @@ def cached(scope, write_pair, folder, tmp_path):
         rng = np.random.default_rng(ord(name))
         write_pair(name, rng.integers(0, 2, (6, 8), dtype=np.uint8))
     dataset = folder(pipeline=PIPELINE)
-    dataset.pipeline = CachedPipeline(dataset.pipeline, FeatureStore(tmp_path / 'cache', 1e6), 0, 3, torch.tensor(0))
+    dataset.pipeline = CachedPipeline(
+        dataset.pipeline, FeatureStore(tmp_path / 'cache', 1e6), 0, 3, torch.tensor(0)
+    )
     dataset.pipeline.turn.share_memory_()
     return dataset
 
@@ -247,7 +294,9 @@ def test_label_and_map_of_a_stored_view(cached):
     """Nothing is decoded or drawn any more."""
     plain = [cached[i] for i in range(6)]
     for one in plain:
-        cached.pipeline.store.write(one['item'], HalfMap.of(one['inputs'][None].float()), one['data_samples'])
+        cached.pipeline.store.write(
+            one['item'], HalfMap.of(one['inputs'][None].float()), one['data_samples']
+        )
     cached.pipeline.pipeline = None
     for i, one in enumerate(plain):
         stored = cached[i]
@@ -265,7 +314,14 @@ def test_files_that_change_give_new_items(cached, tmp_path, changed):
     status = (tmp_path / changed).stat()
     os.utime(tmp_path / changed, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     after = [cached[i]['item'] for i in range(6)]
-    assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False, True, True, True]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [
+        True,
+        True,
+        False,
+        True,
+        True,
+        True,
+    ]
     cached.pipeline.part = 1
     assert not {cached[i]['item'] for i in range(6)} & {*before, *after}
 
@@ -276,9 +332,13 @@ def test_workers_give_what_the_process_itself_gives(cached):
         cached.pipeline.turn.fill_(turn)
         expected.append([(cached[i]['item'], cached[i]['inputs']) for i in range(6)])
     cached.pipeline.turn.fill_(0)
-    loader = DataLoader(cached, 2, num_workers=2, persistent_workers=True, collate_fn=pseudo_collate)
+    loader = DataLoader(
+        cached, 2, num_workers=2, persistent_workers=True, collate_fn=pseudo_collate
+    )
     for turn in range(3):  # the workers stay the same
         cached.pipeline.turn.fill_(turn)
-        found = [pair for batch in loader for pair in zip(batch['item'], batch['inputs'], strict=True)]
+        found = [
+            pair for batch in loader for pair in zip(batch['item'], batch['inputs'], strict=True)
+        ]
         for (item, image), (other, expected_image) in zip(found, expected[turn], strict=True):
             assert item == other and image.equal(expected_image)

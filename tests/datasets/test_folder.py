@@ -12,7 +12,10 @@ MASK = np.eye(6, 8, dtype=np.uint8)
 
 
 def pairs(dataset: FolderDataset) -> list[tuple[str, str]]:
-    return [(Path(s['img_path']).name, Path(s['seg_map_path']).name) for s in map(dataset.get_data_info, range(len(dataset)))]
+    return [
+        (Path(s['img_path']).name, Path(s['seg_map_path']).name)
+        for s in map(dataset.get_data_info, range(len(dataset)))
+    ]
 
 
 def test_pairs_by_name_whatever_the_suffixes(write, folder, tmp_path):
@@ -22,8 +25,14 @@ def test_pairs_by_name_whatever_the_suffixes(write, folder, tmp_path):
         write(f'ann_dir/train/{name}', MASK)
     (tmp_path / 'img_dir/train/notes.txt').touch()
     dataset = folder()
-    assert pairs(dataset) == [('a.jpeg', 'a.png'), ('b.PNG', 'b.BMP'), ('c.JPG', 'c.gif'), ('d.bmp', 'd.tif'),
-                              ('e.tif', 'e.jpg'), ('f.TIFF', 'f.PNG')]
+    assert pairs(dataset) == [
+        ('a.jpeg', 'a.png'),
+        ('b.PNG', 'b.BMP'),
+        ('c.JPG', 'c.gif'),
+        ('d.bmp', 'd.tif'),
+        ('e.tif', 'e.jpg'),
+        ('f.TIFF', 'f.PNG'),
+    ]
     assert dataset.problems == {}
 
 
@@ -45,14 +54,21 @@ def test_what_does_not_pair_up_is_kept_for_the_check(write_pair, write, folder):
     dataset = folder()
     assert pairs(dataset) == [('a.jpg', 'a.png'), ('lonely.png', 'lonely.png')]
     assert {kind: len(lines) for kind, lines in dataset.problems.items()} == {
-        'names with several files': 1, 'masks without an image': 1}
+        'names with several files': 1,
+        'masks without an image': 1,
+    }
     assert 'a.jpg' in dataset.problems['names with several files'][0]
     assert 'orphan.png' in dataset.problems['masks without an image'][0]
 
 
 def test_what_no_person_put_there_is_no_data(write_pair, write, folder, tmp_path):
     write_pair('a')
-    for name in ('._a.png', '.ipynb_checkpoints/a-checkpoint.png', 'sub/.hidden/b.png', '__MACOSX/a.png'):
+    for name in (
+        '._a.png',
+        '.ipynb_checkpoints/a-checkpoint.png',
+        'sub/.hidden/b.png',
+        '__MACOSX/a.png',
+    ):
         write(f'img_dir/train/{name}', IMAGE)
     (tmp_path / 'img_dir/train/Thumbs.db').touch()
     (tmp_path / 'img_dir/train/folder.png').mkdir()
@@ -83,7 +99,9 @@ def test_names_of_every_kind(write, folder, tmp_path):
     assert len(dataset) == 4 and dataset.problems == {}
     (tmp_path / 'list.txt').write_text(f'\ufeff{decomposed}\na b.c\n', 'utf-8')
     assert pairs(folder(ann_file='list.txt')) == [
-        (f'{composed}.png', f'{decomposed}.png'), ('a b.c.png', 'a b.c.png')]
+        (f'{composed}.png', f'{decomposed}.png'),
+        ('a b.c.png', 'a b.c.png'),
+    ]
     (tmp_path / 'list.txt').write_bytes(bytes(range(256)))
     with pytest.raises(DatasetError, match='list.txt, which is no text in UTF-8'):
         folder(ann_file='list.txt')
@@ -107,7 +125,10 @@ def test_a_set_without_masks(write_pair, folder, scope):
 
 
 def test_empty_and_absent_folders(folder, tmp_path):
-    with pytest.raises(DatasetError, match=r'(?s)no images.*train: no such folder.*\.jpg \.jpeg.*data_prefix\.img_path'):
+    with pytest.raises(
+        DatasetError,
+        match=r'(?s)no images.*train: no such folder.*\.jpg \.jpeg.*data_prefix\.img_path',
+    ):
         folder()
     images = tmp_path / 'img_dir/train'
     images.mkdir(parents=True)
@@ -118,41 +139,62 @@ def test_empty_and_absent_folders(folder, tmp_path):
     with pytest.raises(DatasetError, match=r'no such file in it \(2 x \.webp, 1 x no suffix\)'):
         folder()
     Image.fromarray(IMAGE).save(images / 'a.jpg')
-    with pytest.raises(DatasetError, match=r'(?s)no masks.*ann_dir/train: no such folder.*data_prefix\.seg_map_path'):
+    with pytest.raises(
+        DatasetError,
+        match=r'(?s)no masks.*ann_dir/train: no such folder.*data_prefix\.seg_map_path',
+    ):
         folder()
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(metainfo=None), 'got classes=None'),
-    (dict(metainfo=dict(classes='polyp')), "got classes='polyp'"),
-    (dict(metainfo=dict(classes=('a', 'b'), palette=[[0, 0, 0]])), 'got 1 palette colours for 2 classes'),
-    (dict(mask_values='binary'), "got mask_values='binary', expected one of"),
-    (dict(mask_values='binary255', classes=('a', 'b', 'c')), 'got 3 classes .* expected 2'),
-    (dict(mask_values=[[0, 0, 0]]), 'expected one RGB colour for each of the 2 classes'),
-    (dict(mask_values=[[0, 0], [1, 1]]), 'expected one RGB colour for each of the 2 classes'),
-])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(metainfo=None), 'got classes=None'),
+        (dict(metainfo=dict(classes='polyp')), "got classes='polyp'"),
+        (
+            dict(metainfo=dict(classes=('a', 'b'), palette=[[0, 0, 0]])),
+            'got 1 palette colours for 2 classes',
+        ),
+        (dict(mask_values='binary'), "got mask_values='binary', expected one of"),
+        (dict(mask_values='binary255', classes=('a', 'b', 'c')), 'got 3 classes .* expected 2'),
+        (dict(mask_values=[[0, 0, 0]]), 'expected one RGB colour for each of the 2 classes'),
+        (dict(mask_values=[[0, 0], [1, 1]]), 'expected one RGB colour for each of the 2 classes'),
+    ],
+)
 def test_settings_that_disagree(write_pair, folder, settings, message):
     write_pair('a')
     with pytest.raises(DatasetError, match=message):
         folder(**settings)
 
 
-@pytest.mark.parametrize('mask_values, stored', [
-    ('index', MASK), ('binary01', MASK * 7), ('binary255', MASK * 200), ([[0, 0, 9], [9, 0, 0]], [[0, 0, 9], [9, 0, 0]]),
-])
+@pytest.mark.parametrize(
+    'mask_values, stored',
+    [
+        ('index', MASK),
+        ('binary01', MASK * 7),
+        ('binary255', MASK * 200),
+        ([[0, 0, 9], [9, 0, 0]], [[0, 0, 9], [9, 0, 0]]),
+    ],
+)
 def test_mask_values_reach_the_pipeline(write_pair, folder, scope, mask_values, stored):
-    write_pair('a', stored if isinstance(stored, np.ndarray) else np.array(stored, dtype=np.uint8)[MASK])
+    write_pair(
+        'a', stored if isinstance(stored, np.ndarray) else np.array(stored, dtype=np.uint8)[MASK]
+    )
     sample = folder(mask_values=mask_values, pipeline=PIPELINE)[0]
     np.testing.assert_array_equal(sample['data_samples'].gt_sem_seg.data[0].numpy(), MASK)
 
 
-@pytest.mark.parametrize('image, suffix', [
-    (Image.fromarray(IMAGE[..., 0]), '.png'),
-    (Image.fromarray(IMAGE).convert('RGBA'), '.png'),
-    (Image.fromarray(IMAGE).convert('LA'), '.png'),
-    (Image.fromarray(IMAGE).convert('P'), '.png'),
-    (Image.fromarray(IMAGE).convert('CMYK'), '.jpg'),
-], ids=['grey', 'RGBA', 'grey with alpha', 'palette', 'CMYK'])
+@pytest.mark.parametrize(
+    'image, suffix',
+    [
+        (Image.fromarray(IMAGE[..., 0]), '.png'),
+        (Image.fromarray(IMAGE).convert('RGBA'), '.png'),
+        (Image.fromarray(IMAGE).convert('LA'), '.png'),
+        (Image.fromarray(IMAGE).convert('P'), '.png'),
+        (Image.fromarray(IMAGE).convert('CMYK'), '.jpg'),
+    ],
+    ids=['grey', 'RGBA', 'grey with alpha', 'palette', 'CMYK'],
+)
 def test_images_of_every_kind_load_as_three_bytes_a_pixel(write, folder, scope, image, suffix):
     write(f'img_dir/train/a{suffix}', image)
     write('ann_dir/train/a.png', MASK)
@@ -166,7 +208,9 @@ def test_images_of_every_kind_load_as_three_bytes_a_pixel(write, folder, scope, 
 
 @pytest.mark.parametrize('broken', ['img_dir', 'ann_dir'])
 @pytest.mark.parametrize('test_mode', [False, True])
-def test_an_unreadable_file_is_not_replaced_by_another_sample(write_pair, folder, scope, tmp_path, broken, test_mode):
+def test_an_unreadable_file_is_not_replaced_by_another_sample(
+    write_pair, folder, scope, tmp_path, broken, test_mode
+):
     for name in 'ab':
         write_pair(name)
     path = tmp_path / broken / 'train/a.png'

@@ -55,31 +55,48 @@ def test_damaged_exif_data_leave_an_image_as_it_is(exif):
     assert shown_size(content) == (5, 7)
 
 
-@pytest.mark.parametrize('image, kind, expected', [
-    (GREY, 'png', GREY), (Image.fromarray(GREY > 99), 'tiff', (GREY > 99) * 255),
-    (Image.fromarray(GREY).convert('P'), 'png', GREY), (np.dstack([GREY, GREY * 0 + 255]), 'png', GREY),
-    (np.dstack([PIXELS, GREY * 0 + 255]), 'tiff', PIXELS)], ids=['grey', 'bilevel', 'palette', 'LA', 'RGBA'])
+@pytest.mark.parametrize(
+    'image, kind, expected',
+    [
+        (GREY, 'png', GREY),
+        (Image.fromarray(GREY > 99), 'tiff', (GREY > 99) * 255),
+        (Image.fromarray(GREY).convert('P'), 'png', GREY),
+        (np.dstack([GREY, GREY * 0 + 255]), 'png', GREY),
+        (np.dstack([PIXELS, GREY * 0 + 255]), 'tiff', PIXELS),
+    ],
+    ids=['grey', 'bilevel', 'palette', 'LA', 'RGBA'],
+)
 def test_other_kinds(image, kind, expected):
     expected = expected if expected.ndim == 3 else np.repeat(expected[..., None], 3, 2)
     np.testing.assert_array_equal(read_image(encoded(image, kind)), expected[..., ::-1])
 
 
-@pytest.mark.parametrize('content, message', [
-    (encoded(GREY.astype(np.uint16) * 16, 'png'), 'got 16-bit values from .* to .*, expected 8 '
-                                                  'bits: convert all'),
-    (encoded(GREY.astype(np.int32) - 50, 'tiff'), '32-bit values from -'),
-    (encoded(GREY.astype(np.float32) / 255, 'tiff'), '32-bit values from 0'),
-    (deep('.png', 3), 'got 16-bit values, expected '
-                      '8'), (deep('.tif', 3), 'got 16-bit values, expected 8'),
-    (deep('.png', 4), 'got 16-bit values, expected 8'),
-    (deep('.tif', 3, np.float32), 'TIFF with more than 4 bands, floating-point colours'),
-    (encoded(Image.fromarray(PIXELS).convert('LAB'), 'tiff'), 'got bands L, A, B'),
-    (encoded(PIXELS, 'tiff', save_all=True, append_images=[Image.fromarray(PIXELS)]), 'TIFF of '
-                                                                                      'several '
-                                                                                      'pages'),
-    (encoded(PIXELS, 'gif', save_all=True, append_images=[Image.fromarray(PIXELS[::-1])]), 'GIF of '
-                                                                                           'several pages'),
-    (b'', 'got an empty file'), (b'no image', 'got no image of a known format')])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (
+            encoded(GREY.astype(np.uint16) * 16, 'png'),
+            'got 16-bit values from .* to .*, expected 8 bits: convert all',
+        ),
+        (encoded(GREY.astype(np.int32) - 50, 'tiff'), '32-bit values from -'),
+        (encoded(GREY.astype(np.float32) / 255, 'tiff'), '32-bit values from 0'),
+        (deep('.png', 3), 'got 16-bit values, expected 8'),
+        (deep('.tif', 3), 'got 16-bit values, expected 8'),
+        (deep('.png', 4), 'got 16-bit values, expected 8'),
+        (deep('.tif', 3, np.float32), 'TIFF with more than 4 bands, floating-point colours'),
+        (encoded(Image.fromarray(PIXELS).convert('LAB'), 'tiff'), 'got bands L, A, B'),
+        (
+            encoded(PIXELS, 'tiff', save_all=True, append_images=[Image.fromarray(PIXELS)]),
+            'TIFF of several pages',
+        ),
+        (
+            encoded(PIXELS, 'gif', save_all=True, append_images=[Image.fromarray(PIXELS[::-1])]),
+            'GIF of several pages',
+        ),
+        (b'', 'got an empty file'),
+        (b'no image', 'got no image of a known format'),
+    ],
+)
 def test_what_would_come_out_wrong_is_refused(content, message):
     for read in (read_image, shown_size):
         with pytest.raises(ValueError, match=message):
@@ -112,5 +129,8 @@ def test_every_config_gets_this_loader(tmp_path):
     path = tmp_path / 'a.png'
     path.write_bytes(encoded(PIXELS, 'png'))
     sample = loader(dict(img_path=str(path)))
-    assert sample['img'].dtype == np.float32 and sample['ori_shape'] == sample['img_shape'] == (5, 7)
+    assert sample['img'].dtype == np.float32 and sample['ori_shape'] == sample['img_shape'] == (
+        5,
+        7,
+    )
     np.testing.assert_array_equal(sample['img'], PIXELS[..., ::-1])

@@ -12,9 +12,17 @@ from mmsam_peft.datasets.checks import multi_task
 from mmsam_peft.registry import DATASETS
 from mmsam_peft.registry import TASKS as TASK_KINDS
 
-TASKS = [dict(type='SemanticSegmentation', name='seg', num_classes=4), dict(type='Depth', name='depth'),
-         dict(type='SurfaceNormals', name='normals'), dict(type='Saliency', name='sal')]
-PIPELINE = [dict(type='LoadImageOrArray'), dict(type='LoadMultiTaskLabels'), dict(type='PackMultiTaskInputs')]
+TASKS = [
+    dict(type='SemanticSegmentation', name='seg', num_classes=4),
+    dict(type='Depth', name='depth'),
+    dict(type='SurfaceNormals', name='normals'),
+    dict(type='Saliency', name='sal'),
+]
+PIPELINE = [
+    dict(type='LoadImageOrArray'),
+    dict(type='LoadMultiTaskLabels'),
+    dict(type='PackMultiTaskInputs'),
+]
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)
 CLASSES = RNG.integers(0, 4, (6, 8), dtype=np.uint8)
@@ -24,7 +32,9 @@ NORMALS = np.stack([np.full((6, 8), 0.6), np.zeros((6, 8)), np.full((6, 8), 0.8)
 
 @pytest.fixture
 def write_sample(write, tmp_path):
-    """``write_sample('a', depth=None)``: an image 6 high and 8 wide with all labels but those that are None."""
+    """``write_sample('a', depth=None)``: an image 6 high and 8 wide with all labels but those that
+    are None."""
+
     def save(name: str, split: str = 'train', **changed) -> None:
         labels = dict(seg=CLASSES, depth=DEPTH, normals=NORMALS, sal=CLASSES // 2 * 255) | changed
         write(f'img_dir/{split}/{name}.png', IMAGE)
@@ -35,12 +45,15 @@ def write_sample(write, tmp_path):
                 np.save(path, label)
             elif label is not None:
                 write(f'{task}_dir/{split}/{name}.png', label)
+
     return save
 
 
 @pytest.fixture
 def build(tmp_path):
-    return lambda **settings: MultiTaskDataset(**(dict(tasks=TASKS, data_root=str(tmp_path)) | settings))
+    return lambda **settings: MultiTaskDataset(
+        **(dict(tasks=TASKS, data_root=str(tmp_path)) | settings)
+    )
 
 
 def problems(dataset, **options) -> dict[str, list[str]]:
@@ -63,13 +76,18 @@ def test_a_sample_with_all_labels(write_sample, build, scope):
     sample = dataset[0]
     assert sample['inputs'].shape == (3, 6, 8)
     np.testing.assert_array_equal(sample['inputs'].numpy()[::-1].transpose(1, 2, 0), IMAGE)
-    found = {name: getattr(sample['data_samples'], f'gt_{name}') for name in ('seg', 'depth', 'normals', 'sal')}
+    found = {
+        name: getattr(sample['data_samples'], f'gt_{name}')
+        for name in ('seg', 'depth', 'normals', 'sal')
+    }
     np.testing.assert_array_equal(found['seg'].data[0], CLASSES)
     np.testing.assert_allclose(found['depth'].data[0], DEPTH / 1000, rtol=1e-6)
     np.testing.assert_allclose(found['normals'].data, NORMALS.transpose(2, 0, 1), atol=1e-6)
     np.testing.assert_array_equal(found['sal'].data[0], CLASSES // 2)
     assert all(field.valid.shape == (1, 6, 8) and field.valid.all() for field in found.values())
-    assert Path(sample['data_samples'].img_path).name == 'a.png' and sample['data_samples'].ori_shape == (6, 8)
+    assert Path(sample['data_samples'].img_path).name == 'a.png' and sample[
+        'data_samples'
+    ].ori_shape == (6, 8)
 
 
 def test_depth_unit(write_sample, build, scope):
@@ -100,8 +118,15 @@ def test_samples_may_lack_labels(write_sample, build, scope):
     write_sample('c')
     dataset = build(pipeline=PIPELINE)
     check_dataset(dataset)
-    found = [sorted(key for key in sample['data_samples'].keys() if key.startswith('gt_')) for sample in dataset]
-    assert found == [['gt_normals', 'gt_sal', 'gt_seg'], ['gt_depth'], ['gt_depth', 'gt_normals', 'gt_sal', 'gt_seg']]
+    found = [
+        sorted(key for key in sample['data_samples'].keys() if key.startswith('gt_'))
+        for sample in dataset
+    ]
+    assert found == [
+        ['gt_normals', 'gt_sal', 'gt_seg'],
+        ['gt_depth'],
+        ['gt_depth', 'gt_normals', 'gt_sal', 'gt_seg'],
+    ]
 
 
 def test_pairs_by_name_in_natural_order_and_sub_folders(write_sample, write, build):
@@ -111,8 +136,12 @@ def test_pairs_by_name_in_natural_order_and_sub_folders(write_sample, write, bui
     write('seg_dir/train/notes.txt.png', CLASSES)
     write('seg_dir/train/._notes.png', CLASSES)
     dataset = build()
-    names = [Path(dataset.get_data_info(i)['img_path']).relative_to(Path(dataset.data_root, 'img_dir/train')).as_posix()
-             for i in range(4)]
+    names = [
+        Path(dataset.get_data_info(i)['img_path'])
+        .relative_to(Path(dataset.data_root, 'img_dir/train'))
+        .as_posix()
+        for i in range(4)
+    ]
     assert names == ['9.png', '10.png', 'notes.txt.png', 'room/1.png']
     assert dataset.problems == {}
 
@@ -133,7 +162,10 @@ def test_every_kind_of_problem_in_one_report(write_sample, write, build, tmp_pat
         path = tmp_path / f'{kind}_dir/train/cut_{kind}.png'
         path.write_bytes(path.read_bytes()[:60])
     found = problems(build(metainfo=dict(classes=('a', 'b', 'c'))))
-    names = {title: sorted(Path(line.split(': ')[0].split(',')[0]).stem for line in lines) for title, lines in found.items()}
+    names = {
+        title: sorted(Path(line.split(': ')[0].split(',')[0]).stem for line in lines)
+        for title, lines in found.items()
+    }
     assert names.pop('class count') == ['3 in the data set (a']
     assert names == {
         'images without any label: 1': ['nothing'],
@@ -142,9 +174,14 @@ def test_every_kind_of_problem_in_one_report(write_sample, write, build, tmp_pat
         'unreadable images: 1': ['cut_img'],
         'unreadable labels: 3': ['colours', 'cut_normals', 'fractions'],
         'labels of another size than their image: 1': ['size'],
-        'labels with values that their task does not have: 1': ['values']}
-    assert found['labels of another size than their image: 1'][0].endswith('size.png: 6 x 8, its image 8 x 6')
-    assert 'got an array of 6 x 8 x 3, expected height x width x 1' in ' '.join(found['unreadable labels: 3'])
+        'labels with values that their task does not have: 1': ['values'],
+    }
+    assert found['labels of another size than their image: 1'][0].endswith(
+        'size.png: 6 x 8, its image 8 x 6'
+    )
+    assert 'got an array of 6 x 8 x 3, expected height x width x 1' in ' '.join(
+        found['unreadable labels: 3']
+    )
 
 
 def test_labels_without_a_valid_pixel_count_as_none(write_sample, build, scope, monkeypatch):
@@ -155,12 +192,21 @@ def test_labels_without_a_valid_pixel_count_as_none(write_sample, build, scope, 
     write_sample('flat', normals=np.zeros((6, 8, 3)))
     write_sample('void', seg=np.full((6, 8), 255, np.uint8))
     logged = []
-    monkeypatch.setattr(multi_task, 'print_log', lambda text, logger, level: logged.append((text, level)))
+    monkeypatch.setattr(
+        multi_task, 'print_log', lambda text, logger, level: logged.append((text, level))
+    )
     dataset = build(pipeline=PIPELINE)
     check_dataset(dataset)
-    (text, level), = logged
-    assert level == logging.WARNING and text.startswith('MultiTaskDataset: 4 labels have no valid pixel and count as none: ')
-    assert sorted(Path(path).stem for path in text.split(': ')[2].split(', ')) == ['flat', 'nan', 'void', 'zero']
+    ((text, level),) = logged
+    assert level == logging.WARNING and text.startswith(
+        'MultiTaskDataset: 4 labels have no valid pixel and count as none: '
+    )
+    assert sorted(Path(path).stem for path in text.split(': ')[2].split(', ')) == [
+        'flat',
+        'nan',
+        'void',
+        'zero',
+    ]
     for sample in dataset:
         sample = sample['data_samples']
         assert sample.gt_depth.data.isfinite().all()
@@ -180,28 +226,51 @@ def test_tasks_of_the_model(write_sample, build, scope):
     model = {task['name']: task for task in TASKS}
     check_dataset(build(), tasks={name: TASK_KINDS.build(task) for name, task in model.items()})
     model |= dict(seg=TASKS[0] | dict(num_classes=9), sal=dict(type='Edges', name='sal'))
-    assert problems(build(), tasks={name: TASK_KINDS.build(task) for name, task in model.items()}) == {
+    assert problems(
+        build(), tasks={name: TASK_KINDS.build(task) for name, task in model.items()}
+    ) == {
         'tasks that are others in the model: 2': [
-            "SemanticSegmentation 'seg' of 4 channels in the data set, SemanticSegmentation 'seg' of 9 in the model",
-            "Saliency 'sal' of 1 channels in the data set, Edges 'sal' of 1 in the model"]}
-    both = DATASETS.build(dict(type='ConcatDataset', datasets=[
-        dict(type='MultiTaskDataset', data_root=build().data_root, tasks=[task]) for task in TASKS[:2]]))
+            "SemanticSegmentation 'seg' of 4 channels in the data set, SemanticSegmentation 'seg' "
+            'of 9 in the model',
+            "Saliency 'sal' of 1 channels in the data set, Edges 'sal' of 1 in the model",
+        ]
+    }
+    both = DATASETS.build(
+        dict(
+            type='ConcatDataset',
+            datasets=[
+                dict(type='MultiTaskDataset', data_root=build().data_root, tasks=[task])
+                for task in TASKS[:2]
+            ],
+        )
+    )
     tasks = {task['name']: TASK_KINDS.build(task) for task in TASKS}
     check_dataset(both, tasks={name: tasks[name] for name in ('seg', 'depth')})
-    with pytest.raises(DatasetError, match="model that the data does not have: SurfaceNormals 'normals', Saliency 'sal'"):
+    with pytest.raises(
+        DatasetError,
+        match="model that the data does not have: SurfaceNormals 'normals', Saliency 'sal'",
+    ):
         check_dataset(both, tasks=tasks)
 
 
 def test_wrapped_sets(write_sample, build, scope):
     write_sample('a', seg=CLASSES + 1)
-    wrapped = DATASETS.build(dict(type='RepeatDataset', dataset=dict(
-        type='MultiTaskDataset', tasks=TASKS, data_root=build().data_root), times=2))
+    wrapped = DATASETS.build(
+        dict(
+            type='RepeatDataset',
+            dataset=dict(type='MultiTaskDataset', tasks=TASKS, data_root=build().data_root),
+            times=2,
+        )
+    )
     assert list(problems(wrapped)) == ['labels with values that their task does not have: 1']
 
 
 def test_a_task_without_labels_anywhere(write_sample, build, tmp_path):
     write_sample('a', depth=None)
-    expected = r"(?s)no labels of Depth 'depth'.*depth_dir/train: no such folder.*\.png \.npy.*correct data_root, split and t"
+    expected = (
+        r"(?s)no labels of Depth 'depth'.*depth_dir/train: "
+        r'no such folder.*\.png \.npy.*correct data_root, split and t'
+    )
     with pytest.raises(DatasetError, match=expected):
         build()
     (tmp_path / 'depth_dir/train').mkdir(parents=True)
@@ -211,27 +280,49 @@ def test_a_task_without_labels_anywhere(write_sample, build, tmp_path):
 
 
 def test_no_images(build):
-    with pytest.raises(DatasetError, match=r'(?s)no images.*img_dir/val: no such folder.*correct data_root, split$'):
+    with pytest.raises(
+        DatasetError, match=r'(?s)no images.*img_dir/val: no such folder.*correct data_root, split$'
+    ):
         build(split='val')
 
 
-@pytest.mark.parametrize('tasks, message', [
-    ([], 'expected at least one'), ([TASKS[1], TASKS[1]], 'each only once'),
-    ([dict(type='Depth', name='depth_map')], 'got a task named depth_map, which MMSegmentation takes'),
-    ([dict(type='SurfaceNormals', name='img')], "got SurfaceNormals 'img', whose labels would be the images in img_dir"),
-])
+@pytest.mark.parametrize(
+    'tasks, message',
+    [
+        ([], 'expected at least one'),
+        ([TASKS[1], TASKS[1]], 'each only once'),
+        (
+            [dict(type='Depth', name='depth_map')],
+            'got a task named depth_map, which MMSegmentation takes',
+        ),
+        (
+            [dict(type='SurfaceNormals', name='img')],
+            "got SurfaceNormals 'img', whose labels would be the images in img_dir",
+        ),
+    ],
+)
 def test_tasks_that_cannot_be(write_sample, build, tasks, message):
     write_sample('a')
     with pytest.raises(ValueError, match=message):
         build(tasks=tasks)
 
 
-@pytest.mark.parametrize('changed, message', [
-    (dict(seg=CLASSES + 2), r"label .*seg_dir/train/a.png of the task 'seg': .*\[4, 5\]"),
-    (dict(depth=DEPTH.T.copy()), r"depth_dir/train/a.png of the task 'depth': got 6 x 8 pixels, expected 8 x 6 as in .*a.png"),
-    (dict(depth=-np.ones((6, 8))), r"depth_dir/train/a.npy of the task 'depth': .*negative"),
-    (dict(normals=IMAGE[..., 0] * 1.), r'normals_dir/train/a.npy .*got an array of 6 x 8, expected height x width x 3'),
-])
+@pytest.mark.parametrize(
+    'changed, message',
+    [
+        (dict(seg=CLASSES + 2), r"label .*seg_dir/train/a.png of the task 'seg': .*\[4, 5\]"),
+        (
+            dict(depth=DEPTH.T.copy()),
+            r"depth_dir/train/a.png of the task 'depth': got 6 x 8 pixels, expected 8 x 6 as in "
+            r'.*a.png',
+        ),
+        (dict(depth=-np.ones((6, 8))), r"depth_dir/train/a.npy of the task 'depth': .*negative"),
+        (
+            dict(normals=IMAGE[..., 0] * 1.0),
+            r'normals_dir/train/a.npy .*got an array of 6 x 8, expected height x width x 3',
+        ),
+    ],
+)
 def test_loading_names_the_file(write_sample, build, scope, changed, message):
     write_sample('a', **changed)
     with pytest.raises(ValueError, match=message):
@@ -271,7 +362,9 @@ def test_labels_are_upright_like_their_image(write, build, scope, turn):
     image = sample['inputs'].numpy()[0]
     assert image.shape == ((8, 6) if turn > 4 else (6, 8)) and not np.array_equal(image, CLASSES)
     np.testing.assert_array_equal(sample['data_samples'].gt_seg.data[0], image)
-    np.testing.assert_allclose(sample['data_samples'].gt_depth.data[0], (image + 1.) / 1000, rtol=1e-6)
+    np.testing.assert_allclose(
+        sample['data_samples'].gt_depth.data[0], (image + 1.0) / 1000, rtol=1e-6
+    )
 
 
 def test_compressed_labels(write_sample, write, build):
@@ -289,10 +382,14 @@ def test_compressed_labels(write_sample, write, build):
     np.testing.assert_array_equal(dataset.read_label(saliency, path)[..., 0], large // 255)
 
 
-@pytest.mark.parametrize('changed, line', [
-    (dict(seg=CLASSES * 0), "all labels of the task 'seg': 0 (48 pixels)"),
-    (dict(sal=CLASSES * 0), "all labels of the task 'sal': 0 (48 pixels)"),
-    (dict(sal=CLASSES * 0 + 255), "all labels of the task 'sal': 1 (48 pixels)")])
+@pytest.mark.parametrize(
+    'changed, line',
+    [
+        (dict(seg=CLASSES * 0), "all labels of the task 'seg': 0 (48 pixels)"),
+        (dict(sal=CLASSES * 0), "all labels of the task 'sal': 0 (48 pixels)"),
+        (dict(sal=CLASSES * 0 + 255), "all labels of the task 'sal': 1 (48 pixels)"),
+    ],
+)
 def test_one_class_that_holds_all_pixels(write_sample, build, changed, line):
     write_sample('a', **changed)
     assert problems(build()) == {'only one class is seen, or none': [line]}
@@ -305,9 +402,14 @@ def test_one_class_that_holds_all_pixels(write_sample, build, changed, line):
         check_dataset(build(), training=False)
 
 
-@pytest.mark.parametrize('label, message', [
-    (np.where(CLASSES == 0, 255, CLASSES // 2).astype(np.uint8), 'got the values 0, 1 and 255'),
-    (CLASSES // 2 * 100, 'got only the values 0 and 100'), (CLASSES // 2 + 1, 'got only the values 1 and 2')])
+@pytest.mark.parametrize(
+    'label, message',
+    [
+        (np.where(CLASSES == 0, 255, CLASSES // 2).astype(np.uint8), 'got the values 0, 1 and 255'),
+        (CLASSES // 2 * 100, 'got only the values 0 and 100'),
+        (CLASSES // 2 + 1, 'got only the values 1 and 2'),
+    ],
+)
 def test_masks_that_can_mean_two_things(write_sample, build, label, message):
     write_sample('a')
     write_sample('b', sal=label)

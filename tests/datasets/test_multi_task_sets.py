@@ -1,4 +1,5 @@
 """Published layouts, and the base configs on them."""
+
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,16 @@ from mmsam_peft.datasets.labels import encode_normals
 from mmsam_peft.registry import DATASETS, METRICS
 
 CONFIGS = Path(__file__).parents[2] / 'configs/_base_/datasets'
-SEG, DEPTH, NORMALS = (dict(type='SemanticSegmentation', name='seg', num_classes=13), dict(type='Depth', name='depth'),
-                       dict(type='SurfaceNormals', name='normals'))
-PIPELINE = [dict(type='LoadImageOrArray'), dict(type='LoadMultiTaskLabels'), dict(type='PackMultiTaskInputs')]
+SEG, DEPTH, NORMALS = (
+    dict(type='SemanticSegmentation', name='seg', num_classes=13),
+    dict(type='Depth', name='depth'),
+    dict(type='SurfaceNormals', name='normals'),
+)
+PIPELINE = [
+    dict(type='LoadImageOrArray'),
+    dict(type='LoadMultiTaskLabels'),
+    dict(type='PackMultiTaskInputs'),
+]
 RNG = np.random.default_rng(0)
 H, W = 18, 24
 IMAGE = RNG.integers(0, 256, (H, W, 3), dtype=np.uint8)
@@ -34,7 +42,9 @@ UNIT = np.array([0.6, 0, 0.8])
 
 @pytest.fixture
 def put(tmp_path):
-    """``put('train/depth/0.npy', array)`` writes an image, an array or the variables of a MATLAB file below the data root."""
+    """``put('train/depth/0.npy', array)`` writes an image, an array or the variables of a MATLAB
+    file below the data root."""
+
     def save(name: str, value: np.ndarray | dict) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +54,7 @@ def put(tmp_path):
             savemat(path, value)
         else:
             Image.fromarray(value).save(path)
+
     return save
 
 
@@ -56,13 +67,24 @@ def numbers(classes: int) -> np.ndarray:
 
 @pytest.fixture
 def mtan(put):
-    def write(split: str, count: int, classes: int, label: str, depth_shape=(H, W, 1), normals: bool = True) -> None:
+    def write(
+        split: str,
+        count: int,
+        classes: int,
+        label: str,
+        depth_shape=(H, W, 1),
+        normals: bool = True,
+    ) -> None:
         for i in range(count):
             put(f'{split}/image/{i}.npy', IMAGE / 255)
             put(f'{split}/{label}/{i}.npy', numbers(classes).astype(float))
-            put(f'{split}/depth/{i}.npy', DEPTHS.reshape(depth_shape) + i * (DEPTHS.reshape(depth_shape) > 0))
+            put(
+                f'{split}/depth/{i}.npy',
+                DEPTHS.reshape(depth_shape) + i * (DEPTHS.reshape(depth_shape) > 0),
+            )
             if normals:
                 put(f'{split}/normal/{i}.npy', np.broadcast_to(UNIT, (H, W, 3)))
+
     return write
 
 
@@ -78,8 +100,11 @@ def check_labels(found: dict, classes: int, quantised: bool = False) -> None:
     np.testing.assert_allclose(found['gt_depth'].data[0], DEPTHS, atol=0.001 if quantised else 1e-6)
     np.testing.assert_array_equal(found['gt_depth'].valid[0], DEPTHS > 0)
     if 'gt_normals' in found:
-        np.testing.assert_allclose(found['gt_normals'].data, np.broadcast_to(UNIT[:, None, None], (3, H, W)),
-                                   atol=0.01 if quantised else 1e-6)
+        np.testing.assert_allclose(
+            found['gt_normals'].data,
+            np.broadcast_to(UNIT[:, None, None], (3, H, W)),
+            atol=0.01 if quantised else 1e-6,
+        )
 
 
 @pytest.mark.parametrize('depth_shape', [(H, W, 1), (1, H, W), (H, W)])
@@ -90,8 +115,12 @@ def test_nyuv2_of_mtan(mtan, scope, tmp_path, depth_shape):
     check_dataset(dataset)
     check_labels(fields(dataset), 13)
     depths = [fields(dataset, i)['gt_depth'].data[0, 1, 1].item() - DEPTHS[1, 1] for i in range(12)]
-    np.testing.assert_allclose(depths, range(12), atol=1e-5, err_msg='in the order of their numbers')
-    np.testing.assert_allclose(dataset[0]['inputs'].numpy()[::-1].transpose(1, 2, 0), IMAGE, atol=1e-4)
+    np.testing.assert_allclose(
+        depths, range(12), atol=1e-5, err_msg='in the order of their numbers'
+    )
+    np.testing.assert_allclose(
+        dataset[0]['inputs'].numpy()[::-1].transpose(1, 2, 0), IMAGE, atol=1e-4
+    )
     assert len(NYUv2Dataset([SEG], split='val', data_root=str(tmp_path))) == 2
     assert dataset.metainfo['classes'][0] == 'bed' and len(dataset.metainfo['classes']) == 13
 
@@ -127,7 +156,9 @@ def test_nyud_mt(put, write, scope, tmp_path):
     np.testing.assert_array_equal(fields(dataset)['gt_edges'].data[0], np.eye(H, W))
     with pytest.raises(DatasetError, match='(?s)names without an image: 1.*gone of .*val.txt'):
         check_dataset(NYUv2Dataset(tasks, split='val', **settings))
-    with pytest.raises(DatasetError, match="(?s)class count.*40 in the data set .*, 13 in the task 'seg'"):
+    with pytest.raises(
+        DatasetError, match="(?s)class count.*40 in the data set .*, 13 in the task 'seg'"
+    ):
         check_dataset(NYUv2Dataset([SEG], **settings))
 
 
@@ -146,9 +177,14 @@ def test_nyuv2_in_folders(put, scope, tmp_path):
 
 def test_what_nyuv2_has_not(mtan, tmp_path):
     mtan('train', 1, 13, 'label')
-    with pytest.raises(ValueError, match="got InverseDepth 'depth', but NYUv2Dataset has labels for SemanticSegmentation, Dep"):
+    with pytest.raises(
+        ValueError,
+        match="got InverseDepth 'depth', but NYUv2Dataset has labels for SemanticSegmentation, Dep",
+    ):
         NYUv2Dataset([dict(type='InverseDepth', name='depth')], data_root=str(tmp_path))
-    with pytest.raises(ValueError, match=r"got layout='other', expected one of \['mtan', 'nyud_mt', 'folder'\]"):
+    with pytest.raises(
+        ValueError, match=r"got layout='other', expected one of \['mtan', 'nyud_mt', 'folder'\]"
+    ):
         NYUv2Dataset([SEG], layout='other', data_root=str(tmp_path))
 
 
@@ -174,40 +210,65 @@ def structs(*records: dict) -> np.ndarray:
 
 
 def annotation(people: int) -> dict:
-    """PASCAL-Part: a dog with a part, ``people`` persons with one part each on rows of their own, and one person without."""
+    """PASCAL-Part: a dog with a part, ``people`` persons with one part each on rows of their own,
+    and one person without."""
+
     def thing(name: str, number: int, parts: np.ndarray) -> dict:
-        return {'class': name, 'class_ind': number, 'mask': np.ones((H, W), np.uint8), 'parts': parts}
+        return {
+            'class': name,
+            'class_ind': number,
+            'mask': np.ones((H, W), np.uint8),
+            'parts': parts,
+        }
 
     def part(name: str, row: int) -> np.ndarray:
         mask = np.zeros((H, W), np.uint8)
         mask[row] = 1
         return structs(dict(part_name=name, mask=mask))
 
-    persons = [thing('person', 15, part(name, row)) for row, name in list(enumerate(PARTS))[:people]]
-    objects = structs(thing('dog', 12, part('muzzle', 17)), *persons, thing('person', 15, np.zeros((0, 0))))
+    persons = [
+        thing('person', 15, part(name, row)) for row, name in list(enumerate(PARTS))[:people]
+    ]
+    objects = structs(
+        thing('dog', 12, part('muzzle', 17)), *persons, thing('person', 15, np.zeros((0, 0)))
+    )
     return dict(anno=structs(dict(imname='a', objects=objects)))
 
 
 @pytest.fixture
 def pascal(put, tmp_path):
-    """Three images of 'train'; classes of PASCAL-Context: 440 (wall), but 2 (aeroplane) in the right half."""
+    """Three images of 'train'; classes of PASCAL-Context: 440 (wall), but 2 (aeroplane) in the
+    right half."""
     context = np.where(np.arange(W) < W // 2, 440, 2) * np.ones((H, 1), int)
     for i, name in enumerate(('2008_000002', '2008_000003', '2008_000004')):
         put(f'JPEGImages/{name}.jpg', IMAGE)
-        put(f'semseg/{"VOC12" if i else "pascal-context"}/{name}.png', (np.arange(H * W).reshape(H, W) % 21).astype(np.uint8))
+        put(
+            f'semseg/{"VOC12" if i else "pascal-context"}/{name}.png',
+            (np.arange(H * W).reshape(H, W) % 21).astype(np.uint8),
+        )
         put(f'human_parts/{name}.mat', annotation(people=0 if i == 1 else len(PARTS)))
         put(f'normals_distill/{name}.png', np.broadcast_to(encode_normals(UNIT), (H, W, 3)).copy())
         put(f'sal_distill/{name}.png', np.eye(H, W, dtype=np.uint8) * 200)
-        put(f'pascal-context/trainval/{name}.mat', dict(LabelMap=(context if i < 2 else np.full((H, W), 2)).astype(np.uint16)))
+        put(
+            f'pascal-context/trainval/{name}.mat',
+            dict(LabelMap=(context if i < 2 else np.full((H, W), 2)).astype(np.uint16)),
+        )
     put('semseg/pascal-context/2008_000003.png', np.full((H, W), 77, np.uint8))
     (tmp_path / 'ImageSets/Context').mkdir(parents=True)
     for split in ('train', 'val'):
-        (tmp_path / f'ImageSets/Context/{split}.txt').write_text('2008_000002\n2008_000003\n2008_000004\n')
+        (tmp_path / f'ImageSets/Context/{split}.txt').write_text(
+            '2008_000002\n2008_000003\n2008_000004\n'
+        )
 
 
 def test_pascal_context(pascal, scope, tmp_path):
-    tasks = [SEG | dict(num_classes=21), dict(type='HumanParts', name='parts'), NORMALS, dict(type='Saliency', name='sal'),
-             dict(type='Edges', name='edges')]
+    tasks = [
+        SEG | dict(num_classes=21),
+        dict(type='HumanParts', name='parts'),
+        NORMALS,
+        dict(type='Saliency', name='sal'),
+        dict(type='Edges', name='edges'),
+    ]
     dataset = PASCALMTDataset(tasks, data_root=str(tmp_path), pipeline=PIPELINE)
     check_dataset(dataset)
     first, second, third = (fields(dataset, i) for i in range(3))
@@ -217,28 +278,52 @@ def test_pascal_context(pascal, scope, tmp_path):
     for found in (first, second, third):
         np.testing.assert_array_equal(found['gt_seg'].data[0], np.arange(H * W).reshape(H, W) % 21)
     expected = np.zeros((H, W))
-    expected[:len(PARTS)] = np.array(list(PARTS.values()))[:, None]
+    expected[: len(PARTS)] = np.array(list(PARTS.values()))[:, None]
     np.testing.assert_array_equal(first['gt_parts'].data[0], expected)
     left = np.arange(W) < W // 2
     np.testing.assert_array_equal(first['gt_normals'].valid[0], np.broadcast_to(left, (H, W)))
     expected = np.where(left, UNIT[:, None, None], 0) * np.ones((H, 1))
     np.testing.assert_allclose(first['gt_normals'].data, expected, atol=0.01)
     np.testing.assert_array_equal(first['gt_sal'].data[0], np.eye(H, W))
-    np.testing.assert_array_equal(first['gt_edges'].data[0], np.broadcast_to(np.arange(W) == W // 2 - 1, (H, W)))
+    np.testing.assert_array_equal(
+        first['gt_edges'].data[0], np.broadcast_to(np.arange(W) == W // 2 - 1, (H, W))
+    )
     assert not third['gt_edges'].data.any()
 
 
 def test_pascal_context_parts_and_classes():
-    """All of PASCAL-Part's parts of a person, in the grouping of six; classes with normals as the two sets' names give them."""
-    groups = {number: {part for part, of in pascal_mt.PARTS.items() if of == number} for number in range(1, 7)}
+    """All of PASCAL-Part's parts of a person, in the grouping of six; classes with normals as the
+    two sets' names give them."""
+    groups = {
+        number: {part for part, of in pascal_mt.PARTS.items() if of == number}
+        for number in range(1, 7)
+    }
     assert len(pascal_mt.PARTS) == 24
     assert groups[2] == {'neck', 'torso'} and groups[4] == {'llarm', 'rlarm', 'lhand', 'rhand'}
-    assert groups[6] == {'llleg', 'rlleg', 'lfoot', 'rfoot'} and groups[1] >= {'head', 'hair', 'lear', 'nose'}
+    assert groups[6] == {'llleg', 'rlleg', 'lfoot', 'rfoot'} and groups[1] >= {
+        'head',
+        'hair',
+        'lear',
+        'nose',
+    }
     known = pascal_mt.WITH_NORMALS
     assert len(known) == len(set(known)) == 170 and list(known) == sorted(known)
-    some = dict(bed=18, ceiling=68, chair=72, floor=158, person=284, sofa=368, table=397, tvmonitor=427, wall=440, window=454)
+    some = dict(
+        bed=18,
+        ceiling=68,
+        chair=72,
+        floor=158,
+        person=284,
+        sofa=368,
+        table=397,
+        tvmonitor=427,
+        wall=440,
+        window=454,
+    )
     assert set(some.values()) <= set(known)
-    assert not set(dict(aeroplane=2, horse=207, pottedplant=308, sky=360, tree=420, unknown=431).values()) & set(known)
+    assert not set(
+        dict(aeroplane=2, horse=207, pottedplant=308, sky=360, tree=420, unknown=431).values()
+    ) & set(known)
 
 
 def test_borders_by_loop():
@@ -259,12 +344,17 @@ def test_quickstart_draws_on_first_use(tmp_path, capsys, scope):
     assert 'drawing 3 shapes images' in capsys.readouterr().out
     check_dataset(dataset)
     found = fields(dataset)
-    assert found['gt_seg'].data.shape == (1, 64, 64) and all(field.valid.all() for field in found.values())
+    assert found['gt_seg'].data.shape == (1, 64, 64) and all(
+        field.valid.all() for field in found.values()
+    )
     assert 0.5 < found['gt_depth'].data.min() and found['gt_depth'].data.max() < 15
     np.testing.assert_allclose(np.linalg.norm(found['gt_normals'].data, axis=0), 1, atol=1e-5)
     assert len(MultiTaskQuickstartDataset(tasks, split='val', **settings)) == 3
     assert len(dataset.metainfo['classes']) == len(dataset.metainfo['palette']) == 5
-    sizes = [MultiTaskQuickstartDataset(tasks, split=split, lazy_init=True).num_images for split in ('train', 'val', 'test')]
+    sizes = [
+        MultiTaskQuickstartDataset(tasks, split=split, lazy_init=True).num_images
+        for split in ('train', 'val', 'test')
+    ]
     assert sizes == [400, 50, 50]
     with pytest.raises(ValueError, match="got split='trian', expected one of"):
         MultiTaskQuickstartDataset(tasks, split='trian')
@@ -277,7 +367,10 @@ def custom(put):
             put(f'img_dir/{split}/{i}.jpg', IMAGE)
             put(f'seg_dir/{split}/{i}.png', (numbers(2) > 0).astype(np.uint8))
             put(f'depth_dir/{split}/{i}.png', np.rint(DEPTHS * 1000).astype(np.uint16))
-            put(f'normals_dir/{split}/{i}.png', np.broadcast_to(encode_normals(UNIT), (H, W, 3)).copy())
+            put(
+                f'normals_dir/{split}/{i}.png',
+                np.broadcast_to(encode_normals(UNIT), (H, W, 3)).copy(),
+            )
 
 
 def write_nyuv2(request):
@@ -292,13 +385,19 @@ def write_cityscapes(request):
     mtan('val', 4, 7, 'label_7', normals=False)
 
 
-WRITERS = dict(nyuv2=write_nyuv2, cityscapes=write_cityscapes, pascal_context=lambda request: request.getfixturevalue('pascal'),
-               custom_multitask=lambda request: request.getfixturevalue('custom'), quickstart_multitask=lambda request: None)
+WRITERS = dict(
+    nyuv2=write_nyuv2,
+    cityscapes=write_cityscapes,
+    pascal_context=lambda request: request.getfixturevalue('pascal'),
+    custom_multitask=lambda request: request.getfixturevalue('custom'),
+    quickstart_multitask=lambda request: None,
+)
 
 
 @pytest.mark.parametrize('name', list(WRITERS))
 def test_base_config(name, request, scope, tmp_path):
-    """Gives batches of its tasks at label size, images with the long side as said, checked by the check before training."""
+    """Gives batches of its tasks at label size, images with the long side as said, checked by the
+    check before training."""
     WRITERS[name](request)
     config = Config.fromfile(CONFIGS / f'{name}.py')
     for part in ('train', 'val', 'test'):

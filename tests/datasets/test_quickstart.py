@@ -18,21 +18,29 @@ def test_draws_on_first_use(tmp_path, capsys):
     dataset.full_init()
     assert 'drawing 3 roads images' in capsys.readouterr().out
     assert len(dataset) == 3
-    assert dataset.metainfo['classes'] == ('background', 'road') and len(dataset.metainfo['palette']) == 2
+    assert (
+        dataset.metainfo['classes'] == ('background', 'road')
+        and len(dataset.metainfo['palette']) == 2
+    )
     check_dataset(dataset, num_classes=2)
     assert len(QuickstartDataset(str(root), num_images=3)) == 3
     assert 'drawing' not in capsys.readouterr().out
 
 
 def test_splits_share_a_folder_but_no_image(tmp_path):
-    sets = [QuickstartDataset(str(tmp_path), split, num_images=2) for split in ('train', 'val', 'test')]
+    sets = [
+        QuickstartDataset(str(tmp_path), split, num_images=2) for split in ('train', 'val', 'test')
+    ]
     files = {Path(s[i]['img_path']).read_bytes() for s in sets for i in range(2)}
     assert len(files) == 6
     assert [len(s) for s in sets] == [2, 2, 2]
 
 
 def test_usual_sizes(tmp_path):
-    sizes = {split: QuickstartDataset(str(tmp_path), split, lazy_init=True).num_images for split in ('train', 'val', 'test')}
+    sizes = {
+        split: QuickstartDataset(str(tmp_path), split, lazy_init=True).num_images
+        for split in ('train', 'val', 'test')
+    }
     assert sizes == dict(train=400, val=50, test=50)
 
 

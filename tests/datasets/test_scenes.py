@@ -8,19 +8,23 @@ import pytest
 
 from mmsam_peft.datasets.scenes import draw_objects, draw_roads, generate, generate_scenes
 
-WORLDS = pytest.mark.parametrize('draw, low, high', [(draw_objects, 0.002, 0.8), (draw_roads, 0.02, 0.25)])
+WORLDS = pytest.mark.parametrize(
+    'draw, low, high', [(draw_objects, 0.002, 0.8), (draw_roads, 0.02, 0.25)]
+)
 
 
 @pytest.fixture(scope='module')
 def roads() -> tuple[np.ndarray, np.ndarray]:
     """24 images (N, H, W, 3) and masks (N, H, W)."""
-    images, masks = zip(*(draw_roads(np.random.default_rng([0, i])) for i in range(24)), strict=True)
+    images, masks = zip(
+        *(draw_roads(np.random.default_rng([0, i])) for i in range(24)), strict=True
+    )
     return np.stack(images), np.stack(masks)
 
 
 def best_iou(score: np.ndarray, mask: np.ndarray) -> float:
     """The best IoU that ``score > t`` or ``score < t`` reaches over 64 thresholds."""
-    found = 0.
+    found = 0.0
     for signed in (score, -score):
         for threshold in np.quantile(signed, np.linspace(0, 1, 64)):
             guess = signed >= threshold
@@ -57,7 +61,10 @@ def test_images_and_masks_are_well_formed(draw, low, high):
 
 @WORLDS
 def test_a_larger_picture_shows_the_same_share(draw, low, high):
-    small, large = ([draw(np.random.default_rng([2, i]), size)[1].mean() for i in range(30)] for size in (128, 256))
+    small, large = (
+        [draw(np.random.default_rng([2, i]), size)[1].mean() for i in range(30)]
+        for size in (128, 256)
+    )
     assert np.mean(small) == pytest.approx(np.mean(large), rel=0.35)
 
 
@@ -105,9 +112,17 @@ def test_generated_files_hold_the_drawings(tmp_path, capsys):
             image, mask = draw_roads(np.random.default_rng([4, *split.encode(), i]), 64)
             assert (images[f'{i:05d}.png'][..., ::-1] == image).all()
             assert (masks[f'{i:05d}.png'] == mask).all()
-    assert (read(root, 'img_dir', 'train')['00000.png'] != read(root, 'img_dir', 'val')['00000.png']).any()
-    assert record_of(root) == dict(version=generate.VERSION, world='roads', seed=4, size=64, splits=dict(train=3, val=2))
-    assert sorted(p.name for p in root.iterdir() if p.name != '.lock') == ['ann_dir', 'img_dir', 'scenes.json']
+    assert (
+        read(root, 'img_dir', 'train')['00000.png'] != read(root, 'img_dir', 'val')['00000.png']
+    ).any()
+    assert record_of(root) == dict(
+        version=generate.VERSION, world='roads', seed=4, size=64, splits=dict(train=3, val=2)
+    )
+    assert sorted(p.name for p in root.iterdir() if p.name != '.lock') == [
+        'ann_dir',
+        'img_dir',
+        'scenes.json',
+    ]
 
 
 def test_complete_data_is_used_as_it_is(tmp_path, capsys):
@@ -130,15 +145,20 @@ def test_another_version_is_drawn_again(tmp_path, monkeypatch):
     assert record_of(tmp_path)['splits'] == dict(train=2), 'val is still of the old version'
 
 
-@pytest.mark.parametrize('change', [dict(seed=1), dict(size=32), dict(world='objects'), dict(splits=dict(train=3))])
+@pytest.mark.parametrize(
+    'change', [dict(seed=1), dict(size=32), dict(world='objects'), dict(splits=dict(train=3))]
+)
 def test_other_settings_are_drawn_again(tmp_path, change):
     usual = dict(world='roads', splits=dict(train=2), seed=0, size=64)
     generate_scenes(tmp_path, **usual)
     before = (tmp_path / 'img_dir/train/00001.png').read_bytes()
     generate_scenes(tmp_path, **(usual | change))
     assert ((tmp_path / 'img_dir/train/00001.png').read_bytes() == before) == ('splits' in change)
-    assert len(read(tmp_path, 'img_dir', 'train')) == len(read(tmp_path, 'ann_dir', 'train')) == change.get(
-        'splits', usual['splits'])['train']
+    assert (
+        len(read(tmp_path, 'img_dir', 'train'))
+        == len(read(tmp_path, 'ann_dir', 'train'))
+        == change.get('splits', usual['splits'])['train']
+    )
 
 
 def test_an_interrupted_drawing_is_done_again(tmp_path, monkeypatch):
@@ -177,14 +197,17 @@ def test_files_of_others_are_left_alone(tmp_path):
 
 
 def test_unknown_world(tmp_path):
-    with pytest.raises(ValueError, match=r"got world='sea', expected one of \['objects', 'roads', 'shapes'\]"):
+    with pytest.raises(
+        ValueError, match=r"got world='sea', expected one of \['objects', 'roads', 'shapes'\]"
+    ):
         generate_scenes(tmp_path / 'sea', 'sea')
     assert not (tmp_path / 'sea').exists()
 
 
 def test_two_processes_at_once_draw_once(tmp_path):
-    """Both start drawing at the same moment: each waits until the other has finished its imports."""
-    code = f'''
+    """Both start drawing at the same moment: each waits until the other has finished its
+    imports."""
+    code = f"""
 import pathlib, sys, time
 from mmsam_peft.datasets.scenes import generate_scenes
 here = pathlib.Path({str(tmp_path)!r})
@@ -193,7 +216,7 @@ while len(list(here.glob('ready*'))) < 2:
     time.sleep(0.001)
 generate_scenes(here / 'roads', 'roads', dict(train=60), size=64)
 assert len(list((here / 'roads/img_dir/train').glob('*.png'))) == 60
-'''
+"""
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     processes = [subprocess.Popen([sys.executable, '-c', code, str(i)], **pipes) for i in range(2)]
     results = [p.communicate(timeout=600) for p in processes]

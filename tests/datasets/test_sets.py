@@ -1,4 +1,5 @@
 """The named data sets and their configs, on generated files in the published layouts."""
+
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,19 @@ from mmsam_peft.datasets import CamVidDataset, KvasirDataset, Trans10KV2Dataset,
 from mmsam_peft.registry import DATASETS, METRICS, TRANSFORMS
 
 CONFIGS = Path(__file__).parents[2] / 'configs/_base_/datasets'
-SPLITS = dict(kvasir=('train', 'val', 'test'), camvid=('train', 'val', 'test'), custom=('train', 'val', 'test'),
-              trans10k=('train', 'validation', 'test'))
+SPLITS = dict(
+    kvasir=('train', 'val', 'test'),
+    camvid=('train', 'val', 'test'),
+    custom=('train', 'val', 'test'),
+    trans10k=('train', 'validation', 'test'),
+)
 NUM_CLASSES = dict(kvasir=2, camvid=11, custom=2, trans10k=12)
 
 
 @pytest.fixture
 def write_set(write):
     """Two pairs for each split, images 20 high and 30 wide; the masks hold every class."""
+
     def save(name: str) -> None:
         rng = np.random.default_rng(0)
         for split in SPLITS[name]:
@@ -29,10 +35,13 @@ def write_set(write):
                 else:
                     write(f'img_dir/{split}/{number}.jpg', image)
                     write(f'ann_dir/{split}/{number}.png', mask * 255 if name == 'custom' else mask)
+
     return save
 
 
-@pytest.mark.parametrize('kind, number', [(KvasirDataset, 2), (CamVidDataset, 11), (Trans10KV2Dataset, 12)])
+@pytest.mark.parametrize(
+    'kind, number', [(KvasirDataset, 2), (CamVidDataset, 11), (Trans10KV2Dataset, 12)]
+)
 def test_classes_and_colours(kind, number):
     classes, palette = kind.METAINFO['classes'], kind.METAINFO['palette']
     assert len(set(classes)) == len(set(map(tuple, palette))) == len(palette) == number
@@ -40,9 +49,32 @@ def test_classes_and_colours(kind, number):
 
 def test_class_order():
     assert Trans10KV2Dataset.METAINFO['classes'] == (
-        'background', 'shelf', 'jar', 'freezer', 'window', 'door', 'eyeglass', 'cup', 'wall', 'bowl', 'bottle', 'box')
+        'background',
+        'shelf',
+        'jar',
+        'freezer',
+        'window',
+        'door',
+        'eyeglass',
+        'cup',
+        'wall',
+        'bowl',
+        'bottle',
+        'box',
+    )
     assert CamVidDataset.METAINFO['classes'] == (
-        'sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'fence', 'car', 'pedestrian', 'bicyclist')
+        'sky',
+        'building',
+        'pole',
+        'road',
+        'pavement',
+        'tree',
+        'sign',
+        'fence',
+        'car',
+        'pedestrian',
+        'bicyclist',
+    )
 
 
 def test_trans10k_masks_may_lack_the_ending(write, tmp_path):
@@ -58,7 +90,9 @@ def test_trans10k_masks_may_lack_the_ending(write, tmp_path):
 def test_config_runs_on_the_published_layout(write_set, scope, tmp_path, name):
     write_set(name)
     config = Config.fromfile(CONFIGS / f'{name}.py')
-    config.merge_from_dict({f'{part}_dataloader.dataset.data_root': str(tmp_path) for part in ('train', 'val', 'test')})
+    config.merge_from_dict(
+        {f'{part}_dataloader.dataset.data_root': str(tmp_path) for part in ('train', 'val', 'test')}
+    )
     for part in ('train', 'val', 'test'):
         dataset = DATASETS.build(config[f'{part}_dataloader'].dataset)
         check_dataset(dataset, num_classes=NUM_CLASSES[name])
@@ -74,7 +108,13 @@ def test_config_runs_on_the_published_layout(write_set, scope, tmp_path, name):
 def test_config_flips_for_test_time_augmentation(write_set, scope, tmp_path, name):
     write_set(name)
     config = Config.fromfile(CONFIGS / f'{name}.py')
-    dataset = DATASETS.build({**config.test_dataloader.dataset, 'data_root': str(tmp_path), 'pipeline': config.tta_pipeline})
+    dataset = DATASETS.build(
+        {
+            **config.test_dataloader.dataset,
+            'data_root': str(tmp_path),
+            'pipeline': config.tta_pipeline,
+        }
+    )
     check_dataset(dataset)
     plain, flipped = dataset[0]['inputs']
     np.testing.assert_array_equal(plain.numpy(), flipped.numpy()[..., ::-1])
@@ -91,8 +131,12 @@ def test_config_metrics_build(scope, name):
 
 def test_command_line_options_change_the_pipeline(scope):
     config = Config.fromfile(CONFIGS / 'custom.py')
-    config.merge_from_dict({'train_dataloader.dataset.mask_values': 'index',
-                            'train_dataloader.dataset.pipeline.2.scale': (64, 64)})
+    config.merge_from_dict(
+        {
+            'train_dataloader.dataset.mask_values': 'index',
+            'train_dataloader.dataset.pipeline.2.scale': (64, 64),
+        }
+    )
     dataset = config.train_dataloader.dataset
     assert dataset.mask_values == 'index'
     assert TRANSFORMS.build(dataset.pipeline[2]).scale == (64, 64)

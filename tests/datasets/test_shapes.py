@@ -1,4 +1,6 @@
-"""The multi-task world. Camera axes: x right, y up, z towards the viewer; a pixel at depth d is ``d * (u, v, -1)``."""
+"""The multi-task world. Camera axes: x right, y up, z towards the viewer; a pixel at depth d is ``d
+* (u, v, -1)``."""
+
 import json
 
 import cv2
@@ -35,8 +37,13 @@ def cloud(depth: np.ndarray, slope: float) -> np.ndarray:
 def test_arrays_are_well_formed(scenes):
     seen = np.zeros(5)
     for image, classes, depth, normals in scenes:
-        assert image.shape == normals.shape == (128, 128, 3) and classes.shape == depth.shape == (128, 128)
-        assert image.dtype == classes.dtype == np.uint8 and depth.dtype == normals.dtype == np.float32
+        assert image.shape == normals.shape == (128, 128, 3) and classes.shape == depth.shape == (
+            128,
+            128,
+        )
+        assert (
+            image.dtype == classes.dtype == np.uint8 and depth.dtype == normals.dtype == np.float32
+        )
         assert 0.5 < depth.min() and depth.max() < 15
         np.testing.assert_allclose(np.linalg.norm(normals, axis=-1), 1, atol=1e-6)
         assert image.std() > 5 and len(np.unique(classes)) >= 2
@@ -52,17 +59,28 @@ def test_drawing_depends_on_the_generator_alone(scenes):
 
 
 def test_normals_are_those_of_the_depth(scenes):
-    """Where a pixel and its neighbours lie on one smooth surface, the cross product of depth differences is the normal."""
+    """Where a pixel and its neighbours lie on one smooth surface, the cross product of depth
+    differences is the normal."""
     checked = 0
     for i, (_, classes, depth, normals) in enumerate(scenes[:8]):
         points = cloud(depth, half_view([7, i]))
         across, down = points[1:-1, 2:] - points[1:-1, :-2], points[2:, 1:-1] - points[:-2, 1:-1]
         found = np.cross(down, across)
         found /= np.linalg.norm(found, axis=-1, keepdims=True)
-        window = [np.s_[1 + dy:127 + dy, 1 + dx:127 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-        smooth = np.all([(classes[w] == classes[1:-1, 1:-1]) & ((normals[w] * normals[1:-1, 1:-1]).sum(-1) > 0.97)
-                         for w in window], axis=0)
-        flat = smooth & np.all([(normals[w] == normals[1:-1, 1:-1]).all(-1) for w in window], axis=0)
+        window = [
+            np.s_[1 + dy : 127 + dy, 1 + dx : 127 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)
+        ]
+        smooth = np.all(
+            [
+                (classes[w] == classes[1:-1, 1:-1])
+                & ((normals[w] * normals[1:-1, 1:-1]).sum(-1) > 0.97)
+                for w in window
+            ],
+            axis=0,
+        )
+        flat = smooth & np.all(
+            [(normals[w] == normals[1:-1, 1:-1]).all(-1) for w in window], axis=0
+        )
         angle = np.degrees(np.arccos(np.clip((found * normals[1:-1, 1:-1]).sum(-1), -1, 1)))
         assert np.quantile(angle[smooth], 0.99) < 3 and angle[flat].mean() < 0.05
         checked += smooth.sum()
@@ -81,8 +99,12 @@ def test_floor_is_flat_and_wall_stands_on_it(scenes):
             at = classes == number
             if at.any():
                 planes[number] = normals[at][0]
-                np.testing.assert_allclose(normals[at], np.broadcast_to(planes[number], (at.sum(), 3)), atol=1e-6)
-                np.testing.assert_allclose(points[at] @ planes[number], (points[at] @ planes[number])[0], atol=1e-4)
+                np.testing.assert_allclose(
+                    normals[at], np.broadcast_to(planes[number], (at.sum(), 3)), atol=1e-6
+                )
+                np.testing.assert_allclose(
+                    points[at] @ planes[number], (points[at] @ planes[number])[0], atol=1e-4
+                )
         assert planes[1][1] > 0.85, 'the floor looks up'
         if 0 in planes:
             assert abs(planes[0] @ planes[1]) < 1e-6
@@ -92,7 +114,9 @@ def test_spheres_are_spheres(scenes):
     """All points p of a sphere with outward normal n and radius r have one centre p - r n."""
     balls = 0
     for i, (_, classes, depth, normals) in enumerate(scenes):
-        count, parts = cv2.connectedComponents((classes == CLASSES.index('sphere')).astype(np.uint8))
+        count, parts = cv2.connectedComponents(
+            (classes == CLASSES.index('sphere')).astype(np.uint8)
+        )
         points = cloud(depth, half_view([7, i])) if count > 1 else None
         for part in range(1, count):
             p, n = points[parts == part], normals[parts == part]
@@ -110,15 +134,20 @@ def test_spheres_are_spheres(scenes):
 def test_rays_meet_shapes_where_the_surface_is(kind):
     """Against the shapes' own equations, stepping along each ray."""
     rng = np.random.default_rng(0)
-    axes = np.linalg.qr(rng.normal(size=(3, 3)))[0] * np.array([[0.9], [0.5], [0.9 if kind != 'box' else 0.3]])
+    axes = np.linalg.qr(rng.normal(size=(3, 3)))[0] * np.array(
+        [[0.9], [0.5], [0.9 if kind != 'box' else 0.3]]
+    )
     shape = Shape(kind, np.array([0.1, -0.2, -3]), axes)
     rays = np.concatenate([rng.uniform(-0.4, 0.4, (300, 2)), -np.ones((300, 1))], 1)
     distance = shape.distance(np.zeros(3), rays)
 
     def inside(points):
         local = np.linalg.solve(axes.T, (points - shape.centre).T)
-        return {'sphere': np.linalg.norm(local, axis=0) <= 1, 'box': np.abs(local).max(0) <= 1,
-                'cylinder': (np.hypot(local[0], local[2]) <= 1) & (np.abs(local[1]) <= 1)}[kind]
+        return {
+            'sphere': np.linalg.norm(local, axis=0) <= 1,
+            'box': np.abs(local).max(0) <= 1,
+            'cylinder': (np.hypot(local[0], local[2]) <= 1) & (np.abs(local[1]) <= 1),
+        }[kind]
 
     steps = np.linspace(0, 6, 6001)
     for ray, t in zip(rays, distance, strict=True):
@@ -147,12 +176,18 @@ def test_shapes_stand_on_the_floor_and_apart():
             if shape.kind != 'box':
                 angle = np.linspace(0, 2 * np.pi, 721)
                 ring = np.stack([np.cos(angle), 0 * angle, np.sin(angle)], 1)
-                unit = np.concatenate([ring + [0, y, 0] for y in (-1, 1)]) if shape.kind == 'cylinder' else ring[:, [0, 2, 1]]
+                unit = (
+                    np.concatenate([ring + [0, y, 0] for y in (-1, 1)])
+                    if shape.kind == 'cylinder'
+                    else ring[:, [0, 2, 1]]
+                )
             assert (shape.centre + unit @ shape.axes)[:, 1].min() == pytest.approx(0, abs=1e-4)
         for a, one in enumerate(group):
             for other in group[:a]:
                 samples = np.random.default_rng(0).uniform(-1, 1, (2000, 3)) @ one.axes + one.centre
-                assert (np.abs((samples - other.centre) @ np.linalg.inv(other.axes)).max(1) > 1).all()
+                assert (
+                    np.abs((samples - other.centre) @ np.linalg.inv(other.axes)).max(1) > 1
+                ).all()
 
 
 def test_generated_files_hold_the_scenes(tmp_path, capsys):
@@ -161,8 +196,10 @@ def test_generated_files_hold_the_scenes(tmp_path, capsys):
     assert json.loads((tmp_path / 'scenes.json').read_text())['world'] == 'shapes'
     for i in range(3):
         image, classes, depth, normals = draw_shapes(np.random.default_rng([4, *b'train', i]), 64)
-        read = {kind: cv2.imread(str(tmp_path / kind / 'train' / f'{i:05d}.png'), cv2.IMREAD_UNCHANGED)
-                for kind in ('img_dir', 'seg_dir', 'depth_dir', 'normals_dir')}
+        read = {
+            kind: cv2.imread(str(tmp_path / kind / 'train' / f'{i:05d}.png'), cv2.IMREAD_UNCHANGED)
+            for kind in ('img_dir', 'seg_dir', 'depth_dir', 'normals_dir')
+        }
         np.testing.assert_array_equal(read['img_dir'][..., ::-1], image)
         np.testing.assert_array_equal(read['seg_dir'], classes)
         np.testing.assert_allclose(read['depth_dir'] / 1000, depth, atol=0.00051)

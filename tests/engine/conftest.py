@@ -24,7 +24,7 @@ def write_discs(root: Path, split: str, number: int) -> None:
     for i in range(number):
         rng = np.random.default_rng(i)
         (row, col), radius = rng.integers(16, 48, 2), rng.integers(8, 16)
-        disc = (rows - row) ** 2 + (cols - col) ** 2 < radius ** 2
+        disc = (rows - row) ** 2 + (cols - col) ** 2 < radius**2
         image = rng.integers(0, 100, (64, 64, 3)) + 150 * disc[..., None]
         Image.fromarray(image.astype(np.uint8)).save(root / 'img_dir' / split / f'{i}.png')
         Image.fromarray(disc.astype(np.uint8)).save(root / 'ann_dir' / split / f'{i}.png')
@@ -32,13 +32,17 @@ def write_discs(root: Path, split: str, number: int) -> None:
 
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
-    """What tests/data/tiny.py wants in TINY_ROOT: 6 + 2 pairs of pictures and masks, and the encoder's base weights."""
+    """What tests/data/tiny.py wants in TINY_ROOT: 6 + 2 pairs of pictures and masks, and the
+    encoder's base weights."""
     monkeypatch.setenv('TINY_ROOT', str(tmp_path))
     write_discs(tmp_path, 'train', 6)
     write_discs(tmp_path, 'val', 2)
     torch.manual_seed(0)
     encoder = SAMViT(Config.fromfile(TINY).model.backbone.arch, img_size=64)
-    torch.save({f'image_encoder.{key}': value for key, value in encoder.state_dict().items()}, tmp_path / 'base.pth')
+    torch.save(
+        {f'image_encoder.{key}': value for key, value in encoder.state_dict().items()},
+        tmp_path / 'base.pth',
+    )
     return tmp_path
 
 
@@ -50,12 +54,16 @@ def scope():
 
 @pytest.fixture
 def make_runner(root, scope, monkeypatch) -> Callable[..., Runner]:
-    """``make_runner({'resume': True})``: a runner of tests/data/tiny.py, 3 iterations an epoch, sharing nothing with others."""
-    monkeypatch.setattr(Config, 'pretty_text', property(str))  # formatting it would take most of the time
+    """``make_runner({'resume': True})``: a runner of tests/data/tiny.py, 3 iterations an epoch,
+    sharing nothing with others."""
+    monkeypatch.setattr(
+        Config, 'pretty_text', property(str)
+    )  # formatting it would take most of the time
 
     def make(options: dict | None = None) -> Runner:
         config = Config.fromfile(TINY)
         config.merge_from_dict(options or {})
         config.experiment_name = config.visualizer.name = f'engine_test_{next(NUMBERS)}'
         return Runner.from_cfg(config)
+
     return make

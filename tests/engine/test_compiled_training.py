@@ -8,9 +8,13 @@ COMPILED = {'model.backbone.compile': dict(backend='aot_eager', fullgraph=True)}
 
 
 def test_compiled_blocks_train_validate_and_resume_as_plain_ones(make_runner, root):
-    """Validation, of other batches, after each of three epochs; the second half resumes the first, compiled anew."""
+    """Validation, of other batches, after each of three epochs; the second half resumes the first,
+    compiled anew."""
+
     def train(folder, **options):
-        runner = make_runner({'work_dir': str(root / folder), 'train_cfg.val_interval': 1, **options})
+        runner = make_runner(
+            {'work_dir': str(root / folder), 'train_cfg.val_interval': 1, **options}
+        )
         runner.train()
         return runner
 
@@ -18,9 +22,13 @@ def test_compiled_blocks_train_validate_and_resume_as_plain_ones(make_runner, ro
     train('compiled', **COMPILED, **{'train_cfg.max_epochs': 2})
     torch.compiler.reset()
     resumed = train('compiled', **COMPILED, **{'train_cfg.max_epochs': 3, 'resume': True})
-    assert resumed.iter == 9 and all(block._compiled_call_impl for block in resumed.model.backbone.blocks)
+    assert resumed.iter == 9 and all(
+        block._compiled_call_impl for block in resumed.model.backbone.blocks
+    )
     assert resumed.model.state_dict().keys() == plain.model.state_dict().keys()
-    first, second = (load_file(root / folder / 'adapter_last.safetensors') for folder in ('plain', 'compiled'))
+    first, second = (
+        load_file(root / folder / 'adapter_last.safetensors') for folder in ('plain', 'compiled')
+    )
     assert first.keys() == second.keys()
     for key, value in first.items():
         torch.testing.assert_close(second[key], value, rtol=1e-4, atol=1e-5)

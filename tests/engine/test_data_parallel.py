@@ -1,4 +1,6 @@
-"""DistributedDataParallel without find_unused_parameters. Run as a script, this file is one of the two processes."""
+"""DistributedDataParallel without find_unused_parameters. Run as a script, this file is one of the
+two processes."""
+
 import os
 import subprocess
 import sys
@@ -18,15 +20,20 @@ from mmsam_peft.registry import MODELS, PEFT
 
 TINY = Path(__file__).parents[1] / 'data' / 'tiny.py'
 METHODS = sorted(PEFT.module_dict)
-WITHOUT_DRAWS = {'TALoRA': dict(dropout=0.)}
-WITH_BATCH_STATISTICS = {'ConvLoRA': 'its gate draws noise, and its balance loss compares the samples of a batch'}
+WITHOUT_DRAWS = {'TALoRA': dict(dropout=0.0)}
+WITH_BATCH_STATISTICS = {
+    'ConvLoRA': 'its gate draws noise, and its balance loss compares the samples of a batch'
+}
 
 
 def build(method: str) -> PEFTSegmentor:
-    """In float64, so that a fault is far larger than any machine's rounding; with nothing that was added at its initial value:
-    behind a zero, gradients begin too small to be seen."""
+    """In float64, so that a fault is far larger than any machine's rounding; with nothing that was
+    added at its initial value: behind a zero, gradients begin too small to be seen."""
     config = Config.fromfile(TINY).model
-    config.checkpoint, config.backbone.peft = None, dict(type=method, **WITHOUT_DRAWS.get(method, {}))
+    config.checkpoint, config.backbone.peft = (
+        None,
+        dict(type=method, **WITHOUT_DRAWS.get(method, {})),
+    )
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmsam_peft'):
         model = MODELS.build(config)
@@ -42,7 +49,10 @@ def train(model: torch.nn.Module, batch: slice, steps: int = 3) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, 3, 64, 64, generator=generator).double()[batch]
     labels = torch.randint(2, (4, 1, 64, 64), generator=generator)[batch]
-    samples = [SegDataSample(gt_sem_seg=PixelData(data=label), metainfo=dict(img_shape=(64, 64))) for label in labels]
+    samples = [
+        SegDataSample(gt_sem_seg=PixelData(data=label), metainfo=dict(img_shape=(64, 64)))
+        for label in labels
+    ]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -52,7 +62,9 @@ def train(model: torch.nn.Module, batch: slice, steps: int = 3) -> None:
 
 
 def worker(rank: int, folder: Path) -> None:
-    torch.distributed.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
+    )
     for method in METHODS:
         model = build(method).train()
         torch.manual_seed(rank)  # each process draws its own gate noise
@@ -65,11 +77,21 @@ def worker(rank: int, folder: Path) -> None:
 def trained(tmp_path_factory) -> dict[str, tuple[dict[str, Tensor], ...]]:
     """Per method, the two processes' weights after three steps."""
     folder = tmp_path_factory.mktemp('parallel')
-    processes = [subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], stderr=subprocess.PIPE, text=True,
-                                  env={**os.environ, 'OMP_NUM_THREADS': '1'}) for rank in (0, 1)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(folder)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        )
+        for rank in (0, 1)
+    ]
     errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], '\n'.join(errors)
-    return {method: tuple(torch.load(folder / f'{method}_{rank}.pth') for rank in (0, 1)) for method in METHODS}
+    return {
+        method: tuple(torch.load(folder / f'{method}_{rank}.pth') for rank in (0, 1))
+        for method in METHODS
+    }
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -80,17 +102,24 @@ def test_processes_agree_and_train_all_there_is_to_train(trained, method):
     changed = {key for key, value in start.state_dict().items() if not value.equal(first[key])}
     expected = {name for name, parameter in start.named_parameters() if parameter.requires_grad}
     assert changed <= expected
-    assert all(name.endswith('k_proj.bias') for name in expected - changed), 'what all keys share moves no attention'
+    assert all(name.endswith('k_proj.bias') for name in expected - changed), (
+        'what all keys share moves no attention'
+    )
 
 
-@pytest.mark.parametrize('method', [method for method in METHODS if method not in WITH_BATCH_STATISTICS])
+@pytest.mark.parametrize(
+    'method', [method for method in METHODS if method not in WITH_BATCH_STATISTICS]
+)
 def test_two_processes_equal_one_with_both_batches(trained, method):
     """Within 1e-5 of each tensor's largest update."""
     model = build(method).train()
     start = {key: value.clone() for key, value in model.state_dict().items()}
     train(model, slice(None))
     for key, value in model.state_dict().items():
-        update, difference = (value - start[key]).abs().max(), (value - trained[method][0][key]).abs().max()
+        update, difference = (
+            (value - start[key]).abs().max(),
+            (value - trained[method][0][key]).abs().max(),
+        )
         assert difference <= 1e-5 * update + 1e-12, key
 
 

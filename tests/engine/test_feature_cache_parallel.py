@@ -1,4 +1,5 @@
 """One cache for two processes. Run as a script, this file is one of them."""
+
 import os
 import subprocess
 import sys
@@ -14,19 +15,35 @@ TINY = Path(__file__).parents[1] / 'data' / 'tiny.py'
 
 def options(folder: Path) -> dict:
     """Two epochs without validation, on stored maps."""
-    return {'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None, 'default_hooks.checkpoint.save_best': None,
-            'train_cfg': dict(type='EpochBasedTrainLoop', max_epochs=2, _delete_=True), 'custom_hooks': [],
-            'model.backbone.peft': dict(type='Frozen'),
-            'default_hooks.feature_cache': dict(type='FeatureCacheHook', views=1, folder=str(folder))}
+    return {
+        'val_cfg': None,
+        'val_dataloader': None,
+        'val_evaluator': None,
+        'default_hooks.checkpoint.save_best': None,
+        'train_cfg': dict(type='EpochBasedTrainLoop', max_epochs=2, _delete_=True),
+        'custom_hooks': [],
+        'model.backbone.peft': dict(type='Frozen'),
+        'default_hooks.feature_cache': dict(type='FeatureCacheHook', views=1, folder=str(folder)),
+    }
 
 
 def worker(rank: int, root: Path) -> None:
     os.environ.update(TINY_ROOT=str(root), RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank))
-    torch.distributed.init_process_group('gloo', init_method=f'file://{root}/store', rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{root}/store', rank=rank, world_size=2
+    )
     config = Config.fromfile(TINY)
-    config.merge_from_dict({
-        **options(root / 'c'), 'launcher': 'pytorch', 'work_dir': str(root / 'two'), 'train_dataloader.batch_size': 1,
-        'model_wrapper_cfg': dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False)})
+    config.merge_from_dict(
+        {
+            **options(root / 'c'),
+            'launcher': 'pytorch',
+            'work_dir': str(root / 'two'),
+            'train_dataloader.batch_size': 1,
+            'model_wrapper_cfg': dict(
+                type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
+            ),
+        }
+    )
     with DefaultScope.overwrite_default_scope('mmsam_peft'):
         runner = Runner.from_cfg(config)
         runner.train()
@@ -40,12 +57,19 @@ def items(folder: Path) -> dict[str, bytes]:
 
 def test_two_processes_share_a_cache(make_runner, root):
     """And come to what one process does with both batches."""
-    processes = [subprocess.Popen([sys.executable, __file__, str(rank), str(root)], stderr=subprocess.PIPE, text=True)
-                 for rank in (0, 1)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(root)], stderr=subprocess.PIPE, text=True
+        )
+        for rank in (0, 1)
+    ]
     errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], '\n'.join(errors)
     first, second = (torch.load(root / f'{rank}.pth') for rank in (0, 1))
-    assert all(value.equal(second[key]) for key, value in first.items()) and len(items(root / 'c')) == 6
+    assert (
+        all(value.equal(second[key]) for key, value in first.items())
+        and len(items(root / 'c')) == 6
+    )
     one = make_runner(options(root / 'own'))
     one.train()
     for key, value in one.model.state_dict().items():

@@ -1,4 +1,5 @@
 """Whole trainings that meet NaN."""
+
 import copy
 import os
 import socket
@@ -16,10 +17,22 @@ from mmsam_peft.apis.launch import build_runner
 from mmsam_peft.finite import NotFiniteError
 
 TINY = Path(__file__).parents[1] / 'data' / 'tiny.py'
-CNN = dict(type='EncoderDecoder', test_cfg=dict(mode='whole'),
-           data_preprocessor=dict(type='SegDataPreProcessor', mean=[128] * 3, std=[64] * 3, size=(64, 64)),
-           backbone=dict(type='mmseg.ResNetV1c', depth=18, stem_channels=8, base_channels=8, norm_cfg=dict(type='BN')),
-           decode_head=dict(type='FCNHead', in_channels=64, channels=8, num_convs=1, num_classes=2, norm_cfg=dict(type='BN')))
+CNN = dict(
+    type='EncoderDecoder',
+    test_cfg=dict(mode='whole'),
+    data_preprocessor=dict(type='SegDataPreProcessor', mean=[128] * 3, std=[64] * 3, size=(64, 64)),
+    backbone=dict(
+        type='mmseg.ResNetV1c', depth=18, stem_channels=8, base_channels=8, norm_cfg=dict(type='BN')
+    ),
+    decode_head=dict(
+        type='FCNHead',
+        in_channels=64,
+        channels=8,
+        num_convs=1,
+        num_classes=2,
+        norm_cfg=dict(type='BN'),
+    ),
+)
 """A model of MMSegmentation's own, with statistics of batches."""
 WITHOUT_VALIDATION = {'train_cfg.val_interval': 9}
 MODELS = dict(ours={}, MMSegmentation={'model': dict(CNN, _delete_=True)})
@@ -39,7 +52,8 @@ class BrokenImages(Hook):
 
 
 class Break(Hook):
-    """Makes a value of what ``find`` gives infinite, after the last iteration of the second epoch."""
+    """Makes a value of what ``find`` gives infinite, after the last iteration of the second
+    epoch."""
 
     priority = 'VERY_HIGH'
 
@@ -66,7 +80,10 @@ def assert_files_finite(work: Path) -> None:
 @pytest.mark.parametrize('model', MODELS)
 def test_a_broken_image_costs_a_step(make_runner, root, model):
     """And is named, with the losses; learning goes on. Every other one makes no five in a row."""
-    runner, images = make_runner(copy.deepcopy(MODELS[model]) | WITHOUT_VALIDATION), BrokenImages(*range(1, 11, 2))
+    runner, images = (
+        make_runner(copy.deepcopy(MODELS[model]) | WITHOUT_VALIDATION),
+        BrokenImages(*range(1, 11, 2)),
+    )
     runner.register_hook(images)
     before = {key: value.clone() for key, value in runner.model.state_dict().items()}
     runner.train()
@@ -75,7 +92,12 @@ def test_a_broken_image_costs_a_step(make_runner, root, model):
     assert text.count('Weights and optimizer are as before') == 5 == len(images.images)
     for iteration, image in zip((2, 4, 6, 8, 10), images.images, strict=True):
         line = next(line for line in text.splitlines() if f'Iteration {iteration}: ' in line)
-        assert 'this step was left out, 1 in a row' in line and image in line and 'decode.loss_' in line and ' = nan' in line
+        assert (
+            'this step was left out, 1 in a row' in line
+            and image in line
+            and 'decode.loss_' in line
+            and ' = nan' in line
+        )
         assert line.count('.png') == 2, 'the images of the batch, and no other'
     assert any(not value.equal(before[key]) for key, value in runner.model.state_dict().items())
     steps = {int(state['step']) for state in runner.optim_wrapper.optimizer.state.values()}
@@ -85,17 +107,28 @@ def test_a_broken_image_costs_a_step(make_runner, root, model):
 def test_five_in_a_row_stop_training(make_runner, root):
     runner = make_runner(WITHOUT_VALIDATION)
     runner.register_hook(BrokenImages(*range(4, 100)))
-    with pytest.raises(NotFiniteError, match=r'stops at iteration 9: in 5 steps in a row.* = nan.*train/\d.png.*learning rate'):
+    with pytest.raises(
+        NotFiniteError,
+        match=r'stops at iteration 9: in 5 steps in a row.* = nan.*train/\d.png.*learning rate',
+    ):
         runner.train()
-    assert {path.name for path in (root / 'work').glob('epoch*.pth')} == {'epoch_1.pth', 'epoch_2.pth'}
+    assert {path.name for path in (root / 'work').glob('epoch*.pth')} == {
+        'epoch_1.pth',
+        'epoch_2.pth',
+    }
     assert_files_finite(root / 'work')
 
 
 @pytest.mark.parametrize('optimizer', [dict(type='AdamW', lr=1e6), dict(type='SGD', lr=1e36)])
 def test_a_learning_rate_far_too_high(make_runner, root, optimizer):
     """Whatever becomes of it, no file has a number that is none."""
-    runner = make_runner({'optim_wrapper.optimizer': dict(_delete_=True, **optimizer), 'train_cfg.max_epochs': 3,
-                          'default_hooks.checkpoint.max_keep_ckpts': 1})
+    runner = make_runner(
+        {
+            'optim_wrapper.optimizer': dict(_delete_=True, **optimizer),
+            'train_cfg.max_epochs': 3,
+            'default_hooks.checkpoint.max_keep_ckpts': 1,
+        }
+    )
     with pytest.raises(NotFiniteError, match=r'optim_wrapper\.optimizer\.lr'):
         runner.train()
     assert_files_finite(root / 'work')
@@ -104,18 +137,28 @@ def test_a_learning_rate_far_too_high(make_runner, root, optimizer):
 PLACES = dict(
     weight=lambda runner: next(value for value in runner.model.parameters() if value.requires_grad),
     buffer=lambda runner: runner.model.decode_head.pe_layer.positional_encoding_gaussian_matrix,
-    optimizer=lambda runner: next(iter(runner.optim_wrapper.optimizer.state.values()))['exp_avg_sq'])
+    optimizer=lambda runner: next(iter(runner.optim_wrapper.optimizer.state.values()))[
+        'exp_avg_sq'
+    ],
+)
 
 
-@pytest.mark.parametrize('place, by_epoch', [('weight', True), ('buffer', True), ('optimizer', False)])
+@pytest.mark.parametrize(
+    'place, by_epoch', [('weight', True), ('buffer', True), ('optimizer', False)]
+)
 def test_a_broken_model_replaces_no_checkpoint(make_runner, root, place, by_epoch):
     """Though only one is kept, which MMEngine removes before it writes the next."""
     checkpoint = dict(max_keep_ckpts=1, interval=1 if by_epoch else 3, by_epoch=by_epoch)
     runner = make_runner({'default_hooks.checkpoint': checkpoint, **WITHOUT_VALIDATION})
     runner.register_hook(Break(PLACES[place]))
-    with pytest.raises(NotFiniteError, match='After iteration 6, numbers of the model or the optimizer .*learning rate'):
+    with pytest.raises(
+        NotFiniteError,
+        match='After iteration 6, numbers of the model or the optimizer .*learning rate',
+    ):
         runner.train()
-    assert [path.name for path in (root / 'work').glob('*.pth')] == ['epoch_1.pth' if by_epoch else 'iter_3.pth']
+    assert [path.name for path in (root / 'work').glob('*.pth')] == [
+        'epoch_1.pth' if by_epoch else 'iter_3.pth'
+    ]
     assert_files_finite(root / 'work')
 
 
@@ -129,7 +172,9 @@ def test_what_other_hooks_make_of_the_model_is_not_saved_either(make_runner, roo
 
     runner = make_runner()
     runner.register_hook(Ruin())
-    with pytest.raises(NotFiniteError, match='The checkpoint that was to be saved .*lora_.*: .* of .* numbers'):
+    with pytest.raises(
+        NotFiniteError, match='The checkpoint that was to be saved .*lora_.*: .* of .* numbers'
+    ):
         runner.train()
     assert not list((root / 'work').glob('*.pth'))
 
@@ -146,18 +191,26 @@ class RuinBeforeValidation(Hook):
             parameter.data.fill_(torch.nan)
 
 
-@pytest.mark.parametrize('way, model, metric, name', [
-    ('train', 'ours', dict(type='BinaryMetric'), 'Dice'),
-    ('test', 'ours', dict(type='mmseg.IoUMetric', iou_metrics=['mIoU']), 'mIoU'),
-    ('train', 'MMSegmentation', dict(type='mmseg.IoUMetric', iou_metrics=['mIoU']), 'mIoU'),
-    ('test', 'MMSegmentation', dict(type='BinaryMetric'), 'Dice')])
+@pytest.mark.parametrize(
+    'way, model, metric, name',
+    [
+        ('train', 'ours', dict(type='BinaryMetric'), 'Dice'),
+        ('test', 'ours', dict(type='mmseg.IoUMetric', iou_metrics=['mIoU']), 'mIoU'),
+        ('train', 'MMSegmentation', dict(type='mmseg.IoUMetric', iou_metrics=['mIoU']), 'mIoU'),
+        ('test', 'MMSegmentation', dict(type='BinaryMetric'), 'Dice'),
+    ],
+)
 def test_a_broken_model_has_no_score(make_runner, root, way, model, metric, name):
     """Not even where there is nothing to find, and finding nothing is right."""
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(root / 'ann_dir' / 'val' / '0.png')
     evaluators = {f'{part}_evaluator': dict(metric, _delete_=True) for part in ('val', 'test')}
-    runner = make_runner({**copy.deepcopy(MODELS[model]), **evaluators, 'default_hooks.checkpoint.save_best': name})
+    runner = make_runner(
+        {**copy.deepcopy(MODELS[model]), **evaluators, 'default_hooks.checkpoint.save_best': name}
+    )
     runner.register_hook(RuinBeforeValidation())
-    with pytest.raises(NotFiniteError, match=r'val/0.png: the model gives .*logits that are NaN or infinite'):
+    with pytest.raises(
+        NotFiniteError, match=r'val/0.png: the model gives .*logits that are NaN or infinite'
+    ):
         getattr(runner, way)()
     assert not list((root / 'work').glob('*best*'))
 
@@ -165,7 +218,7 @@ def test_a_broken_model_has_no_score(make_runner, root, way, model, metric, name
 def test_a_metric_that_is_nan_is_never_the_best(make_runner, root):
     class Script(Hook):
         def before_train(self, runner):
-            scores = iter([float('nan'), 2., float('nan'), 1.])
+            scores = iter([float('nan'), 2.0, float('nan'), 1.0])
             runner.val_loop.evaluator.evaluate = lambda size: dict(Dice=next(scores))
 
     runner = make_runner()
@@ -177,15 +230,24 @@ def test_a_metric_that_is_nan_is_never_the_best(make_runner, root):
 
 def train_one_of_two(rank: int, port: int) -> None:
     """From the second epoch on, the second process has a broken image in each batch."""
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
-                      GLOO_SOCKET_IFNAME='lo')
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE='2',
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+        GLOO_SOCKET_IFNAME='lo',
+    )
     config = Config.fromfile(TINY)
     config.launcher = 'pytorch'
     runner = build_runner(config)
     runner.register_hook(BrokenImages(*range(2, 100) if rank else ()))
     with pytest.raises(NotFiniteError) as stopped:
         runner.train()
-    torch.save((str(stopped.value), runner.model.module.state_dict()), f'{config.work_dir}/of_process_{rank}')
+    torch.save(
+        (str(stopped.value), runner.model.module.state_dict()),
+        f'{config.work_dir}/of_process_{rank}',
+    )
     torch.distributed.destroy_process_group()
 
 
@@ -194,7 +256,9 @@ def test_two_processes_stop_together(root, scope):
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     torch.multiprocessing.start_processes(train_one_of_two, (port,), nprocs=2, start_method='fork')
-    (message, first), (other, second) = (torch.load(root / 'work' / f'of_process_{rank}') for rank in (0, 1))
+    (message, first), (other, second) = (
+        torch.load(root / 'work' / f'of_process_{rank}') for rank in (0, 1)
+    )
     assert message == other
     assert 'stops at iteration 7' in message and ' = nan' in message and '.png' in message
     saved = torch.load(root / 'work' / 'epoch_1.pth', weights_only=True)['state_dict']

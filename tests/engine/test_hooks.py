@@ -32,11 +32,16 @@ class StopBeforeEpoch(Hook):
 
 @pytest.mark.parametrize('method', ['LoRA', 'ConvLoRA'])
 def test_adapters_are_the_checkpoints_weights(make_runner, root, method):
-    runner = make_runner({'model.backbone.peft.type': method, 'train_cfg.max_epochs': 3, 'train_cfg.val_interval': 1})
+    runner = make_runner(
+        {'model.backbone.peft.type': method, 'train_cfg.max_epochs': 3, 'train_cfg.val_interval': 1}
+    )
     runner.train()
     best = next((root / 'work').glob('best_Dice_epoch_*.pth'))
     for name, checkpoint in (('last', root / 'work' / 'epoch_3.pth'), ('best', best)):
-        adapter, state = load_file(root / 'work' / f'adapter_{name}.safetensors'), torch.load(checkpoint)['state_dict']
+        adapter, state = (
+            load_file(root / 'work' / f'adapter_{name}.safetensors'),
+            torch.load(checkpoint)['state_dict'],
+        )
         assert any('lora_B' in key for key in adapter)
         assert all(value.equal(state[key]) for key, value in adapter.items())
     header = read_header(root / 'work' / 'adapter_best.safetensors')
@@ -54,7 +59,7 @@ def test_only_a_better_epoch_rewrites_the_best_adapter(make_runner, root):
         """Scores every validation as told, and keeps what the best adapter holds after it."""
 
         def before_train(self, runner):
-            scores = iter([2., 3., 1., 4.])
+            scores = iter([2.0, 3.0, 1.0, 4.0])
             runner.val_loop.evaluator.evaluate = lambda size: dict(Dice=next(scores))
 
         def after_val_epoch(self, runner, metrics=None):
@@ -62,7 +67,11 @@ def test_only_a_better_epoch_rewrites_the_best_adapter(make_runner, root):
 
     runner.register_hook(Script(), 'LOWEST')
     runner.train()
-    assert [after != before for before, after in zip(contents, contents[1:], strict=False)] == [True, False, True]
+    assert [after != before for before, after in zip(contents, contents[1:], strict=False)] == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_checkpoints_hold_no_objects_and_resume_where_they_stopped(make_runner, root, monkeypatch):
@@ -83,16 +92,25 @@ def test_checkpoints_hold_no_objects_and_resume_where_they_stopped(make_runner, 
     expected = whole.model.state_dict()
     assert all(value.equal(expected[key]) for key, value in resumed.model.state_dict().items())
     history, counts = resumed.message_hub.get_scalar('train/loss').data
-    assert isinstance(resumed.message_hub.get_scalar('train/loss'), HistoryBuffer) and len(history) == 4 * 3
+    assert (
+        isinstance(resumed.message_hub.get_scalar('train/loss'), HistoryBuffer)
+        and len(history) == 4 * 3
+    )
     np.testing.assert_array_equal(history, whole.message_hub.get_scalar('train/loss').data[0])
     np.testing.assert_array_equal(counts, np.ones(12))
     for name in ('adapter_last', 'adapter_best'):
-        first, second = (load_file(root / folder / f'{name}.safetensors') for folder in ('whole', 'work'))
-        assert first.keys() == second.keys() and all(value.equal(second[key]) for key, value in first.items())
+        first, second = (
+            load_file(root / folder / f'{name}.safetensors') for folder in ('whole', 'work')
+        )
+        assert first.keys() == second.keys() and all(
+            value.equal(second[key]) for key, value in first.items()
+        )
 
 
 def test_several_best_metrics_have_an_adapter_each(make_runner, root):
-    make_runner({'default_hooks.checkpoint.save_best': ['Dice', 'IoU'], 'train_cfg.max_epochs': 1}).train()
+    make_runner(
+        {'default_hooks.checkpoint.save_best': ['Dice', 'IoU'], 'train_cfg.max_epochs': 1}
+    ).train()
     adapters = {path.stem for path in (root / 'work').glob('adapter_*')}
     assert adapters == {'adapter_last', 'adapter_best_Dice', 'adapter_best_IoU'}
 
@@ -109,18 +127,31 @@ def test_a_checkpoint_cannot_run_code_as_a_config(make_runner, root):
 
 
 def test_plain_values():
-    buffer = HistoryBuffer([1., 2.], [1, 1], 10)
-    mixed = dict(buffer=buffer, numbers=(np.float64(0.5), np.arange(2)), nested=[dict(a=None)], tensor=torch.ones(2), text='x')
+    buffer = HistoryBuffer([1.0, 2.0], [1, 1], 10)
+    mixed = dict(
+        buffer=buffer,
+        numbers=(np.float64(0.5), np.arange(2)),
+        nested=[dict(a=None)],
+        tensor=torch.ones(2),
+        text='x',
+    )
     file = io.BytesIO()
     torch.save(plain(mixed), file)
     file.seek(0)
     loaded = torch.load(file, weights_only=True)
-    assert loaded['numbers'] == (0.5, [0, 1]) and loaded['nested'] == [dict(a=None)] and loaded['text'] == 'x'
+    assert (
+        loaded['numbers'] == (0.5, [0, 1])
+        and loaded['nested'] == [dict(a=None)]
+        and loaded['text'] == 'x'
+    )
     assert type(loaded['numbers'][0]) is float
     checkpoint = dict(message_hub=dict(log_scalars=dict(loss=loaded['buffer'])))
     PlainCheckpointHook().after_load_checkpoint(None, checkpoint)
     restored = checkpoint['message_hub']['log_scalars']['loss']
-    assert [values.tolist() for values in restored.data] == [[1., 2.], [1, 1]] and restored.max_length == 10
+    assert [values.tolist() for values in restored.data] == [
+        [1.0, 2.0],
+        [1, 1],
+    ] and restored.max_length == 10
     assert restored.mean() == 1.5
 
 
@@ -132,27 +163,36 @@ def ruin_size(path):
     Image.fromarray(np.zeros((32, 64), np.uint8)).save(path)
 
 
-@pytest.mark.parametrize(('split', 'ruin', 'message'), [
-    ('train', ruin_value, r'0.png: 7 \(4096 pixels\)'),
-    ('val', ruin_value, r'0.png: 7 \(4096 pixels\)'),
-    ('train', ruin_size, '0.png: 64 x 32, its image 64 x 64'),
-    ('train', lambda path: path.unlink(), 'images without a mask: 1'),
-])
+@pytest.mark.parametrize(
+    ('split', 'ruin', 'message'),
+    [
+        ('train', ruin_value, r'0.png: 7 \(4096 pixels\)'),
+        ('val', ruin_value, r'0.png: 7 \(4096 pixels\)'),
+        ('train', ruin_size, '0.png: 64 x 32, its image 64 x 64'),
+        ('train', lambda path: path.unlink(), 'images without a mask: 1'),
+    ],
+)
 def test_bad_data_ends_training_before_it_begins(make_runner, root, split, ruin, message):
     ruin(root / 'ann_dir' / split / '0.png')
     runner = make_runner()
     weights = {key: value.clone() for key, value in runner.model.state_dict().items()}
     with pytest.raises(DatasetError, match=message):
         runner.train()
-    assert runner.iter == 0 and all(value.equal(weights[key]) for key, value in runner.model.state_dict().items())
-    assert not list((root / 'work').glob('*.pth')) and not list((root / 'work').glob('*.safetensors'))
+    assert runner.iter == 0 and all(
+        value.equal(weights[key]) for key, value in runner.model.state_dict().items()
+    )
+    assert not list((root / 'work').glob('*.pth')) and not list(
+        (root / 'work').glob('*.safetensors')
+    )
 
 
 def test_class_count_of_the_model_is_checked(make_runner):
     head = dict(num_classes=3, num_queries=4, loss_decode=dict(type='SetPredictionLoss'))
     options = {f'model.decode_head.{key}': value for key, value in head.items()}
     runner = make_runner(options | {'val_evaluator.foreground': 1})
-    with pytest.raises(DatasetError, match=r'2 in the data set \(background, disc\), 3 in the model'):
+    with pytest.raises(
+        DatasetError, match=r'2 in the data set \(background, disc\), 3 in the model'
+    ):
         runner.train()
 
 
@@ -160,11 +200,22 @@ def test_a_test_set_without_labels(make_runner, root):
     """One part of it is enough; tools/predict.py is for such images."""
     part = Config.fromfile(TINY).test_dataloader.dataset
     bare = {**part, 'data_prefix': dict(img_path='img_dir/train')}
-    runner = make_runner({'test_dataloader.dataset': dict(_delete_=True, type='ConcatDataset', datasets=[part, bare])})
-    with pytest.raises(DatasetError, match=r'(?s)no labels: FolderDataset, 6 images of .*seg_map_path.*tools/predict.py'):
+    runner = make_runner(
+        {
+            'test_dataloader.dataset': dict(
+                _delete_=True, type='ConcatDataset', datasets=[part, bare]
+            )
+        }
+    )
+    with pytest.raises(
+        DatasetError,
+        match=r'(?s)no labels: FolderDataset, 6 images of .*seg_map_path.*tools/predict.py',
+    ):
         runner.test()
     runner = make_runner({'test_dataloader.dataset.data_prefix.seg_map_path': 'nowhere'})
-    with pytest.raises(DatasetError, match='(?s)no masks.*for images without masks: tools/predict.py'):
+    with pytest.raises(
+        DatasetError, match='(?s)no masks.*for images without masks: tools/predict.py'
+    ):
         runner.test()
 
 
@@ -173,15 +224,33 @@ def test_masks_of_joined_sets(make_runner, root):
     shutil.copy(root / 'img_dir/val/0.png', root / 'img_dir/val/0.bmp')
     (root / 'bitmaps.txt').write_text('0')
     dataset = Config.fromfile(TINY).test_dataloader.dataset
-    parts = [{**dataset, 'data_prefix': {key: f'{folder}/{split}' for key, folder in (
-        ('img_path', 'img_dir'), ('seg_map_path', 'ann_dir'))}, **more}
-        for split, more in (('train', {}), ('val', dict(img_suffix='.png')),
-                            ('val', dict(img_suffix='.bmp', ann_file='bitmaps.txt')))]
-    runner = make_runner({'test_dataloader.dataset': dict(_delete_=True, type='ConcatDataset', datasets=parts)})
+    parts = [
+        {
+            **dataset,
+            'data_prefix': {
+                key: f'{folder}/{split}'
+                for key, folder in (('img_path', 'img_dir'), ('seg_map_path', 'ann_dir'))
+            },
+            **more,
+        }
+        for split, more in (
+            ('train', {}),
+            ('val', dict(img_suffix='.png')),
+            ('val', dict(img_suffix='.bmp', ann_file='bitmaps.txt')),
+        )
+    ]
+    runner = make_runner(
+        {'test_dataloader.dataset': dict(_delete_=True, type='ConcatDataset', datasets=parts)}
+    )
     runner.register_hook(dict(type='SaveMasksHook', out_dir=str(root / 'masks')))
     runner.test()
     names = {path.relative_to(root / 'masks').as_posix() for path in (root / 'masks').rglob('*.*')}
-    assert names == {*(f'train/{i}.png' for i in range(6)), 'val/0.png.png', 'val/0.bmp.png', 'val/1.png'}
+    assert names == {
+        *(f'train/{i}.png' for i in range(6)),
+        'val/0.png.png',
+        'val/0.bmp.png',
+        'val/1.png',
+    }
 
 
 def test_masks_of_a_test_run(make_runner, root):

@@ -1,6 +1,6 @@
-"""Killing a training a hundred times. Each attempt is a process that is forked from this one, which has
-everything imported, and gets SIGKILL at a random moment; files are written slowly, so that it often
-comes while one is.
+"""Killing a training a hundred times. Each attempt is a process that is forked from this one, which
+has everything imported, and gets SIGKILL at a random moment; files are written slowly, so that it
+often comes while one is.
 
     python -m pytest tests/engine/test_kill_loop.py -m slow -s
 """
@@ -55,7 +55,8 @@ def slow_disk(monkeypatch):
 
 
 def attempt(work_dir: Path, after: float | None, name: str) -> bool:
-    """One process that trains, or goes on training, in ``work_dir``; whether it was killed, ``after`` seconds."""
+    """One process that trains, or goes on training, in ``work_dir``; whether it was killed,
+    ``after`` seconds."""
     config = Config.fromfile(TINY)
     pipeline = config.train_pipeline
     pipeline.insert(3, dict(type='RandomFlip', prob=0.5))
@@ -155,7 +156,9 @@ def test_a_hundred_kills(root, scope, slow_disk):
         (best,) = work_dir.glob('best_*.pth')
         assert belongs(work_dir / 'adapter_best.safetensors', best), 'a stale adapter'
     print(
-        f'\n{kills} kills in {runs} trainings, {in_writing} of them while a file was written, {behind} between a checkpoint '
-        f'and its adapter: 0 unreadable, 0 stale, 0 of {runs} trainings other than the uninterrupted one; '
+        f'\n{kills} kills in {runs} trainings, {in_writing} of them while a file was written, '
+        f'{behind} between a checkpoint '
+        f'and its adapter: 0 unreadable, 0 stale, 0 of {runs} trainings other than the '
+        'uninterrupted one; '
         f'{time.time() - start:.0f} s'
     )

@@ -1,4 +1,5 @@
 """Pictures of several tasks during validation and testing."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,9 +13,18 @@ from torch import nn
 from mmsam_peft.engine.hooks import PanelHook, panel_hook
 from mmsam_peft.tasks import build_tasks
 
-TASKS = build_tasks([
-    dict(type='SemanticSegmentation', name='seg', num_classes=2, palette=[(250, 0, 0), (0, 0, 250)]),
-    dict(type='Depth', name='depth'), dict(type='SurfaceNormals', name='normals')])
+TASKS = build_tasks(
+    [
+        dict(
+            type='SemanticSegmentation',
+            name='seg',
+            num_classes=2,
+            palette=[(250, 0, 0), (0, 0, 250)],
+        ),
+        dict(type='Depth', name='depth'),
+        dict(type='SurfaceNormals', name='normals'),
+    ]
+)
 
 
 @pytest.fixture
@@ -25,8 +35,11 @@ def samples(tmp_path) -> list[SegDataSample]:
         Image.new('RGB', (30, 20), (0, 20 * i, 0)).save(tmp_path / f'{i}.png')
         sample = SegDataSample(metainfo=dict(img_path=str(tmp_path / f'{i}.png')))
         for kind in ('pred', 'gt'):
-            fields = dict(seg=torch.full((1, 20, 30), int(kind == 'pred')), depth=torch.rand(1, 20, 30) + 1,
-                          normals=torch.tensor([0., 0, 1]).view(3, 1, 1).expand(3, 20, 30))
+            fields = dict(
+                seg=torch.full((1, 20, 30), int(kind == 'pred')),
+                depth=torch.rand(1, 20, 30) + 1,
+                normals=torch.tensor([0.0, 0, 1]).view(3, 1, 1).expand(3, 20, 30),
+            )
             for name, data in fields.items():
                 if (i, name, kind) != (9, 'depth', 'gt'):
                     sample.set_field(PixelData(data=data), f'{kind}_{name}')
@@ -52,12 +65,14 @@ def model() -> nn.Module:
     return module
 
 
-def run(hook: PanelHook, samples: list[SegDataSample], mode: str = 'val', batch: int = 4, **settings) -> dict:
+def run(
+    hook: PanelHook, samples: list[SegDataSample], mode: str = 'val', batch: int = 4, **settings
+) -> dict:
     """An epoch with batches of four, of which the last has two."""
     runner = Runner(model(), **settings)
     getattr(hook, f'before_{mode}_epoch')(runner)
     for number, start in enumerate(range(0, len(samples), batch)):
-        getattr(hook, f'after_{mode}_iter')(runner, number, None, samples[start:start + batch])
+        getattr(hook, f'after_{mode}_iter')(runner, number, None, samples[start : start + batch])
     return runner.pictures
 
 
@@ -81,7 +96,12 @@ def shows(picture: np.ndarray, colour: tuple[float, ...]) -> bool:
 def test_a_picture_shows_all_tasks_and_their_labels(samples):
     picture = run(PanelHook(interval=5), samples, 'test')['test_5', 0]
     assert picture.dtype == np.uint8 and picture.shape[2] == 3
-    for colour in ((0, 100, 0), (0, 40, 150), (150, 40, 0), (128, 128, 255)):  # image, overlaid classes, normals
+    for colour in (
+        (0, 100, 0),
+        (0, 40, 150),
+        (150, 40, 0),
+        (128, 128, 255),
+    ):  # image, overlaid classes, normals
         assert shows(picture, colour)
 
 

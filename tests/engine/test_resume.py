@@ -88,8 +88,8 @@ WORKERS = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_worke
     ],
 )
 def test_goes_on_bit_by_bit(make_runner, root, options, end, left):
-    """Noise, random flips, workers, gradients of several iterations; ended in the middle of an epoch, after its last iteration
-    or after it."""
+    """Noise, random flips, workers, gradients of several iterations; ended in the middle of an
+    epoch, after its last iteration or after it."""
     options = {**options, 'train_dataloader.dataset.pipeline': flips()}
     whole = make_runner(
         deepcopy({**options, 'work_dir': str(root / 'whole')})
@@ -136,7 +136,8 @@ def test_goes_on_bit_by_bit(make_runner, root, options, end, left):
 
 @pytest.mark.parametrize('moment', ['validation', 'second writing', 'adapter'])
 def test_what_a_kill_left_undone_is_made_up_for(make_runner, root, monkeypatch, moment):
-    """Killed in the second validation; between the best checkpoint and the epoch's, which names it; before the best adapter."""
+    """Killed in the second validation; between the best checkpoint and the epoch's, which names it;
+    before the best adapter."""
 
     def dies(function, nth):
         calls = []
@@ -177,7 +178,8 @@ def test_what_a_kill_left_undone_is_made_up_for(make_runner, root, monkeypatch, 
 
 
 def test_a_copy_resumes_by_itself_from_what_is_whole(make_runner, root, caplog):
-    """The newest is cut short, last_checkpoint is empty, and better weights come: the original stays as it is."""
+    """The newest is cut short, last_checkpoint is empty, and better weights come: the original
+    stays as it is."""
     make_runner(SHORT).train()
     original = {path: path.read_bytes() for path in (root / 'work').iterdir() if path.is_file()}
     copy = shutil.copytree(root / 'work', root / 'copy')
@@ -253,7 +255,8 @@ def test_another_training_is_refused_by_name(make_runner, root):
         ),
         (
             {'model.backbone.peft.type': 'ConvLoRA', 'train_dataloader.batch_size': 3},
-            r"model.backbone.peft.type: 'LoRA' in the checkpoint, 'ConvLoRA' asked\n  images_per_step: 2 .*, 3 asked\nResume",
+            r"model.backbone.peft.type: 'LoRA' in the checkpoint, 'ConvLoRA' asked\n  "
+            r'images_per_step: 2 .*, 3 asked\nResume',
         ),
         (
             {'load_from': str(root / 'work/adapter_last.safetensors')},

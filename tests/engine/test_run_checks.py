@@ -10,21 +10,36 @@ from mmsam_peft.engine.run_checks import check_config, check_length, check_losse
 from mmsam_peft.models.losses import StructureLoss
 
 
-@pytest.mark.parametrize('options, message', [
-    ({'train_dataloader.batch_size': 0}, 'train_dataloader.batch_size=0: expected a whole number '
-                                         'of images, at least 1'),
-    ({'val_dataloader.batch_size': 1.5}, r'val_dataloader.batch_size=1.5'),
-    ({'test_dataloader.num_workers': -1}, 'test_dataloader.num_workers=-1'),
-    ({'train_dataloader.persistent_workers': True}, 'num_workers=0 and '
-                                                    'persistent_workers=True.*persistent_workers=False too'),
-    ({'train_dataloader.prefetch_factor': 2}, 'prefetch_factor=2, but there are no workers'),
-    ({'model.test_cfg': dict(mode='slide', crop_size=(64, 64), stride=(64, 65))}, r'stride=\(64, '
-                                                                                  r'65\) is above '
-                                                                                  r'crop_size'),
-    ({'model.test_cfg': dict(mode='slide', crop_size=(64, 64))}, "mode='slide' and stride=None: "
-                                                                 "expected two whole"),
-    ({'model.test_cfg': dict(mode='slide', crop_size=64, stride=(64, 64))}, 'crop_size=64: '
-                                                                            'expected two whole')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (
+            {'train_dataloader.batch_size': 0},
+            'train_dataloader.batch_size=0: expected a whole number of images, at least 1',
+        ),
+        ({'val_dataloader.batch_size': 1.5}, r'val_dataloader.batch_size=1.5'),
+        ({'test_dataloader.num_workers': -1}, 'test_dataloader.num_workers=-1'),
+        (
+            {'train_dataloader.persistent_workers': True},
+            'num_workers=0 and persistent_workers=True.*persistent_workers=False too',
+        ),
+        ({'train_dataloader.prefetch_factor': 2}, 'prefetch_factor=2, but there are no workers'),
+        (
+            {'model.test_cfg': dict(mode='slide', crop_size=(64, 64), stride=(64, 65))},
+            r'stride=\(64, '
+            r'65\) is above '
+            r'crop_size',
+        ),
+        (
+            {'model.test_cfg': dict(mode='slide', crop_size=(64, 64))},
+            "mode='slide' and stride=None: expected two whole",
+        ),
+        (
+            {'model.test_cfg': dict(mode='slide', crop_size=64, stride=(64, 64))},
+            'crop_size=64: expected two whole',
+        ),
+    ],
+)
 def test_settings_that_cannot_work(tiny, options, message):
     check_config(tiny())
     check_config(tiny({'model.test_cfg': dict(mode='slide', crop_size=(64, 64), stride=(64, 42))}))
@@ -37,27 +52,46 @@ def test_nothing_to_train_on():
         data = list(range(images))
         return DataLoader(data, batch_size, sampler=sampler(data), drop_last=drop_last)
 
-    for fits in (loader(4, 4), loader(3, 4, drop_last=False), loader(3, 4, sampler=InfiniteSampler)):
+    for fits in (
+        loader(4, 4),
+        loader(3, 4, drop_last=False),
+        loader(3, 4, sampler=InfiniteSampler),
+    ):
         check_length(fits, 'train', training=True)
-    with pytest.raises(ValueError, match='batch_size=4, but only 3 images for 1 process: there '
-                                         'is no whole batch'):
+    with pytest.raises(
+        ValueError, match='batch_size=4, but only 3 images for 1 process: there is no whole batch'
+    ):
         check_length(loader(3, 4), 'train', training=True)
     check_length(loader(4, 2), 'val', training=False)
-    with pytest.raises(ValueError, match='val_dataloader has drop_last=True, which leaves images '
-                                         'out of the score: 5 images'):
+    with pytest.raises(
+        ValueError,
+        match='val_dataloader has drop_last=True, which leaves images out of the score: 5 images',
+    ):
         check_length(loader(5, 2), 'val', training=False)
 
 
-@pytest.mark.parametrize('channels, losses, message', [
-    (1, [CrossEntropyLoss(use_sigmoid=True, class_weight=[1., 2.])], 'class_weight of 2 numbers, '
-                                                                     'but the head has one '
-                                                                     'channel'),
-    (1, [StructureLoss(), CrossEntropyLoss()], 'CrossEntropyLoss compares classes, but the head '
-                                               'has one channel'),
-    (1, [DiceLoss()], 'DiceLoss needs a channel for each '
-                      'class'), (1, [FocalLoss()], 'FocalLoss needs a channel'),
-    (3, [CrossEntropyLoss(class_weight=[1., 2.])], 'class_weight of 2 numbers, but the head has 3 '
-                                                   'channels: expected 3')])
+@pytest.mark.parametrize(
+    'channels, losses, message',
+    [
+        (
+            1,
+            [CrossEntropyLoss(use_sigmoid=True, class_weight=[1.0, 2.0])],
+            'class_weight of 2 numbers, but the head has one channel',
+        ),
+        (
+            1,
+            [StructureLoss(), CrossEntropyLoss()],
+            'CrossEntropyLoss compares classes, but the head has one channel',
+        ),
+        (1, [DiceLoss()], 'DiceLoss needs a channel for each class'),
+        (1, [FocalLoss()], 'FocalLoss needs a channel'),
+        (
+            3,
+            [CrossEntropyLoss(class_weight=[1.0, 2.0])],
+            'class_weight of 2 numbers, but the head has 3 channels: expected 3',
+        ),
+    ],
+)
 def test_losses_that_do_not_fit_their_head(channels, losses, message):
     def model(channels, losses):
         head = nn.Module()
@@ -65,33 +99,61 @@ def test_losses_that_do_not_fit_their_head(channels, losses, message):
         head.loss_decode = nn.ModuleList(losses) if len(losses) > 1 else losses[0]
         return SimpleNamespace(decode_head=None, auxiliary_head=nn.ModuleList([head]))
 
-    check_losses(model(1, [CrossEntropyLoss(use_sigmoid=True, class_weight=[2.]), StructureLoss()]))
-    check_losses(model(3, [CrossEntropyLoss(class_weight=[1., 2., 3.]), DiceLoss()]))
+    check_losses(
+        model(1, [CrossEntropyLoss(use_sigmoid=True, class_weight=[2.0]), StructureLoss()])
+    )
+    check_losses(model(3, [CrossEntropyLoss(class_weight=[1.0, 2.0, 3.0]), DiceLoss()]))
     with pytest.raises(ValueError, match=f'model.auxiliary_head.loss_decode .*{message}'):
         check_losses(model(channels, losses))
 
 
-CROP, PAD = ([dict(type='LoadImageFromFile'), dict(type='LoadMask'), step, dict(type='PackSegInputs')]
-             for step in (dict(type='RandomCrop', crop_size=(64, 64), ignore_index=0),
-                          dict(type='Pad', size=(64, 64))))
+CROP, PAD = (
+    [dict(type='LoadImageFromFile'), dict(type='LoadMask'), step, dict(type='PackSegInputs')]
+    for step in (
+        dict(type='RandomCrop', crop_size=(64, 64), ignore_index=0),
+        dict(type='Pad', size=(64, 64)),
+    )
+)
 
 
-@pytest.mark.parametrize('options, message', [
-    ({'model.decode_head.ignore_index': 0},
-     '255: .*ignore_index of train_dataloader.dataset.*0: ignore_index of model.decode_head'),
-    ({'val_evaluator.ignore_index': 2}, '2: ignore_index of evaluator BinaryMetric'),
-    ({'model.data_preprocessor.seg_pad_val': 0}, '0: seg_pad_val of model.data_preprocessor'),
-    ({'val_dataloader.dataset.ignore_index': 1}, '1: ignore_index of val_dataloader.dataset'),
-    ({'train_dataloader.dataset.pipeline': CROP},
-     '0: ignore_index of RandomCrop in the pipeline of train_dataloader'),
-    ({'val_evaluator.foreground': 2}, 'foreground=2, but the model has the classes 0 to 1'),
-    ({'default_hooks.checkpoint.save_best': 'mIoU'},
-     "save_best='mIoU', but validation gives only Dice"),
-    ({'default_hooks.checkpoint.rule': 'less'}, 'the worst checkpoint would be kept'),
-    ({'train_dataloader.drop_last': True, 'train_dataloader.batch_size': 7,
-      'param_scheduler': None}, 'batch_size=7, but only 6 images'),
-    ({'model.decode_head.loss_decode': dict(
-        type='CrossEntropyLoss', use_sigmoid=True, class_weight=[1., 9.])}, 'class_weight of 2 numbers')])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (
+            {'model.decode_head.ignore_index': 0},
+            '255: .*ignore_index of train_dataloader.dataset.*0: ignore_index of model.decode_head',
+        ),
+        ({'val_evaluator.ignore_index': 2}, '2: ignore_index of evaluator BinaryMetric'),
+        ({'model.data_preprocessor.seg_pad_val': 0}, '0: seg_pad_val of model.data_preprocessor'),
+        ({'val_dataloader.dataset.ignore_index': 1}, '1: ignore_index of val_dataloader.dataset'),
+        (
+            {'train_dataloader.dataset.pipeline': CROP},
+            '0: ignore_index of RandomCrop in the pipeline of train_dataloader',
+        ),
+        ({'val_evaluator.foreground': 2}, 'foreground=2, but the model has the classes 0 to 1'),
+        (
+            {'default_hooks.checkpoint.save_best': 'mIoU'},
+            "save_best='mIoU', but validation gives only Dice",
+        ),
+        ({'default_hooks.checkpoint.rule': 'less'}, 'the worst checkpoint would be kept'),
+        (
+            {
+                'train_dataloader.drop_last': True,
+                'train_dataloader.batch_size': 7,
+                'param_scheduler': None,
+            },
+            'batch_size=7, but only 6 images',
+        ),
+        (
+            {
+                'model.decode_head.loss_decode': dict(
+                    type='CrossEntropyLoss', use_sigmoid=True, class_weight=[1.0, 9.0]
+                )
+            },
+            'class_weight of 2 numbers',
+        ),
+    ],
+)
 def test_settings_are_compared_before_the_first_step(make_runner, options, message):
     runner = make_runner(options)
     with pytest.raises(ValueError, match=f'(?s){message}'):
@@ -100,8 +162,15 @@ def test_settings_are_compared_before_the_first_step(make_runner, options, messa
 
 
 def test_padding_that_agrees_and_training_without_validation(make_runner):
-    make_runner({'train_dataloader.dataset.pipeline': PAD, 'train_cfg.max_epochs': 1,
-                 'val_dataloader': None, 'val_cfg': None, 'val_evaluator': None}).train()
+    make_runner(
+        {
+            'train_dataloader.dataset.pipeline': PAD,
+            'train_cfg.max_epochs': 1,
+            'val_dataloader': None,
+            'val_cfg': None,
+            'val_evaluator': None,
+        }
+    ).train()
 
 
 def test_labels_are_checked_before_a_test(make_runner, root):

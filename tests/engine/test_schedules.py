@@ -10,14 +10,23 @@ def settings(length: int, unit: str, *schedulers: dict) -> dict:
 WARM = dict(end=10, by_epoch=False)
 
 
-@pytest.mark.parametrize('old, new, unit, schedulers, option', [
-    (6, 8, 'epochs', [WARM, dict(end=6)], 'param_scheduler.1.end=8'),
-    (6, 8, 'epochs', [WARM, dict(end=8)], None),
-    (6, 8, 'epochs', [WARM, dict(by_epoch=True)], None),  # without an end it lasts as long as training
-    (6, 4, 'epochs', [WARM, dict(end=6)], None),
-    (10, 20, 'iterations', [WARM], 'param_scheduler.end=20'),
-    (6, 8, 'epochs', [], None),
-])
+@pytest.mark.parametrize(
+    'old, new, unit, schedulers, option',
+    [
+        (6, 8, 'epochs', [WARM, dict(end=6)], 'param_scheduler.1.end=8'),
+        (6, 8, 'epochs', [WARM, dict(end=8)], None),
+        (
+            6,
+            8,
+            'epochs',
+            [WARM, dict(by_epoch=True)],
+            None,
+        ),  # without an end it lasts as long as training
+        (6, 4, 'epochs', [WARM, dict(end=6)], None),
+        (10, 20, 'iterations', [WARM], 'param_scheduler.end=20'),
+        (6, 8, 'epochs', [], None),
+    ],
+)
 def test_a_longer_training_needs_a_longer_schedule(old, new, unit, schedulers, option):
     found, asked = settings(old, unit, *schedulers), settings(new, unit, *schedulers)
     if not option:

@@ -1,4 +1,6 @@
-"""Steps that are left out, in every kind of optimizer wrapper, against the same training without their batches."""
+"""Steps that are left out, in every kind of optimizer wrapper, against the same training without
+their batches."""
+
 from functools import partial
 
 import pytest
@@ -15,7 +17,9 @@ from mmsam_peft.engine.step_guard import StepGuard, total_norm
 def wrapper(request, monkeypatch):
     """The last is MMEngine's for float16, which wants a GPU, with the loss scaler of CPUs."""
     monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
-    monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', partial(torch.amp.GradScaler, device='cpu'))
+    monkeypatch.setattr(
+        amp_optimizer_wrapper, 'GradScaler', partial(torch.amp.GradScaler, device='cpu')
+    )
     scaled = partial(AmpOptimWrapper, dtype='bfloat16', loss_scale=dict(init_scale=1024.0))
     return dict(float32=OptimWrapper, bfloat16=AutocastOptimWrapper, scaled=scaled)[request.param]
 
@@ -49,8 +53,12 @@ class Large(torch.autograd.Function):
         return gradient * 1e36
 
 
-LOSSES = dict(good=lambda y: y.square().mean(), nan=lambda y: y.mean() * torch.nan, large=lambda y: Large.apply(y).mean(),
-              inf=lambda y: Overflow.apply(y).mean())
+LOSSES = dict(
+    good=lambda y: y.square().mean(),
+    nan=lambda y: y.mean() * torch.nan,
+    large=lambda y: Large.apply(y).mean(),
+    inf=lambda y: Overflow.apply(y).mean(),
+)
 
 
 def train(model: nn.Module, wrapper: OptimWrapper, losses: list[tuple[int, str]]) -> StepGuard:
@@ -66,18 +74,28 @@ def train(model: nn.Module, wrapper: OptimWrapper, losses: list[tuple[int, str]]
 
 
 def state(model: nn.Module, wrapper: OptimWrapper) -> list[torch.Tensor]:
-    moments = [value for one in wrapper.optimizer.state_dict()['state'].values() for value in one.values()]
+    moments = [
+        value for one in wrapper.optimizer.state_dict()['state'].values() for value in one.values()
+    ]
     return [value.clone() for value in (*model.state_dict().values(), *moments)]
 
 
 @pytest.mark.parametrize('kind', ['image', 'nan', 'inf', 'large'])
 @pytest.mark.parametrize('clip', [None, dict(max_norm=1.0)])
 def test_as_if_the_batches_had_not_been_there(wrapper, kind, clip):
-    """Batch 2 has the fault, batch 3 was accumulated with it. Parameters, moments and batch statistics are the same."""
+    """Batch 2 has the fault, batch 3 was accumulated with it. Parameters, moments and batch
+    statistics are the same."""
     states = []
-    for losses in ([(0, ''), (1, ''), (2, kind), (3, ''), (4, ''), (5, '')], [(0, ''), (1, ''), (4, ''), (5, '')]):
+    for losses in (
+        [(0, ''), (1, ''), (2, kind), (3, ''), (4, ''), (5, '')],
+        [(0, ''), (1, ''), (4, ''), (5, '')],
+    ):
         model = net()
-        made = wrapper(optimizer=torch.optim.Adam(model.parameters(), lr=0.1), accumulative_counts=2, clip_grad=clip)
+        made = wrapper(
+            optimizer=torch.optim.Adam(model.parameters(), lr=0.1),
+            accumulative_counts=2,
+            clip_grad=clip,
+        )
         guard = train(model, made, losses)
         assert guard.stepped and not guard.left_out
         states.append(state(model, made))
@@ -94,7 +112,8 @@ def test_without_the_guard_one_batch_ruins_all():
 
 @pytest.mark.parametrize('wrapper', ['scaled'], indirect=True)
 def test_loss_scaling_goes_on(wrapper):
-    """An overflow lowers the scale and may do so as long as it is the scale's: not below 1, and not where it is fixed."""
+    """An overflow lowers the scale and may do so as long as it is the scale's: not below 1, and not
+    where it is fixed."""
     model = net()
     made = wrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
     for expected in (512, 256):
@@ -111,5 +130,14 @@ def test_loss_scaling_goes_on(wrapper):
 
 
 def test_total_norm():
-    assert total_norm([torch.tensor([3., 0.]), torch.tensor([[4.]]), torch.tensor(12., dtype=torch.double)]).item() == 13
+    assert (
+        total_norm(
+            [
+                torch.tensor([3.0, 0.0]),
+                torch.tensor([[4.0]]),
+                torch.tensor(12.0, dtype=torch.double),
+            ]
+        ).item()
+        == 13
+    )
     assert total_norm([]).item() == 0

@@ -12,7 +12,10 @@ from mmsam_peft.evaluation import BinaryMetric
 
 
 def sample(pred, label):
-    return dict(pred_sem_seg=dict(data=torch.as_tensor(pred)[None]), gt_sem_seg=dict(data=torch.as_tensor(label)[None]))
+    return dict(
+        pred_sem_seg=dict(data=torch.as_tensor(pred)[None]),
+        gt_sem_seg=dict(data=torch.as_tensor(label)[None]),
+    )
 
 
 def score(samples, **settings):
@@ -25,7 +28,7 @@ def score(samples, **settings):
 def images():
     rng = np.random.default_rng(0)
     sizes = (4, 7), (9, 5), (12, 12)
-    return [(rng.integers(0, 2, s), rng.choice([0, 1, 255], s, p=[.5, .3, .2])) for s in sizes]
+    return [(rng.integers(0, 2, s), rng.choice([0, 1, 255], s, p=[0.5, 0.3, 0.2])) for s in sizes]
 
 
 def sets(pred, label):
@@ -42,19 +45,30 @@ def test_per_image_and_pooled_against_sets(images):
     size = [len(x) + len(y) for x, y in zip(a, b, strict=True)]
     true_negative = sum(len(v - x - y) for v, x, y in zip(valid, a, b, strict=True))
     negative = sum(len(v - y) for v, y in zip(valid, b, strict=True))
-    assert got == pytest.approx(dict(
-        Dice=100 * np.mean([2 * i / s for i, s in zip(inter, size, strict=True)]),
-        IoU=100 * np.mean([i / u for i, u in zip(inter, union, strict=True)]),
-        Dice_pooled=100 * 2 * sum(inter) / sum(size),
-        IoU_pooled=100 * sum(inter) / sum(union),
-        BER=100 * (1 - (sum(inter) / sum(map(len, b)) + true_negative / negative) / 2)), rel=1e-12)
+    assert got == pytest.approx(
+        dict(
+            Dice=100 * np.mean([2 * i / s for i, s in zip(inter, size, strict=True)]),
+            IoU=100 * np.mean([i / u for i, u in zip(inter, union, strict=True)]),
+            Dice_pooled=100 * 2 * sum(inter) / sum(size),
+            IoU_pooled=100 * sum(inter) / sum(union),
+            BER=100 * (1 - (sum(inter) / sum(map(len, b)) + true_negative / negative) / 2),
+        ),
+        rel=1e-12,
+    )
     assert abs(got['Dice'] - got['Dice_pooled']) > 0.1
 
 
 def test_numbers_by_hand():
-    got = score([sample([[1., 1., 0., 0.]], [[1, 0, 0, 0]]), sample([[1.] * 8], [[1] * 8])])
-    assert got == pytest.approx(dict(Dice=100 * (2 / 3 + 1) / 2, IoU=75, Dice_pooled=100 * 18 / 19, IoU_pooled=90,
-                                     BER=100 * (1 - (1 + 2 / 3) / 2)))
+    got = score([sample([[1.0, 1.0, 0.0, 0.0]], [[1, 0, 0, 0]]), sample([[1.0] * 8], [[1] * 8])])
+    assert got == pytest.approx(
+        dict(
+            Dice=100 * (2 / 3 + 1) / 2,
+            IoU=75,
+            Dice_pooled=100 * 18 / 19,
+            IoU_pooled=90,
+            BER=100 * (1 - (1 + 2 / 3) / 2),
+        )
+    )
 
 
 @pytest.mark.parametrize('pred, label, dice', [(0, 0, 100), (1, 0, 0), (0, 1, 0), (1, 1, 100)])
@@ -67,7 +81,9 @@ def test_empty_and_full(pred, label, dice):
 def test_ignored_pixels_and_void_images_take_no_part(images):
     flipped = [(np.where(y == 255, 1 - p, p), y) for p, y in images]
     void = sample(np.ones((2, 2)), np.full((2, 2), 255))
-    assert score([sample(p, y) for p, y in images]) == score([sample(p, y) for p, y in flipped] + [void])
+    assert score([sample(p, y) for p, y in images]) == score(
+        [sample(p, y) for p, y in flipped] + [void]
+    )
 
 
 def test_other_foreground():
@@ -84,8 +100,13 @@ def test_sizes_must_agree():
 
 def test_evaluator_drops_padded_samples(images):
     init_default_scope('mmsam_peft')
-    samples = [SegDataSample(pred_sem_seg=PixelData(data=torch.as_tensor(p)[None]), gt_sem_seg=PixelData(
-        data=torch.as_tensor(y)[None])) for p, y in images]
+    samples = [
+        SegDataSample(
+            pred_sem_seg=PixelData(data=torch.as_tensor(p)[None]),
+            gt_sem_seg=PixelData(data=torch.as_tensor(y)[None]),
+        )
+        for p, y in images
+    ]
     evaluator = Evaluator([dict(type='BinaryMetric')])
     for chunk in samples[:1], samples[1:], samples[:1]:
         evaluator.process(data_samples=chunk, data_batch={})

@@ -1,4 +1,6 @@
-"""Every metric of every kind by both protocols, through the evaluator, against numpy on lists of pixels."""
+"""Every metric of every kind by both protocols, through the evaluator, against numpy on lists of
+pixels."""
+
 from collections.abc import Callable
 
 import numpy as np
@@ -11,8 +13,15 @@ from mmseg.structures import SegDataSample
 
 from mmsam_peft.registry import TASKS
 
-KINDS = dict(SemanticSegmentation=dict(num_classes=6), HumanParts={}, Depth={}, InverseDepth={}, SurfaceNormals={}, Saliency={},
-             Edges={})
+KINDS = dict(
+    SemanticSegmentation=dict(num_classes=6),
+    HumanParts={},
+    Depth={},
+    InverseDepth={},
+    SurfaceNormals={},
+    Saliency={},
+    Edges={},
+)
 Values = np.ndarray
 """(c, N)"""
 
@@ -24,7 +33,7 @@ def iou(p: Values, g: Values) -> float:
 
 def foreground(p: Values, g: Values) -> float:
     p, g = p >= 0.5, g == 1
-    return 100 * (p & g).sum() / (p | g).sum() if (p | g).any() else 100.
+    return 100 * (p & g).sum() / (p | g).sum() if (p | g).any() else 100.0
 
 
 def f_curve(beta2: float) -> Callable[[Values, Values], np.ndarray]:
@@ -33,7 +42,10 @@ def f_curve(beta2: float) -> Callable[[Values, Values], np.ndarray]:
         right = (found & g).sum(1)
         with np.errstate(invalid='ignore'):
             precision, recall = right / found.sum(1), right / g.sum()
-            return 100 * np.nan_to_num((1 + beta2) * precision * recall / (beta2 * precision + recall))
+            return 100 * np.nan_to_num(
+                (1 + beta2) * precision * recall / (beta2 * precision + recall)
+            )
+
     return curve
 
 
@@ -48,20 +60,35 @@ def angles(p: Values, g: Values) -> np.ndarray:
 
 
 def within(bound: float) -> Callable[[Values, Values], float]:
-    return lambda p, g: 100 * np.mean((p > 0) & (np.maximum(p / g, g / np.where(p > 0, p, 1)) < bound))
+    return lambda p, g: (
+        100 * np.mean((p > 0) & (np.maximum(p / g, g / np.where(p > 0, p, 1)) < bound))
+    )
 
 
 CLASSES = dict(mIoU=iou, PixAcc=lambda p, g: 100 * (p == g).mean())
 DEPTH = dict(AErr=lambda p, g: np.abs(p - g).mean(), RErr=lambda p, g: (np.abs(p - g) / g).mean())
 BY_HAND = dict(
-    SemanticSegmentation=CLASSES, HumanParts=CLASSES, InverseDepth=DEPTH,
-    Depth=DEPTH | dict(RMSE=lambda p, g: ((p - g)**2).mean()**0.5) | {f'delta{k}': within(1.25**k) for k in (1, 2, 3)},
-    SurfaceNormals=dict(mean=lambda p, g: angles(p, g).mean(), median=lambda p, g: np.median(angles(p, g)))
-    | {bound: lambda p, g, bound=bound: 100 * (angles(p, g) < float(bound)).mean() for bound in ('11.25', '22.5', '30')},
-    Saliency=dict(maxF=f_curve(0.3), mIoU=foreground), Edges=dict(loss=edge_loss, maxF_tolerance0=f_curve(1)))
+    SemanticSegmentation=CLASSES,
+    HumanParts=CLASSES,
+    InverseDepth=DEPTH,
+    Depth=DEPTH
+    | dict(RMSE=lambda p, g: ((p - g) ** 2).mean() ** 0.5)
+    | {f'delta{k}': within(1.25**k) for k in (1, 2, 3)},
+    SurfaceNormals=dict(
+        mean=lambda p, g: angles(p, g).mean(), median=lambda p, g: np.median(angles(p, g))
+    )
+    | {
+        bound: lambda p, g, bound=bound: 100 * (angles(p, g) < float(bound)).mean()
+        for bound in ('11.25', '22.5', '30')
+    },
+    Saliency=dict(maxF=f_curve(0.3), mIoU=foreground),
+    Edges=dict(loss=edge_loss, maxF_tolerance0=f_curve(1)),
+)
 
 
-def draw(kind: str, rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    kind: str, rng: np.random.Generator, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Prediction and label (c, H, W), which agree about half."""
     close = rng.random((1, *size)) < 0.5
     if kind in ('SemanticSegmentation', 'HumanParts'):
@@ -72,16 +99,22 @@ def draw(kind: str, rng: np.random.Generator, size: tuple[int, int]) -> tuple[np
         return (label * rng.uniform(0.5, 1.8, (1, *size)) - 0.7 * ~close).astype(np.float32), label
     if kind == 'SurfaceNormals':
         label, noise = rng.normal(size=(2, 3, *size)).astype(np.float32)
-        return label + noise * rng.uniform(0, 1, (1, *size)).astype(np.float32), label / np.linalg.norm(label, axis=0)
-    label = (rng.random((1, *size)) < rng.choice([0., 0.3, 0.7])).astype(np.float32)
+        return label + noise * rng.uniform(0, 1, (1, *size)).astype(
+            np.float32
+        ), label / np.linalg.norm(label, axis=0)
+    label = (rng.random((1, *size)) < rng.choice([0.0, 0.3, 0.7])).astype(np.float32)
     return np.where(close, 0.2 + 0.6 * label, rng.random((1, *size))).astype(np.float32), label
 
 
 def make(rng: np.random.Generator, number: int) -> list[SegDataSample]:
-    """Images of any sizes: of each task one in five is without a label, one in five without a valid pixel."""
+    """Images of any sizes: of each task one in five is without a label, one in five without a valid
+    pixel."""
     samples = []
     for i in range(number):
-        size, sample = tuple(rng.integers(3, 15, 2)), SegDataSample(metainfo=dict(img_path=f'{i}.png'))
+        size, sample = (
+            tuple(rng.integers(3, 15, 2)),
+            SegDataSample(metainfo=dict(img_path=f'{i}.png')),
+        )
         for kind in KINDS:
             prediction, label = draw(kind, rng, size)
             share = rng.choice([1, 0.6, 0.1, 0])
@@ -98,11 +131,17 @@ def expected(kind: str, samples: list[SegDataSample], protocol: str, score: Call
     for sample in samples:
         if f'gt_{kind}' in sample and sample.get(f'gt_{kind}').valid.any():
             label = sample.get(f'gt_{kind}')
-            pairs.append([field.data.numpy()[:, label.valid[0].numpy()].astype(float)
-                          for field in (sample.get(f'pred_{kind}'), label)])
+            pairs.append(
+                [
+                    field.data.numpy()[:, label.valid[0].numpy()].astype(float)
+                    for field in (sample.get(f'pred_{kind}'), label)
+                ]
+            )
     if protocol == 'pooled':
         pairs = [[np.concatenate(side, axis=1) for side in zip(*pairs, strict=True)]]
-    return np.max(np.mean([score(p, g) for p, g in pairs], axis=0))  # of a curve the maximum, after averaging
+    return np.max(
+        np.mean([score(p, g) for p, g in pairs], axis=0)
+    )  # of a curve the maximum, after averaging
 
 
 def test_all_are_here():
@@ -115,7 +154,10 @@ def test_all_are_here():
 @pytest.mark.parametrize('protocol', ['pooled', 'per_image'])
 def test_against_numpy(protocol, seed):
     samples = make(np.random.default_rng(seed), 12)
-    tasks = [dict(type=kind, name=kind, protocol=protocol, **settings) for kind, settings in KINDS.items()]
+    tasks = [
+        dict(type=kind, name=kind, protocol=protocol, **settings)
+        for kind, settings in KINDS.items()
+    ]
     with DefaultScope.overwrite_default_scope('mmsam_peft'):
         evaluator = Evaluator([dict(type='MultiTaskMetric', tasks=tasks)])
     for sample in samples:
@@ -125,4 +167,6 @@ def test_against_numpy(protocol, seed):
     for kind, metrics in BY_HAND.items():
         for name, score in metrics.items():
             tolerance = dict(abs=0.0051) if name == 'median' else dict(rel=1e-9)
-            assert got[f'{kind}/{name}'] == pytest.approx(expected(kind, samples, protocol, score), **tolerance), (kind, name)
+            assert got[f'{kind}/{name}'] == pytest.approx(
+                expected(kind, samples, protocol, score), **tolerance
+            ), (kind, name)

@@ -48,7 +48,7 @@ def by_hand(layer, x, extra=None):
                 weights = torch.stack(logits).softmax(0)
                 out[b, n, h] = sum(weight * v[b, m, h] for m, weight in enumerate(weights))
     out = layer.proj(out.flatten(2))
-    return out[:, :H * W].reshape(x.shape), out[:, H * W:]
+    return out[:, : H * W].reshape(x.shape), out[:, H * W :]
 
 
 @pytest.mark.parametrize('size', [(3, 3), (2, 4)])
@@ -61,7 +61,10 @@ def test_eager_is_the_formula(randomise, size):
 
 @pytest.mark.parametrize('owners', [1, 2, 4])
 def test_extra_tokens_have_no_position(randomise, form, owners):
-    x, extra = torch.randn(4, 2, 3, 24, dtype=torch.float64), torch.randn(owners, 2, 24, dtype=torch.float64)
+    x, extra = (
+        torch.randn(4, 2, 3, 24, dtype=torch.float64),
+        torch.randn(owners, 2, 24, dtype=torch.float64),
+    )
     for layer in twins(randomise, (2, 3)):
         with torch.no_grad():
             expected = by_hand(layer, x, extra)
@@ -83,7 +86,7 @@ def test_fused_equals_eager(randomise, form, size, extra):
         else:
             outputs = [layer(x, prompts if extra == 'seen' else None)]
         inputs = [x, *layer.parameters()] + [prompts] * (extra != 'none')
-        results.append([*outputs, *torch.autograd.grad(sum((y ** 3).sum() for y in outputs), inputs)])
+        results.append([*outputs, *torch.autograd.grad(sum((y**3).sum() for y in outputs), inputs)])
     for fused, eager in zip(*results, strict=True):
         torch.testing.assert_close(fused, eager, rtol=1e-10, atol=1e-10)
 
@@ -94,8 +97,16 @@ def test_without_extra_tokens_nothing_is_copied_for_them():
     assert attention._extend(bias, 6, 7).equal(torch.cat([bias, torch.zeros(2, 6, 2)], 2))
 
 
-@pytest.mark.parametrize('device, queries, form', [
-    ('cpu', 196, 'chunked'), ('cpu', 4096, 'chunked'), ('cuda', 256, 'bias'), ('cuda', 257, 'concat'), ('mps', 4096, 'concat')])
+@pytest.mark.parametrize(
+    'device, queries, form',
+    [
+        ('cpu', 196, 'chunked'),
+        ('cpu', 4096, 'chunked'),
+        ('cuda', 256, 'bias'),
+        ('cuda', 257, 'concat'),
+        ('mps', 4096, 'concat'),
+    ],
+)
 def test_forms_by_device(device, queries, form):
     assert attention.fused_form(device, queries) is getattr(attention, f'{form}_attention')
 
@@ -103,12 +114,16 @@ def test_forms_by_device(device, queries, form):
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('autocast', [False, True])
 def test_chunks_are_precise_in_half_precision(monkeypatch, dtype, autocast):
-    """The rounded inputs are multiplied in float32: what is left is the rounding of the result, gradients included."""
+    """The rounded inputs are multiplied in float32: what is left is the rounding of the result,
+    gradients included."""
     monkeypatch.setattr(chunked, 'CHUNK', 1000)
     shapes = [(1, 2, 24, 16)] * 3 + [(1, 2, 24, 4), (1, 2, 24, 6)]
     inputs = [(2 * torch.randn(shape)).to(dtype) for shape in shapes]
     results = []
-    for precision, form in ((dtype, attention.chunked_attention), (torch.float64, attention.eager_attention)):
+    for precision, form in (
+        (dtype, attention.chunked_attention),
+        (torch.float64, attention.eager_attention),
+    ):
         leaves = [x.detach().to(precision).requires_grad_() for x in inputs]
         with torch.autocast('cpu', torch.bfloat16, enabled=autocast and precision == dtype):
             y = form(*leaves, 0.25)
@@ -122,8 +137,12 @@ def test_chunks_are_precise_in_half_precision(monkeypatch, dtype, autocast):
 def test_relative_positions_resize_linearly(distances):
     table = torch.randn(13, 4, dtype=torch.float64)
     centres = (np.arange(distances) + 0.5) * 13 / distances - 0.5
-    expected = np.stack([np.interp(centres, np.arange(13), column) for column in table.T.numpy()], -1)
-    np.testing.assert_allclose(resize_rel_pos(table, distances), expected, atol=1e-5)  # float32 inside
+    expected = np.stack(
+        [np.interp(centres, np.arange(13), column) for column in table.T.numpy()], -1
+    )
+    np.testing.assert_allclose(
+        resize_rel_pos(table, distances), expected, atol=1e-5
+    )  # float32 inside
 
 
 def test_rows_are_distances():
@@ -134,8 +153,9 @@ def test_rows_are_distances():
 
 @pytest.mark.parametrize('name, channels', [('chunked', 3 * 8 + 12), ('concat', 4 * 24 + 1)])
 def test_what_is_kept_for_the_backward_pass(monkeypatch, name, channels):
-    """Of a frozen layer, for each head of each token: q, k, v and the position terms; or q', k', v', what comes out and a sum
-    of exponentials. No matrix, no queries a second time for the position terms, and nothing where nothing is trained."""
+    """Of a frozen layer, for each head of each token: q, k, v and the position terms; or q', k',
+    v', what comes out and a sum of exponentials. No matrix, no queries a second time for the
+    position terms, and nothing where nothing is trained."""
     monkeypatch.setitem(attention.FORMS, 'cpu', {math.inf: getattr(attention, f'{name}_attention')})
     layer, kept = Attention(16, 2, (6, 6)).requires_grad_(False), {}
     own = {parameter.untyped_storage().data_ptr() for parameter in layer.parameters()}
@@ -149,5 +169,7 @@ def test_what_is_kept_for_the_backward_pass(monkeypatch, name, channels):
         assert not kept
         layer(torch.randn(3, 6, 6, 16, requires_grad=True))
     tables = 2 * 6 * 6 * 8 * 4
-    assert sum(x.untyped_storage().nbytes() for pointer, x in kept.items() if pointer not in own) <= \
-        3 * 2 * 36 * channels * 4 + tables
+    assert (
+        sum(x.untyped_storage().nbytes() for pointer, x in kept.items() if pointer not in own)
+        <= 3 * 2 * 36 * channels * 4 + tables
+    )

@@ -6,7 +6,13 @@ from mmsam_peft.layers import chunked
 
 def inputs(maps, queries, keys, grid):
     torch.manual_seed(0)
-    shapes = [(maps, queries, 8), (maps, keys, 8), (maps, keys, 8), (maps, queries, grid[0]), (maps, queries, grid[1])]
+    shapes = [
+        (maps, queries, 8),
+        (maps, keys, 8),
+        (maps, keys, 8),
+        (maps, queries, grid[0]),
+        (maps, queries, grid[1]),
+    ]
     return [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
 
 
@@ -24,13 +30,16 @@ def by_hand(q, k, v, rel_h, rel_w, scale):
     return out
 
 
-@pytest.mark.parametrize('room, queries, keys', [(2 ** 20, 6, 6), (2 * 36, 6, 6), (4 * 6, 6, 6), (1, 6, 6), (4 * 8, 6, 8)])
+@pytest.mark.parametrize(
+    'room, queries, keys', [(2**20, 6, 6), (2 * 36, 6, 6), (4 * 6, 6, 6), (1, 6, 6), (4 * 8, 6, 8)]
+)
 def test_any_chunks_are_the_formula(monkeypatch, room, queries, keys):
-    """All at once; several heads, which do not divide them; some queries of a head, likewise; one; keys without position."""
+    """All at once; several heads, which do not divide them; some queries of a head, likewise; one;
+    keys without position."""
     monkeypatch.setattr(chunked, 'CHUNK', room)
     tensors = inputs(5, queries, keys, (2, 3))
     results = [form(*tensors, 0.7) for form in (chunked.chunked, by_hand)]
-    gradients = [torch.autograd.grad((y ** 3).sum(), tensors) for y in results]
+    gradients = [torch.autograd.grad((y**3).sum(), tensors) for y in results]
     for got, expected in zip([results[0], *gradients[0]], [results[1], *gradients[1]], strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
 

@@ -13,44 +13,51 @@ def naive_s(pred, target):
 
     def stats(values):
         mean = math.fsum(values) / len(values)
-        return mean, math.fsum((v - mean)**2 for v in values) / max(len(values) - 1, 1)
+        return mean, math.fsum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1)
 
     def s_object(values):
         mean, variance = stats(values)
         return 2 * mean / (mean * mean + 1 + math.sqrt(variance))
 
     share = len(inside) / len(pixels)
-    s_o = share * s_object([pred[p] for p in inside]) + (1 - share) * s_object([1 - pred[p] for p in pixels if not target[p]])
+    s_o = share * s_object([pred[p] for p in inside]) + (1 - share) * s_object(
+        [1 - pred[p] for p in pixels if not target[p]]
+    )
 
     row, col = (round(math.fsum(p[k] for p in inside) / len(inside)) + 1 for k in (0, 1))
     blocks = {}
     for r, c in pixels:
         blocks.setdefault((r < row, c < col), []).append((r, c))
-    s_r = 0.
+    s_r = 0.0
     for block in blocks.values():
         x, y = [pred[p] for p in block], [float(target[p]) for p in block]
         (mx, vx), (my, vy) = stats(x), stats(y)
-        cov = math.fsum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / max(len(block) - 1, 1)
-        similarity = 1. if vx + vy == 0 else 4 * mx * my * cov / ((mx**2 + my**2) * (vx + vy))
+        cov = math.fsum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / max(
+            len(block) - 1, 1
+        )
+        similarity = 1.0 if vx + vy == 0 else 4 * mx * my * cov / ((mx**2 + my**2) * (vx + vy))
         s_r += len(block) / len(pixels) * similarity
     return max(0, (s_o + s_r) / 2)
 
 
 def naive_wf(pred, target):
-    """Margolin's definition; only for targets of which no two pixels are equally near to a third."""
+    """Margolin's definition; only for targets of which no two pixels are equally near to a
+    third."""
     pixels, inside = list(np.ndindex(target.shape)), list(zip(*np.nonzero(target), strict=True))
     error = {p: abs(pred[p] - target[p]) for p in pixels}
     nearest = {p: min(inside, key=lambda q: math.dist(p, q)) for p in pixels}  # noqa: B023
     kernel = {(i, j): math.exp(-(i * i + j * j) / 50) for i in range(-3, 4) for j in range(-3, 4)}
     norm = sum(kernel.values())
-    loss_in, loss_out = 0., 0.
+    loss_in, loss_out = 0.0, 0.0
     for r, c in pixels:
         if target[r, c]:
             near = ((weight, (r + i, c + j)) for (i, j), weight in kernel.items())
             spread = sum(weight / norm * error[nearest[q]] for weight, q in near if q in nearest)
             loss_in += min(error[r, c], spread)
         else:
-            loss_out += error[r, c] * (2 - math.exp(math.log(0.5) / 5 * math.dist((r, c), nearest[r, c])))
+            loss_out += error[r, c] * (
+                2 - math.exp(math.log(0.5) / 5 * math.dist((r, c), nearest[r, c]))
+            )
     tp = len(inside) - loss_in
     recall, precision = tp / len(inside), tp / (tp + loss_out)
     return 2 * recall * precision / (recall + precision)
@@ -63,7 +70,7 @@ def test_s_measure_against_loops(seed):
     target[0, 0], target[3, 3] = True, False
     valid = target | True
     assert s_measure(pred, target, valid) == pytest.approx(naive_s(pred, target), abs=1e-12)
-    sharp = np.clip(target + rng.normal(0, .2, target.shape), 0, 1)
+    sharp = np.clip(target + rng.normal(0, 0.2, target.shape), 0, 1)
     assert s_measure(sharp, target, valid) == pytest.approx(naive_s(sharp, target), abs=1e-12)
 
 
@@ -73,17 +80,23 @@ def test_one_pixel_mask_also_at_the_border(pixel):
     target = np.zeros((11, 14), bool)
     target[pixel] = True
     assert s_measure(pred, target, target | True) == pytest.approx(naive_s(pred, target), abs=1e-12)
-    assert weighted_f(pred, target, target | True) == pytest.approx(naive_wf(pred, target), abs=1e-12)
+    assert weighted_f(pred, target, target | True) == pytest.approx(
+        naive_wf(pred, target), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize('first, second', [((0, 0), (8, 9)), ((4, 4), (4, 7)), ((10, 2), (3, 12))])
 def test_weighted_f_against_loops(first, second):
-    assert (sum(first) - sum(second)) % 2, 'squared distances to both differ in parity, so no pixel is equally near'
+    assert (sum(first) - sum(second)) % 2, (
+        'squared distances to both differ in parity, so no pixel is equally near'
+    )
     pred = np.random.default_rng(4).random((11, 14))
     target = np.zeros((11, 14), bool)
     target[first] = target[second] = True
     pred[first], pred[second] = 0.1, 0.9
-    assert weighted_f(pred, target, target | True) == pytest.approx(naive_wf(pred, target), abs=1e-12)
+    assert weighted_f(pred, target, target | True) == pytest.approx(
+        naive_wf(pred, target), abs=1e-12
+    )
 
 
 def test_weighted_f_smooths_errors_inside_the_target():
@@ -91,8 +104,14 @@ def test_weighted_f_smooths_errors_inside_the_target():
     target[3:12, 3:12] = True
     hole = target.astype(float)
     hole[7, 7] = 0
-    lost = 1 / sum(math.exp(-(i * i + j * j) / 50) for i in range(-3, 4) for j in range(-3, 4)) / target.sum()
-    assert weighted_f(hole, target, target | True) == pytest.approx(2 * (1 - lost) / (2 - lost), abs=1e-12)
+    lost = (
+        1
+        / sum(math.exp(-(i * i + j * j) / 50) for i in range(-3, 4) for j in range(-3, 4))
+        / target.sum()
+    )
+    assert weighted_f(hole, target, target | True) == pytest.approx(
+        2 * (1 - lost) / (2 - lost), abs=1e-12
+    )
 
 
 def test_empty_and_full_masks():
@@ -101,20 +120,23 @@ def test_empty_and_full_masks():
     assert s_measure(pred, ~full, full) == pytest.approx(1 - pred.mean())
     assert s_measure(pred, full, full) == pytest.approx(pred.mean())
     assert weighted_f(pred, ~full, full) == 0
-    assert weighted_f(full * 1., full, full) == pytest.approx(1)
+    assert weighted_f(full * 1.0, full, full) == pytest.approx(1)
 
 
 def test_perfect_map_scores_one():
     target = np.random.default_rng(6).random((9, 9)) < 0.5
-    assert s_measure(target * 1., target, target | True) == pytest.approx(1)
-    assert weighted_f(target * 1., target, target | True) == pytest.approx(1)
+    assert s_measure(target * 1.0, target, target | True) == pytest.approx(1)
+    assert weighted_f(target * 1.0, target, target | True) == pytest.approx(1)
 
 
 @pytest.mark.parametrize('level', [0.1, 0.3, 77 / 255])
 def test_constant_block_is_recognised_despite_rounding(level):
-    """Only the block with the target's pixel is not constant in the mask: similarity 0 there, 1 in the other three."""
+    """Only the block with the target's pixel is not constant in the mask: similarity 0 there, 1 in
+    the other three."""
     target = np.zeros((10, 10), bool)
     target[1, 2] = True
     pred = np.full((10, 10), level)
-    s_object = 0.01 * 2 * level / (level**2 + 1) + 0.99 * 2 * (1 - level) / ((1 - level)**2 + 1)
-    assert s_measure(pred, target, target | True) == pytest.approx((s_object + 1 - 2 * 3 / 100) / 2, abs=1e-12)
+    s_object = 0.01 * 2 * level / (level**2 + 1) + 0.99 * 2 * (1 - level) / ((1 - level) ** 2 + 1)
+    assert s_measure(pred, target, target | True) == pytest.approx(
+        (s_object + 1 - 2 * 3 / 100) / 2, abs=1e-12
+    )

@@ -7,19 +7,19 @@ from mmsam_peft.measures.threshold import counts_at_thresholds, e_measure, f_mea
 def naive_e(found, target):
     """The enhanced alignment matrix, pixel by pixel."""
     if not target.any():
-        matrix = 1. - found
+        matrix = 1.0 - found
     elif target.all():
-        matrix = found * 1.
+        matrix = found * 1.0
     else:
         f, g = found - found.mean(), target - target.mean()
-        matrix = (1 + 2 * f * g / (f * f + g * g))**2 / 4
+        matrix = (1 + 2 * f * g / (f * f + g * g)) ** 2 / 4
     return matrix.sum() / (matrix.size - 1)
 
 
 def naive_f(found, target):
     both = (found & target).sum()
     if both == 0:
-        return 0.
+        return 0.0
     precision, recall = both / found.sum(), both / target.sum()
     return 1.3 * precision * recall / (0.3 * precision + recall)
 
@@ -52,5 +52,5 @@ def test_e_measure_of_perfect_inverted_and_uninformed_maps():
 
 
 def test_f_measure_beta():
-    assert f_measure(8, 8, 10, beta2=1.) == pytest.approx(2 * .5 * .8 / (.5 + .8))
+    assert f_measure(8, 8, 10, beta2=1.0) == pytest.approx(2 * 0.5 * 0.8 / (0.5 + 0.8))
     assert f_measure(0, 0, 0) == 0

@@ -36,7 +36,9 @@ def hugging_face_name(key):
             parts[2] = 'projection'
     elif parts[0] == 'mask_decoder':
         if parts[1] == 'output_upscaling':
-            parts[1:3] = [{'0': 'upscale_conv1', '1': 'upscale_layer_norm', '3': 'upscale_conv2'}[parts[2]]]
+            parts[1:3] = [
+                {'0': 'upscale_conv1', '1': 'upscale_layer_norm', '3': 'upscale_conv2'}[parts[2]]
+            ]
         elif parts[1] in ('output_hypernetworks_mlps', 'iou_prediction_head'):
             parts[-3:-1] = [['proj_in'], ['layers', '0'], ['proj_out']][int(parts[-2])]
         elif parts[2] == 'norm_final_attn':
@@ -55,7 +57,11 @@ def hugging_face_name(key):
 
 def layouts(state):
     """The same weights under every key layout."""
-    encoder = {key.removeprefix('image_encoder.'): value for key, value in state.items() if key.startswith('image_encoder.')}
+    encoder = {
+        key.removeprefix('image_encoder.'): value
+        for key, value in state.items()
+        if key.startswith('image_encoder.')
+    }
     return {
         'official': state,
         'hugging face': {hugging_face_name(key): value for key, value in state.items()},
@@ -63,7 +69,10 @@ def layouts(state):
         'encoder': {f'image_encoder.{key}': value for key, value in encoder.items()},
         'encoder without prefix': encoder,
         'wrapped': {'model': state, 'epoch': 3},
-        'mmengine': {'state_dict': {f'backbone.{key}': value for key, value in encoder.items()}, 'meta': {}},
+        'mmengine': {
+            'state_dict': {f'backbone.{key}': value for key, value in encoder.items()},
+            'meta': {},
+        },
     }
 
 
@@ -76,25 +85,39 @@ def test_every_layout_loads(sam, encoder, log, tmp_path, layout, suffix):
         state = state.get('model', state.get('state_dict', state))
     model = encoder(checkpoint=write(state, tmp_path / f'sam{suffix}'))
     model.init_weights()
-    assert all(torch.equal(value, reference.image_encoder.state_dict()[key]) for key, value in model.state_dict().items())
+    assert all(
+        torch.equal(value, reference.image_encoder.state_dict()[key])
+        for key, value in model.state_dict().items()
+    )
     count = len(model.state_dict())
-    assert log == [f'{model.checkpoint} -> SAMViT: {count} tensors loaded, 0 of them resized, 0 missing, 0 unused']
+    assert log == [
+        f'{model.checkpoint} -> SAMViT: {count} tensors loaded, 0 of them resized, 0 missing, 0 '
+        'unused'
+    ]
 
 
 @pytest.mark.parametrize('layout', ['official', 'hugging face', 'data parallel'])
 def test_the_decoder_comes_along(sam, segmentor, log, tmp_path, layout):
     reference = sam(64)
-    model = segmentor(checkpoint=write(layouts(reference.state_dict())[layout], tmp_path / 'sam.pth'))
+    model = segmentor(
+        checkpoint=write(layouts(reference.state_dict())[layout], tmp_path / 'sam.pth')
+    )
     model.init_weights()
     expected = to_sam_keys(reference.state_dict())
     for key, value in model.decode_head.state_dict().items():
         source = expected.get(f'mask_decoder.{key}', expected.get(f'prompt_encoder.{key}'))
         assert torch.equal(value, source[:1] if key == 'mask_tokens.weight' else source), key
-    assert f'-> SAMMaskHead: {len(model.decode_head.state_dict())} tensors loaded, 0 of them resized, 0 missing, ' in log[-1]
+    assert (
+        f'-> SAMMaskHead: {len(model.decode_head.state_dict())} tensors loaded, 0 of them resized, '
+        '0 missing, ' in log[-1]
+    )
 
 
 def test_a_shared_position_encoding_is_found_under_either_name():
-    keys = 'shared_image_embedding.positional_embedding', 'prompt_encoder.shared_embedding.positional_embedding'
+    keys = (
+        'shared_image_embedding.positional_embedding',
+        'prompt_encoder.shared_embedding.positional_embedding',
+    )
     for key in keys:
         state = to_sam_keys({'vision_encoder.pos_embed': torch.zeros(1), key: torch.ones(1)})
         assert state['prompt_encoder.pe_layer.positional_encoding_gaussian_matrix'] == 1
@@ -102,15 +125,21 @@ def test_a_shared_position_encoding_is_found_under_either_name():
 
 def test_our_own_checkpoint_loads(segmentor, randomise, tmp_path, batch):
     trained = randomise(segmentor(peft=dict(type='Full')))
-    save_checkpoint({'state_dict': trained.state_dict(), 'meta': {'epoch': 3}}, str(tmp_path / 'epoch_3.pth'))
+    save_checkpoint(
+        {'state_dict': trained.state_dict(), 'meta': {'epoch': 3}}, str(tmp_path / 'epoch_3.pth')
+    )
     other = segmentor(checkpoint=str(tmp_path / 'epoch_3.pth'))
     other.init_weights()
     images, _ = batch()
     assert torch.equal(other(images), trained(images))
 
 
-@pytest.mark.parametrize('dropped, group', [('rel_pos', 'rel_pos_h x2, rel_pos_w x2'), ('neck', 'neck x6')])
-def test_partial_checkpoints_say_what_is_missing(sam, encoder, log, tmp_path, monkeypatch, dropped, group):
+@pytest.mark.parametrize(
+    'dropped, group', [('rel_pos', 'rel_pos_h x2, rel_pos_w x2'), ('neck', 'neck x6')]
+)
+def test_partial_checkpoints_say_what_is_missing(
+    sam, encoder, log, tmp_path, monkeypatch, dropped, group
+):
     warnings = []
     monkeypatch.setattr(sam_vit, 'print_log', lambda line, *args, **kwargs: warnings.append(line))
     state = {key: value for key, value in sam().state_dict().items() if dropped not in key}
@@ -119,11 +148,15 @@ def test_partial_checkpoints_say_what_is_missing(sam, encoder, log, tmp_path, mo
     model.init_weights()
     found = re.search(r'(\d+) missing \((.*?)\), (\d+) unused \((.*)\)', log[0])
     assert found[2] == group and found[3] == '1' and found[4] == 'extra'
-    assert [line.partition(': ')[2] for line in warnings] == ["train it with backbone.unfreeze=['neck']."] * (dropped == 'neck')
+    assert [line.partition(': ')[2] for line in warnings] == [
+        "train it with backbone.unfreeze=['neck']."
+    ] * (dropped == 'neck')
 
 
 def test_resized_tables_are_counted(sam, encoder, log, tmp_path):
-    encoder(img_size=(128, 64), checkpoint=write(sam().state_dict(), tmp_path / 'sam.pth')).init_weights()
+    encoder(
+        img_size=(128, 64), checkpoint=write(sam().state_dict(), tmp_path / 'sam.pth')
+    ).init_weights()
     assert '3 of them resized (pos_embed, rel_pos_h, rel_pos_w)' in log[0]
 
 
@@ -133,36 +166,62 @@ def test_loading_before_or_after_injection_is_the_same(sam, encoder, method):
     plain, injected = encoder(), encoder(peft=dict(type=method))
     plain.load_sam(state, 'sam')
     injected.load_sam(state, 'sam')
-    base = {key: value for key, value in injected.named_parameters() if key not in injected.peft.added}
+    base = {
+        key: value for key, value in injected.named_parameters() if key not in injected.peft.added
+    }
     assert base.keys() == dict(plain.named_parameters()).keys()
     assert all(torch.equal(value, base[key]) for key, value in plain.named_parameters())
     x = torch.randn(1, 3, 80, 80)
     torch.testing.assert_close(injected.eval()(x), plain.eval()(x))
 
 
-@pytest.mark.parametrize('content, message', [
-    ({'layer1.weight': torch.ones(1)}, r'Nothing in .* matches SAMViT: expected keys like image_encoder\.pos_embed, got lay'),
-    ({'epoch': 3}, 'Nothing in .* no tensors'),
-    ([1, 2], 'holds a list, expected a state dict')])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (
+            {'layer1.weight': torch.ones(1)},
+            r'Nothing in .* matches SAMViT: expected keys like image_encoder\.pos_embed, got lay',
+        ),
+        ({'epoch': 3}, 'Nothing in .* no tensors'),
+        ([1, 2], 'holds a list, expected a state dict'),
+    ],
+)
 def test_foreign_files(encoder, tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         encoder(checkpoint=write(content, tmp_path / 'foreign.pth')).init_weights()
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(embed_dim=768, depth=12), r"width 768 and depth 12 \(arch='base'\); the model has width 32 and depth 2.*\.arch"),
-    (dict(depth=3), r'width 32 and depth 3; the model'),
-    (dict(out_channels=16), r'another architecture: neck\.0\.weight: \(16, 32, 1, 1\) in the checkpoint, \(32, 32, 1, 1\) in')])
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (
+            dict(embed_dim=768, depth=12),
+            r"width 768 and depth 12 \(arch='base'\); the model has width 32 and depth 2.*\.arch",
+        ),
+        (dict(depth=3), r'width 32 and depth 3; the model'),
+        (
+            dict(out_channels=16),
+            r'another architecture: neck\.0\.weight: \(16, 32, 1, 1\) in the checkpoint, \(32, 32, '
+            r'1, 1\) in',
+        ),
+    ],
+)
 def test_another_arch(encoder, arch, changes, message):
     with torch.device('meta'):
-        state = {f'image_encoder.{key}': value for key, value in encoder(arch={**arch, **changes}).state_dict().items()}
+        state = {
+            f'image_encoder.{key}': value
+            for key, value in encoder(arch={**arch, **changes}).state_dict().items()
+        }
     with pytest.raises(ValueError, match=message):
         encoder().load_sam(state, 'other.pth')
 
 
 def test_absent_and_truncated_files(sam, encoder, tmp_path):
     path = tmp_path / 'sam_vit_b_01ec64.pth'
-    with pytest.raises(FileNotFoundError, match='no checkpoint .*sam_vit_b_01ec64.pth.*https://dl.fbaipublicfiles.com'):
+    with pytest.raises(
+        FileNotFoundError,
+        match='no checkpoint .*sam_vit_b_01ec64.pth.*https://dl.fbaipublicfiles.com',
+    ):
         read_sam_checkpoint(path)
     for name in ('sam.pth', 'sam.safetensors'):
         path = tmp_path / name

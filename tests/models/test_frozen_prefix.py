@@ -4,14 +4,20 @@ from segment_anything.modeling import ImageEncoderViT
 
 from mmsam_peft.models.backbones.frozen_prefix import FrozenPrefix
 
-ARCH = dict(embed_dim=32, depth=3, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=32)
+ARCH = dict(
+    embed_dim=32, depth=3, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=32
+)
 LATE = {  # what is trained -> how many blocks are frozen before it, and whether the neck is too
     'nothing': (dict(peft=dict(type='Frozen')), 3, True),
     'neck': (dict(peft=dict(type='Frozen'), unfreeze='neck.2'), 3, False),
     'last block': (dict(peft=dict(type='LoRA', blocks='last:1')), 2, False),
     'blocks 1 and 2': (dict(peft=dict(type='VPT', blocks=[1, 2])), 1, False),
     'a norm': (dict(peft=dict(type='Frozen'), unfreeze='blocks.2.norm2'), 2, False),
-    'tasks': (dict(peft=dict(type='TALoRA', num_tasks=2, ranks=(2, 2, 2), dropout=0., blocks=[2])), 2, False),
+    'tasks': (
+        dict(peft=dict(type='TALoRA', num_tasks=2, ranks=(2, 2, 2), dropout=0.0, blocks=[2])),
+        2,
+        False,
+    ),
 }
 
 
@@ -23,7 +29,8 @@ def late(request, encoder, randomise):
 
 
 def test_the_rest_of_the_prefix_is_the_encoder(late):
-    """Bit for bit, gradients too; also for an image that is padded and is not of the trained size."""
+    """Bit for bit, gradients too; also for an image that is padded and is not of the trained
+    size."""
     encoder, blocks, whole = late
     prefix = FrozenPrefix(encoder)
     assert (prefix.blocks, prefix.whole) == (blocks, whole)
@@ -34,7 +41,7 @@ def test_the_rest_of_the_prefix_is_the_encoder(late):
     assert y.equal(expected)
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     if trained:
-        gradients = [torch.autograd.grad((out ** 3).sum(), trained) for out in (y, expected)]
+        gradients = [torch.autograd.grad((out**3).sum(), trained) for out in (y, expected)]
         assert all(a.equal(b) for a, b in zip(*gradients, strict=True))
 
 
@@ -52,16 +59,25 @@ def test_its_state_is_all_it_depends_on(late):
     assert all(not late[0].get_parameter(name).requires_grad for name in matters)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(peft=None), 'Full trains pos_embed: the encoder has no frozen beginning'),
-    (dict(peft=dict(type='LoRA')), r'LoRA trains blocks.0.attn.qkv.lora_A: .* Use peft type Frozen, or a method on late'),
-    (dict(peft=dict(type='Frozen'), unfreeze='patch_embed'), 'Frozen trains patch_embed.proj.weight'),
-    (dict(peft=dict(type='FacT', rank=2, blocks=[2])), 'FacT trains fact.U'),
-    (dict(peft=dict(type='LST')), 'LST follows all blocks beside the encoder'),
-    (dict(peft=dict(type='SAMAdapter')), 'SAMAdapter follows all blocks'),
-    (dict(peft=dict(type='VPT', deep=False, blocks=[1, 2])), 'VPT follows all blocks'),
-    (dict(peft=dict(type='Frozen'), out_indices=(1,)), r'out_indices=\(1,\)'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(peft=None), 'Full trains pos_embed: the encoder has no frozen beginning'),
+        (
+            dict(peft=dict(type='LoRA')),
+            r'LoRA trains blocks.0.attn.qkv.lora_A: .* Use peft type Frozen, or a method on late',
+        ),
+        (
+            dict(peft=dict(type='Frozen'), unfreeze='patch_embed'),
+            'Frozen trains patch_embed.proj.weight',
+        ),
+        (dict(peft=dict(type='FacT', rank=2, blocks=[2])), 'FacT trains fact.U'),
+        (dict(peft=dict(type='LST')), 'LST follows all blocks beside the encoder'),
+        (dict(peft=dict(type='SAMAdapter')), 'SAMAdapter follows all blocks'),
+        (dict(peft=dict(type='VPT', deep=False, blocks=[1, 2])), 'VPT follows all blocks'),
+        (dict(peft=dict(type='Frozen'), out_indices=(1,)), r'out_indices=\(1,\)'),
+    ],
+)
 def test_encoders_without_a_frozen_beginning(encoder, options, message):
     with pytest.raises(ValueError, match=message):
         FrozenPrefix(encoder(arch=ARCH, **options))

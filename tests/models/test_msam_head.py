@@ -19,8 +19,14 @@ def test_golden_masks(relative):
     state, sizes = load_safetensors(GOLDEN)
     head = MSAMHead(CHANNELS, **SIZES)
     encoding = head.pe_layer.positional_encoding_gaussian_matrix  # the file has its result instead
-    head.load_sam({**state, 'prompt_encoder.no_mask_embed.weight': state['no_mask_embed'][:1],
-                   'prompt_encoder.pe_layer.positional_encoding_gaussian_matrix': encoding}, 'golden')
+    head.load_sam(
+        {
+            **state,
+            'prompt_encoder.no_mask_embed.weight': state['no_mask_embed'][:1],
+            'prompt_encoder.pe_layer.positional_encoding_gaussian_matrix': encoding,
+        },
+        'golden',
+    )
     head.no_mask_embed.weight.data.copy_(state['no_mask_embed'])
     head.pe_layer.forward = lambda size: state['dense_pe'][0]
     got = head(dict(seg=state['io.embedding']))
@@ -38,17 +44,24 @@ def test_every_channel_is_its_own_pass(randomise):
         for channel in range(channels):
             prompt = head.no_mask_embed.weight[row, :, None, None]
             for i, x in enumerate(features[name]):
-                single = head.decoders[name].decode_map((x + prompt)[None], head.pe_layer((4, 6)))[1][:, 0]
-                torch.testing.assert_close(outputs[name][i, channel], single[0], rtol=1e-4, atol=1e-5)
+                single = head.decoders[name].decode_map((x + prompt)[None], head.pe_layer((4, 6)))[
+                    1
+                ][:, 0]
+                torch.testing.assert_close(
+                    outputs[name][i, channel], single[0], rtol=1e-4, atol=1e-5
+                )
             row += 1
 
 
 def test_parameters_of_the_paper():
-    """15,521,996 for ViT-L on NYUv2 = adapters 3,244,320 + norms 98,304 + rows 4,352 + three decoders of 4,058,340, of which
-    ours leave out the IoU head (132,612) and three hypernetwork MLPs (139,808 each)."""
+    """15,521,996 for ViT-L on NYUv2 = adapters 3,244,320 + norms 98,304 + rows 4,352 + three
+    decoders of 4,058,340, of which ours leave out the IoU head (132,612) and three hypernetwork
+    MLPs (139,808 each)."""
     head = MSAMHead(dict(seg=13, depth=1, normals=3))
     assert head.no_mask_embed.weight.numel() == 4_352
-    assert {count_parameters(decoder)[0] for decoder in head.decoders.values()} == {4_058_340 - 132_612 - 3 * 139_808}
+    assert {count_parameters(decoder)[0] for decoder in head.decoders.values()} == {
+        4_058_340 - 132_612 - 3 * 139_808
+    }
     assert count_parameters(head)[0] == 4_352 + 3 * 3_506_304
 
 
@@ -62,7 +75,9 @@ def test_starts_as_sam_with_equal_channels(sam):
         expected = single.decode(x)[1][:, :1].expand_as(output)
         torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
     logits = head(dict(seg=x))['seg']
-    assert F.cross_entropy(logits, torch.randint(5, (2, 20, 20))).item() == pytest.approx(math.log(5), abs=1e-4)
+    assert F.cross_entropy(logits, torch.randint(5, (2, 20, 20))).item() == pytest.approx(
+        math.log(5), abs=1e-4
+    )
 
 
 def test_broken_symmetry(sam):
@@ -81,7 +96,11 @@ def test_everything_trains(randomise):
 
 
 def test_file_without_decoder(sam):
-    encoder = {key: value for key, value in to_sam_keys(sam().state_dict()).items() if key.startswith('image_encoder.')}
+    encoder = {
+        key: value
+        for key, value in to_sam_keys(sam().state_dict()).items()
+        if key.startswith('image_encoder.')
+    }
     head = MSAMHead(CHANNELS, **SIZES)
     before = {key: value.clone() for key, value in head.state_dict().items()}
     head.load_sam(encoder, 'vit.pth')
@@ -90,5 +109,7 @@ def test_file_without_decoder(sam):
 
 @pytest.mark.parametrize('name', ['type', 'values', 'training'])
 def test_names_that_modules_have_for_something_else(name):
-    with pytest.raises(ValueError, match=f"A task is named '{name}', which PyTorch uses itself .* rename it"):
+    with pytest.raises(
+        ValueError, match=f"A task is named '{name}', which PyTorch uses itself .* rename it"
+    ):
         MSAMHead({'seg': 5, name: 1}, **SIZES)

@@ -1,4 +1,5 @@
-"""Base weights as other programs write them: they load wholly, or are refused with the likely cause."""
+"""Base weights as other programs write them: they load wholly, or are refused with the likely
+cause."""
 
 import json
 

@@ -28,7 +28,9 @@ def test_golden_masks(golden, relative):
 def test_a_batch_is_its_images(classes, randomise):
     head = randomise(SAMMaskHead(**classes, **SIZES))
     x = torch.randn(3, 32, 4, 6)
-    torch.testing.assert_close(head((x,)), torch.cat([head((image[None],)) for image in x]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        head((x,)), torch.cat([head((image[None],)) for image in x]), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_positions_stay_exact_in_half_precision():
@@ -41,7 +43,10 @@ def test_positions_stay_exact_in_half_precision():
 
 def test_binary_size():
     head = SAMMaskHead()
-    assert count_parameters(head) == (3_505_536, 3_505_536 + 256)  # the no-mask embedding stays frozen
+    assert count_parameters(head) == (
+        3_505_536,
+        3_505_536 + 256,
+    )  # the no-mask embedding stays frozen
     assert not hasattr(head, 'conv_seg') and head.class_head is None
 
 
@@ -51,11 +56,18 @@ def test_takes_the_indexed_map(randomise):
     assert torch.equal(head((x, None)), head((x,)))
 
 
-@pytest.mark.parametrize('loss', [
-    dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True),
-    dict(type='LovaszLoss', loss_type='binary', reduction='none'),
-    dict(type='DiceBCELoss'),
-    [dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True), dict(type='StructureLoss', loss_weight=0.5)]])
+@pytest.mark.parametrize(
+    'loss',
+    [
+        dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True),
+        dict(type='LovaszLoss', loss_type='binary', reduction='none'),
+        dict(type='DiceBCELoss'),
+        [
+            dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True),
+            dict(type='StructureLoss', loss_weight=0.5),
+        ],
+    ],
+)
 def test_losses_of_mmsegmentation_and_ours(loss, randomise, batch):
     head = randomise(SAMMaskHead(loss_decode=loss, **SIZES))
     x, (_, samples) = torch.randn(2, 32, 4, 4), batch()
@@ -81,13 +93,18 @@ def test_the_padding_is_cut_off(classes, size, randomise):
     padded = dict.fromkeys(meta, tuple(16 * side for side in grid))
     y = head.predict((x,), [meta], {})
     assert y.shape == (1, head.out_channels, *size)
-    torch.testing.assert_close(y, head.predict((x,), [padded], {})[..., :size[0], :size[1]])
+    torch.testing.assert_close(y, head.predict((x,), [padded], {})[..., : size[0], : size[1]])
 
 
 @pytest.mark.parametrize('size', [(64, 64), (50, 33)])
 def test_the_loss_ignores_the_padding(size, randomise, batch):
     """Labels of 50 x 33 cost what they cost when padded to 64 x 48 with ignored pixels."""
-    head = randomise(SAMMaskHead(loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True), **SIZES))
+    head = randomise(
+        SAMMaskHead(
+            loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True),
+            **SIZES,
+        )
+    )
     x, (_, samples) = torch.randn(2, 32, -(-size[0] // 16), -(-size[1] // 16)), batch(size=size)
     loss = head.loss((x,), samples, {})['loss_ce']
     for sample in samples:
@@ -139,7 +156,10 @@ def test_semantic_output_is_marginalised(randomise):
 def test_method_in_the_decoder(sam, batch, classes):
     """Starts as the plain head; the transformer's own weights stay, all else trains on."""
     state = to_sam_keys(sam().state_dict())
-    plain, head = SAMMaskHead(**classes, **SIZES), SAMMaskHead(peft=dict(type='LoRA', rank=2), **classes, **SIZES)
+    plain, head = (
+        SAMMaskHead(**classes, **SIZES),
+        SAMMaskHead(peft=dict(type='LoRA', rank=2), **classes, **SIZES),
+    )
     for model in (plain, head):
         torch.manual_seed(0)
         model.load_sam(state, 'sam')
@@ -148,37 +168,61 @@ def test_method_in_the_decoder(sam, batch, classes):
     torch.testing.assert_close(head((x,)), plain((x,)), rtol=1e-5, atol=1e-6)
     sum(head.loss((x,), batch(3 if classes else 2)[1], {}).values()).backward()
     trained = {name for name, parameter in head.named_parameters() if parameter.requires_grad}
-    assert trained == {name for name, parameter in head.named_parameters() if parameter.grad is not None}
+    assert trained == {
+        name for name, parameter in head.named_parameters() if parameter.grad is not None
+    }
     inside = {name for name in trained if name.startswith('transformer.')}
     assert inside and all('lora_' in name for name in inside)
-    frozen = {name for name, parameter in plain.named_parameters() if name.startswith('transformer.') or not
-              parameter.requires_grad}
+    frozen = {
+        name
+        for name, parameter in plain.named_parameters()
+        if name.startswith('transformer.') or not parameter.requires_grad
+    }
     assert trained - inside == {name for name, _ in plain.named_parameters()} - frozen
 
 
 def test_method_in_a_decoder_of_random_values(sam):
-    encoder_only = {key: value for key, value in to_sam_keys(sam().state_dict()).items() if key.startswith('image_encoder.')}
-    with pytest.raises(ValueError, match='vit.pth has no mask decoder, and decode_head.peft would freeze one of random values'):
+    encoder_only = {
+        key: value
+        for key, value in to_sam_keys(sam().state_dict()).items()
+        if key.startswith('image_encoder.')
+    }
+    with pytest.raises(
+        ValueError,
+        match='vit.pth has no mask decoder, and decode_head.peft would freeze one of random values',
+    ):
         SAMMaskHead(peft=dict(type='LoRA'), **SIZES).load_sam(encoder_only, 'vit.pth')
 
 
 def test_method_for_encoders_only():
-    with pytest.raises(ValueError, match='ConvLoRA needs .* maps .*, which TwoWayTransformer .* use one of .*LoRA'):
+    with pytest.raises(
+        ValueError, match='ConvLoRA needs .* maps .*, which TwoWayTransformer .* use one of .*LoRA'
+    ):
         SAMMaskHead(peft=dict(type='ConvLoRA'), **SIZES)
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(num_classes=3), 'num_classes=3 needs num_queries=N'),
-    (dict(num_classes=3, num_queries=2), 'num_queries=2 is below num_classes=3'),
-    (dict(loss_decode=dict(type='DiceLoss')), 'DiceLoss .* background: use DiceBCELoss'),
-    (dict(loss_decode=[dict(type='StructureLoss'), dict(type='TverskyLoss')]), 'TverskyLoss .* background')])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(num_classes=3), 'num_classes=3 needs num_queries=N'),
+        (dict(num_classes=3, num_queries=2), 'num_queries=2 is below num_classes=3'),
+        (dict(loss_decode=dict(type='DiceLoss')), 'DiceLoss .* background: use DiceBCELoss'),
+        (
+            dict(loss_decode=[dict(type='StructureLoss'), dict(type='TverskyLoss')]),
+            'TverskyLoss .* background',
+        ),
+    ],
+)
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         SAMMaskHead(**settings, **SIZES)
 
 
 def test_a_decoder_of_another_size(sam):
-    with pytest.raises(ValueError, match=r'another architecture: iou_token\.weight: \(1, 32\) in the checkpoint, \(1, 16\) in'):
+    with pytest.raises(
+        ValueError,
+        match=r'another architecture: iou_token\.weight: \(1, 32\) in the checkpoint, \(1, 16\) in',
+    ):
         SAMMaskHead(**{**SIZES, 'in_channels': 16}).load_sam(to_sam_keys(sam().state_dict()), 'sam')
 
 
@@ -201,11 +245,19 @@ def test_metric_and_visualiser_understand_the_prediction(segmentor, batch, tmp_p
     metric.process({}, [sample.to_dict() for sample in predictions])
     intersects, unions = zip(*(result[:2] for result in metric.results), strict=True)
     assert sum(intersects)[1] == hits and sum(unions)[1] == union
-    visualizer = SegLocalVisualizer(alpha=1, save_dir=str(tmp_path), vis_backends=[dict(type='LocalVisBackend')])
+    visualizer = SegLocalVisualizer(
+        alpha=1, save_dir=str(tmp_path), vis_backends=[dict(type='LocalVisBackend')]
+    )
     visualizer.dataset_meta = metric.dataset_meta
     predictions[0].pred_sem_seg.data[:, :32] = 1
     predictions[0].pred_sem_seg.data[:, 32:] = 0
-    visualizer.add_datasample('thing', np.zeros((64, 64, 3), np.uint8), predictions[0], draw_gt=False, with_labels=False,
-                              out_file=str(tmp_path / 'thing.png'))
+    visualizer.add_datasample(
+        'thing',
+        np.zeros((64, 64, 3), np.uint8),
+        predictions[0],
+        draw_gt=False,
+        with_labels=False,
+        out_file=str(tmp_path / 'thing.png'),
+    )
     drawn = cv2.imread(str(tmp_path / 'thing.png'))[..., ::-1]
     assert (drawn[:32] == [255, 0, 0]).all() and (drawn[32:] == 0).all()

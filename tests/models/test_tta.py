@@ -9,13 +9,16 @@ from mmsam_peft.registry import MODELS
 
 @pytest.fixture
 def views(batch):
-    """The test-time batch of two images and their mirror images, as MMEngine's TestTimeAug collates it."""
+    """The test-time batch of two images and their mirror images, as MMEngine's TestTimeAug collates
+    it."""
+
     def make(classes=2):
         images, samples = batch(classes)
         flipped = [sample.clone() for sample in samples]
         for sample in flipped:
             sample.set_metainfo(dict(flip=True, flip_direction='horizontal'))
         return dict(inputs=[list(images), list(images.flip(3))], data_samples=[samples, flipped])
+
     return make
 
 
@@ -26,7 +29,11 @@ def test_binary_is_the_mean_probability(segmentor, views, randomise):
     with torch.no_grad():
         merged = BinaryTTAModel(model).test_step(data)
         straight = model.inference(images, [s.metainfo for s in data['data_samples'][0]]).sigmoid()
-        mirrored = model.inference(images.flip(3), [s.metainfo for s in data['data_samples'][0]]).sigmoid().flip(3)
+        mirrored = (
+            model.inference(images.flip(3), [s.metainfo for s in data['data_samples'][0]])
+            .sigmoid()
+            .flip(3)
+        )
     for sample, expected in zip(merged, (straight + mirrored) / 2, strict=True):
         torch.testing.assert_close(sample.seg_logits.data, expected)
         assert torch.equal(sample.pred_sem_seg.data, (expected > 0.5).long())
@@ -52,6 +59,8 @@ def test_multiclass_takes_mmsegmentations(segmentor, views, randomise):
     with torch.no_grad():
         merged = MODELS.build(dict(type='SegTTAModel', module=model)).test_step(data)
         metas = [sample.metainfo for sample in data['data_samples'][0]]
-        expected = model.inference(images, metas).softmax(1) + model.inference(images.flip(3), metas).softmax(1).flip(3)
+        expected = model.inference(images, metas).softmax(1) + model.inference(
+            images.flip(3), metas
+        ).softmax(1).flip(3)
     for sample, scores in zip(merged, expected, strict=True):
         assert torch.equal(sample.pred_sem_seg.data.squeeze(), scores.argmax(0))

@@ -1,4 +1,5 @@
 """Small hosts of the methods, one file each in hosts/, and which methods go into which."""
+
 import importlib.util
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ from mmsam_peft.registry import PEFT
 
 
 class Host:
-    """A file of hosts/, which has ``build(peft, **settings)``, ``inputs(generator, batch)`` and ``run(model, inputs)``."""
+    """A file of hosts/, which has ``build(peft, **settings)``, ``inputs(generator, batch)`` and
+    ``run(model, inputs)``."""
 
     def __init__(self, module: ModuleType) -> None:
         self.module, self.run = module, module.run
@@ -30,14 +32,18 @@ class Host:
 
 
 def load_host(path: Path) -> Host:
-    name = f'peft_host_{path.stem}'  # in sys.modules, where pickle looks for the classes of the file
+    name = (
+        f'peft_host_{path.stem}'  # in sys.modules, where pickle looks for the classes of the file
+    )
     spec = importlib.util.spec_from_file_location(name, path)
     sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules[name])
     return Host(sys.modules[name])
 
 
-HOSTS = {path.stem: load_host(path) for path in sorted(Path(__file__).with_name('hosts').glob('*.py'))}
+HOSTS = {
+    path.stem: load_host(path) for path in sorted(Path(__file__).with_name('hosts').glob('*.py'))
+}
 ARCH = HOSTS['encoder'].module.ARCH
 PAIRS = [(name, host) for name in sorted(PEFT.module_dict) for host in HOSTS]
 CASES = [(name, host) for name, host in PAIRS if PEFT.get(name).needs <= HOSTS[host].anatomy.offers]

@@ -1,4 +1,6 @@
-"""Blocks under torch.compile: one graph each, whatever the method, and nothing else about the encoder changes."""
+"""Blocks under torch.compile: one graph each, whatever the method, and nothing else about the
+encoder changes."""
+
 import copy
 import pickle
 
@@ -17,10 +19,16 @@ LIBRARY = "the peft library's layers look at values to choose what to do"
 BROKEN = {
     ('HFPeft', False): LIBRARY,
     ('HFPeft', True): LIBRARY,
-    ('ConvLoRA', True): 'its layers leave balance losses behind, which no graph of a checkpointed block may',
+    (
+        'ConvLoRA',
+        True,
+    ): 'its layers leave balance losses behind, which no graph of a checkpointed block may',
 }
-"""By method and checkpointing: why blocks are more than one graph. Without ``fullgraph`` they are compiled in pieces."""
-CASES = [(name, False) for name in sorted(PEFT.module_dict)] + [(name, True) for name in ('LoRA', 'TALoRA', 'VPT')]
+"""By method and checkpointing: why blocks are more than one graph. Without ``fullgraph`` they are
+compiled in pieces."""
+CASES = [(name, False) for name in sorted(PEFT.module_dict)] + [
+    (name, True) for name in ('LoRA', 'TALoRA', 'VPT')
+]
 
 
 @pytest.fixture(autouse=True)
@@ -61,30 +69,40 @@ def assert_close(got: list[torch.Tensor], expected: list[torch.Tensor]) -> None:
 @pytest.mark.parametrize('name, checkpointing', [case for case in CASES if case not in BROKEN])
 def test_blocks_are_one_graph_and_equal(name, checkpointing):
     options = dict(backend='aot_eager', fullgraph=True)
-    plain, compiled = (build(name, checkpointing=checkpointing, compile=compile) for compile in (False, options))
+    plain, compiled = (
+        build(name, checkpointing=checkpointing, compile=compile) for compile in (False, options)
+    )
     assert_close(train_step(compiled), train_step(plain))
 
 
 @pytest.mark.parametrize('name, checkpointing', BROKEN)
 def test_exceptions_are_still_needed(name, checkpointing):
-    model = build(name, checkpointing=checkpointing, compile=dict(backend='aot_eager', fullgraph=True))
+    model = build(
+        name, checkpointing=checkpointing, compile=dict(backend='aot_eager', fullgraph=True)
+    )
     with pytest.raises(torch._dynamo.exc.Unsupported):
         train_step(model)
 
 
 def test_blocks_in_pieces_are_equal():
-    plain, compiled = (build('ConvLoRA', checkpointing=True, compile=compile) for compile in (False, dict(backend='aot_eager')))
+    plain, compiled = (
+        build('ConvLoRA', checkpointing=True, compile=compile)
+        for compile in (False, dict(backend='aot_eager'))
+    )
     assert_close(train_step(compiled), train_step(plain))
 
 
 def test_blocks_share_few_graphs():
-    """Of windowed and of global blocks one each in training, in validation (no gradients, another batch size) and when merged;
-    and that of the first block, whose input needs no gradient: 7, whatever the depth. torch.compile allows 8."""
+    """Of windowed and of global blocks one each in training, in validation (no gradients, another
+    batch size) and when merged; and that of the first block, whose input needs no gradient: 7,
+    whatever the depth. torch.compile allows 8."""
     graphs = []
     compile = dict(backend=lambda graph, _: graphs.append(graph) or graph)
     plain, compiled = (build('LoRA', compile=options) for options in (False, compile))
     for model, options in ((plain, False), (compiled, compile)):
-        model.blocks.extend(block for _ in range(4) for block in build('LoRA', compile=options).blocks)
+        model.blocks.extend(
+            block for _ in range(4) for block in build('LoRA', compile=options).blocks
+        )
     for action in (train_step, validate, train_step, validate):
         assert_close(action(compiled), action(plain))
     assert len(graphs) == 5
@@ -98,7 +116,9 @@ def test_blocks_share_few_graphs():
 def test_names_and_copies_are_as_without():
     plain, compiled = (build('LST', compile=compile) for compile in (False, dict(backend='eager')))
     blocks = [block for block in compiled.modules() if isinstance(block, Block)]
-    assert len(blocks) == 4 and all(block._compiled_call_impl for block in blocks)  # those of the side network too
+    assert len(blocks) == 4 and all(
+        block._compiled_call_impl for block in blocks
+    )  # those of the side network too
     assert compiled.state_dict().keys() == plain.state_dict().keys()
     compiled.load_state_dict(plain.state_dict())
     for twin in (copy.deepcopy(compiled), pickle.loads(pickle.dumps(compiled))):
@@ -107,7 +127,11 @@ def test_names_and_copies_are_as_without():
 
 @pytest.mark.parametrize('name', ['LoRA', 'ConvLoRA'])
 def test_compiled_code_is_equal(name):
-    """By the default backend, which needs a C++ compiler on a CPU; noise is drawn by PyTorch's own generator."""
-    plain, compiled = (build(name, compile=compile) for compile in (False, dict(options=dict(fallback_random=True))))
+    """By the default backend, which needs a C++ compiler on a CPU; noise is drawn by PyTorch's own
+    generator."""
+    plain, compiled = (
+        build(name, compile=compile)
+        for compile in (False, dict(options=dict(fallback_random=True)))
+    )
     for action in (train_step, validate, train_step):
         torch.testing.assert_close(action(compiled), action(plain), rtol=1e-3, atol=1e-5)

@@ -1,5 +1,7 @@
-"""What every method of the PEFT registry owes, whoever wrote it, in every host of hosts/: it works, or it is refused with a
-reason. What depends on the method more than on the host is tested in SAM's encoder and decoder alone (``own``)."""
+"""What every method of the PEFT registry owes, whoever wrote it, in every host of hosts/: it works,
+or it is refused with a reason. What depends on the method more than on the host is tested in SAM's
+encoder and decoder alone (``own``)."""
+
 import copy
 import inspect
 import pickle
@@ -13,14 +15,23 @@ from mmsam_peft.registry import PEFT
 from .conftest import CASES, HOSTS, PAIRS
 
 METHODS = sorted(PEFT.module_dict)
-CONSTANTS = {'DoRA': "the row norms are constants to the gradient (its paper's section 4.3); test_dora.py checks it"}
+CONSTANTS = {
+    'DoRA': "the row norms are constants to the gradient (its paper's section 4.3); test_dora.py "
+    'checks it'
+}
 """Methods whose gradient is on purpose not the derivative."""
 STEP = {'TALoRA': 0.01}
-"""How far parameters are moved from their initial values, where not 0.1: TA-LoRA's factors start at N(0, 1), and a core of 0.1
-would make its update many times the frozen projection."""
+"""How far parameters are moved from their initial values, where not 0.1: TA-LoRA's factors start at
+N(0, 1), and a core of 0.1 would make its update many times the frozen projection."""
 FOREIGN = {'LST', 'SAMAdapter', 'TALoRA', 'TaskLoRA', 'VPT'}
-REFUSED = dict(encoder=set(), decoder=FOREIGN | {'ConvLoRA'}, tokens=FOREIGN | {'ConvLoRA'}, stages=FOREIGN,
-               segment_anything=FOREIGN, hugging_face=FOREIGN)
+REFUSED = dict(
+    encoder=set(),
+    decoder=FOREIGN | {'ConvLoRA'},
+    tokens=FOREIGN | {'ConvLoRA'},
+    stages=FOREIGN,
+    segment_anything=FOREIGN,
+    hugging_face=FOREIGN,
+)
 """What does not go into the hosts we know. Whatever else is registered has to go by its needs."""
 WITH_BLOCKS = [name for name in METHODS if 'blocks' in inspect.signature(PEFT.get(name)).parameters]
 
@@ -47,13 +58,19 @@ def run(case, model, seed: int = 0) -> torch.Tensor:
 
 def train_step(case, model, seed: int = 0) -> None:
     torch.manual_seed(seed)  # of what a method draws
-    loss = case[1].run(model.train(), case[1].inputs(seed)).square().mean() + sum(model.peft.aux_losses(model).values())
+    loss = case[1].run(model.train(), case[1].inputs(seed)).square().mean() + sum(
+        model.peft.aux_losses(model).values()
+    )
     if loss.requires_grad:  # of Frozen nothing does
         loss.backward()
 
 
 def gradients(model) -> dict[str, torch.Tensor]:
-    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    return {
+        name: parameter.grad
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
 
 
 @pytest.mark.parametrize('train', [False, True])
@@ -61,7 +78,10 @@ def test_identity_at_initialisation(case, train):
     name, host = case
     plain, model = host.build(None).train(train), host.build(dict(type=name), seed=1).train(train)
     model.load_state_dict(plain.state_dict(), strict=False)
-    plain.requires_grad_(False), model.requires_grad_(False)  # where gradients are wanted, other kernels round differently
+    (
+        plain.requires_grad_(False),
+        model.requires_grad_(False),
+    )  # where gradients are wanted, other kernels round differently
     with torch.no_grad():
         same = host.run(plain, host.inputs()).equal(host.run(model, host.inputs()))
     assert same == model.peft.identity_at_init
@@ -93,7 +113,9 @@ def test_exactly_the_declared_parameters_change(case):
         optimizer.zero_grad()
         train_step(case, model, seed)
         optimizer.step()
-    assert {name for name, value in model.state_dict().items() if not value.equal(before[name])} == declared
+    assert {
+        name for name, value in model.state_dict().items() if not value.equal(before[name])
+    } == declared
 
 
 def test_every_trained_parameter_has_a_gradient_in_every_step(case):
@@ -105,7 +127,8 @@ def test_every_trained_parameter_has_a_gradient_in_every_step(case):
 
 
 def test_gradients_are_right(case):
-    """Against finite differences of the loss in float64, along a random direction of all trained parameters at once."""
+    """Against finite differences of the loss in float64, along a random direction of all trained
+    parameters at once."""
     model = adapted(case).double().eval()
     inputs = [x.double() for x in case[1].inputs()]
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -118,8 +141,11 @@ def test_gradients_are_right(case):
     loss().backward()
     torch.manual_seed(2)
     directions = [torch.randn_like(parameter) for parameter in parameters]
-    slope = sum((parameter.grad * direction).sum() for parameter, direction in zip(parameters, directions, strict=True)
-                if parameter.grad is not None)
+    slope = sum(
+        (parameter.grad * direction).sum()
+        for parameter, direction in zip(parameters, directions, strict=True)
+        if parameter.grad is not None
+    )
     values = []
     with torch.no_grad():
         for step in (1e-6, -2e-6):
@@ -143,10 +169,16 @@ def test_two_forwards_before_one_backward(own):
         torch.testing.assert_close(gradient, apart[name], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize('clone', [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=['deepcopy', 'pickle'])
+@pytest.mark.parametrize(
+    'clone',
+    [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
+    ids=['deepcopy', 'pickle'],
+)
 def test_copies(own, clone):
     model = adapted(own)
-    own[1].run(model.train(), own[1].inputs())  # leaves auxiliary losses behind, which are part of a graph
+    own[1].run(
+        model.train(), own[1].inputs()
+    )  # leaves auxiliary losses behind, which are part of a graph
     twin = clone(model)
     assert run(own, twin).equal(run(own, model))
     assert trained(twin) == trained(model)
@@ -161,8 +193,9 @@ def test_builds_on_the_meta_device(own):
     with torch.device('meta'):
         ghost = own[1].build(dict(type=own[0]))
     assert all(parameter.is_meta for parameter in ghost.parameters())
-    assert [(n, p.shape, p.requires_grad) for n, p in ghost.named_parameters()] == \
-        [(n, p.shape, p.requires_grad) for n, p in real.named_parameters()]
+    assert [(n, p.shape, p.requires_grad) for n, p in ghost.named_parameters()] == [
+        (n, p.shape, p.requires_grad) for n, p in real.named_parameters()
+    ]
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
@@ -203,13 +236,19 @@ def test_merging(case):
     model.peft.merge(model)
     merged = copy.deepcopy(model.state_dict())
     assert merged.keys() == state.keys()
-    torch.testing.assert_close(run(case, model), expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
+    torch.testing.assert_close(
+        run(case, model), expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item()
+    )
     model.peft.merge(model)
-    assert all(value.equal(merged[key]) for key, value in model.state_dict().items()), 'merging twice'
+    assert all(value.equal(merged[key]) for key, value in model.state_dict().items()), (
+        'merging twice'
+    )
     if model.peft.merges == 'fully':
         plain = case[1].build(None)
         plain.load_state_dict({key: merged[key] for key in plain.state_dict()})
-        torch.testing.assert_close(run(case, plain), expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
+        torch.testing.assert_close(
+            run(case, plain), expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item()
+        )
     for _ in range(2):
         model.peft.unmerge(model)
         assert all(value.equal(state[key]) for key, value in model.state_dict().items())
@@ -219,7 +258,11 @@ def test_merging(case):
 def test_trained_parameters_are_all_that_a_file_needs(case):
     name, host = case
     model, fresh = adapted(case), host.build(dict(type=name))
-    state = {key: value for key, value in model.state_dict().items() if key in trained(model) or key not in host.names}
+    state = {
+        key: value
+        for key, value in model.state_dict().items()
+        if key in trained(model) or key not in host.names
+    }
     assert not fresh.load_state_dict(state, strict=False).unexpected_keys
     assert run(case, fresh).equal(run(case, model))
 
@@ -230,7 +273,9 @@ def test_what_does_not_go_in_is_refused(name, host):
         assert name not in REFUSED.get(host, ())
         return
     assert name in REFUSED.get(host, {name})
-    with pytest.raises(ValueError, match=f'^{name} needs .*, which .* does not have: use one of .*LoRA') as error:
+    with pytest.raises(
+        ValueError, match=f'^{name} needs .*, which .* does not have: use one of .*LoRA'
+    ) as error:
         HOSTS[host].build(dict(type=name))
     fit = str(error.value).rpartition('use one of ')[2].rstrip('.').split(', ')
     assert fit == [other for other in METHODS if (other, host) in CASES]
@@ -239,7 +284,10 @@ def test_what_does_not_go_in_is_refused(name, host):
 @pytest.mark.parametrize('name', METHODS)
 def test_checkpoint_loads_alike_before_and_after_injection(name):
     host = HOSTS['encoder']
-    source = {f'image_encoder.{key}': value for key, value in host.build(None, seed=7).state_dict().items()}
+    source = {
+        f'image_encoder.{key}': value
+        for key, value in host.build(None, seed=7).state_dict().items()
+    }
     before, after = host.build(None), host.build(dict(type=name))
     before.load_sam(source, 'test')
     torch.manual_seed(3)
@@ -257,7 +305,10 @@ def test_checkpoint_loads_alike_before_and_after_injection(name):
 
 @pytest.mark.parametrize('name', METHODS)
 def test_activation_checkpointing_changes_nothing(name):
-    models = [adapted((name, HOSTS['encoder']), checkpointing=checkpointing) for checkpointing in (False, True)]
+    models = [
+        adapted((name, HOSTS['encoder']), checkpointing=checkpointing)
+        for checkpointing in (False, True)
+    ]
     for model in models:
         train_step((name, HOSTS['encoder']), model)
     expected, got = map(gradients, models)
@@ -274,7 +325,10 @@ def test_any_image_size(name, size):
     assert model(torch.randn(1, 3, *size))[0].shape == (1, 16, *grid)
 
 
-@pytest.mark.parametrize('blocks, chosen', [('all', (0, 1)), ('last:1', (1,)), ([1], (1,)), ('first:1', (0,)), ([0], (0,))])
+@pytest.mark.parametrize(
+    'blocks, chosen',
+    [('all', (0, 1)), ('last:1', (1,)), ([1], (1,)), ('first:1', (0,)), ([0], (0,))],
+)
 @pytest.mark.parametrize('name', WITH_BLOCKS)
 def test_blocks(name, blocks, chosen):
     """What is trained lies in the chosen blocks, and autograd begins with the first of them."""
@@ -291,7 +345,9 @@ def test_blocks(name, blocks, chosen):
 @pytest.mark.parametrize('name', WITH_BLOCKS)
 @pytest.mark.parametrize('blocks', ['last:3', 'some', 'last', 'first:0', 'all:1', [2], [-1], []])
 def test_blocks_that_are_not_there(name, blocks):
-    with pytest.raises(ValueError, match=r"blocks=.*: use 'all', 'first:N', 'last:N' or a list .* 2 blocks, 0 to 1"):
+    with pytest.raises(
+        ValueError, match=r"blocks=.*: use 'all', 'first:N', 'last:N' or a list .* 2 blocks, 0 to 1"
+    ):
         HOSTS['encoder'].build(dict(type=name, blocks=blocks))
 
 
@@ -302,5 +358,7 @@ def test_a_method_that_cannot_merge_says_so():
 
 
 def test_unknown_method_lists_the_known():
-    with pytest.raises(ValueError, match="peft type='Lora' is unknown: use one of .*ConvLoRA.*LoRA"):
+    with pytest.raises(
+        ValueError, match="peft type='Lora' is unknown: use one of .*ConvLoRA.*LoRA"
+    ):
         HOSTS['encoder'].build(dict(type='Lora'))

@@ -13,12 +13,24 @@ from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import experts
 from mmsam_peft.peft.conv_lora import ConvLoRALinear, balance, top1_gate
 
-ARCH = dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
-PARAMETERS = ('lora_A', 'lora_B', 'lora_conv_weight', 'lora_conv_bias', 'lora_w_gate', 'lora_w_noise')
+ARCH = dict(
+    embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16
+)
+PARAMETERS = (
+    'lora_A',
+    'lora_B',
+    'lora_conv_weight',
+    'lora_conv_bias',
+    'lora_w_gate',
+    'lora_w_noise',
+)
 
 
-def make(experts: int = 4, rank: int = 3, gate_weighting: bool = False, train: bool = False) -> ConvLoRALinear:
-    """A layer 16 -> 24 with every parameter at a random value and a gate that tells samples apart."""
+def make(
+    experts: int = 4, rank: int = 3, gate_weighting: bool = False, train: bool = False
+) -> ConvLoRALinear:
+    """A layer 16 -> 24 with every parameter at a random value and a gate that tells samples
+    apart."""
     torch.manual_seed(0)
     layer = ConvLoRALinear(nn.Linear(16, 24), rank, 8.0, experts, gate_weighting)
     for name in PARAMETERS:
@@ -29,7 +41,9 @@ def make(experts: int = 4, rank: int = 3, gate_weighting: bool = False, train: b
 
 def close(got: Tensor, expected: Tensor) -> None:
     """Within 1e-5 of the largest value."""
-    torch.testing.assert_close(got.double(), expected.double(), rtol=1e-5, atol=1e-5 * expected.abs().max().item())
+    torch.testing.assert_close(
+        got.double(), expected.double(), rtol=1e-5, atol=1e-5 * expected.abs().max().item()
+    )
 
 
 def clear_caches() -> None:
@@ -42,7 +56,8 @@ def gradient(parameter: Tensor) -> Tensor:
 
 
 def by_definition(layer: ConvLoRALinear, x: Tensor) -> tuple[Tensor, dict[str, Tensor], list[int]]:
-    """The layer in evaluation from its formula: float64, sample by sample, torch's own bicubic resizing in two dimensions."""
+    """The layer in evaluation from its formula: float64, sample by sample, torch's own bicubic
+    resizing in two dimensions."""
     p = {name: value.detach().double().requires_grad_() for name, value in layer.named_parameters()}
     z, outputs, chosen = x.double() @ p['lora_A'].T, [], []
     for i, bottleneck in enumerate(z):
@@ -50,11 +65,15 @@ def by_definition(layer: ConvLoRALinear, x: Tensor) -> tuple[Tensor, dict[str, T
         H, W = bottleneck.shape[2:]
         probability = (bottleneck.mean((2, 3)) @ p['lora_w_gate']).softmax(-1)[0]
         e = probability.argmax().item()
-        y = F.interpolate(bottleneck, size=((e + 1) * H, (e + 1) * W), mode='bicubic', align_corners=False)
+        y = F.interpolate(
+            bottleneck, size=((e + 1) * H, (e + 1) * W), mode='bicubic', align_corners=False
+        )
         y = F.gelu(F.conv2d(y, p['lora_conv_weight'][e], p['lora_conv_bias'][e], padding=1))
         y = F.interpolate(y, size=(H, W), mode='bicubic', align_corners=False)
         y = (y * probability[e] if layer.gate_weighting else y)[0].permute(1, 2, 0)
-        outputs.append(x[i].double() @ p['weight'].T + p['bias'] + layer.scale * (z[i] + y) @ p['lora_B'].T)
+        outputs.append(
+            x[i].double() @ p['weight'].T + p['bias'] + layer.scale * (z[i] + y) @ p['lora_B'].T
+        )
         chosen.append(e)
     return torch.stack(outputs), p, chosen
 
@@ -96,9 +115,14 @@ def test_one_expert_has_nothing_to_choose():
     assert layer.lora_w_gate.grad.abs().max() == layer.lora_w_noise.grad.abs().max() == 0
 
 
-@pytest.mark.parametrize(('settings', 'message'), [
-    (dict(rank=0), 'rank=0: .* at least rank 1'), (dict(num_experts=0), 'num_experts=0: needs at least 1; .* LoRA'),
-    (dict(targets=['kqv']), "target 'kqv' matches no linear layer")])
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(rank=0), 'rank=0: .* at least rank 1'),
+        (dict(num_experts=0), 'num_experts=0: needs at least 1; .* LoRA'),
+        (dict(targets=['kqv']), "target 'kqv' matches no linear layer"),
+    ],
+)
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         SAMViT(ARCH, img_size=64, peft=dict(type='ConvLoRA', **settings))
@@ -107,7 +131,10 @@ def test_wrong_settings(settings, message):
 def test_initial_values():
     torch.manual_seed(0)
     layer = ConvLoRALinear(nn.Linear(16, 24), 3, 32, 8, False)
-    assert all(getattr(layer, name).abs().max() == 0 for name in ('lora_B', 'lora_conv_bias', 'lora_w_gate', 'lora_w_noise'))
+    assert all(
+        getattr(layer, name).abs().max() == 0
+        for name in ('lora_B', 'lora_conv_bias', 'lora_w_gate', 'lora_w_noise')
+    )
     bound = 1 / math.sqrt(3 * 9)  # torch's default of a convolution with 3 channels in
     assert 0.9 * bound < layer.lora_conv_weight.abs().max() <= bound
 
@@ -121,7 +148,10 @@ def test_balance_loss_by_definition():
     for i in range(9):
         *_, second, first = np.sort(noisy[i])
         importance[noisy[i].argmax()] += 1
-        load += [norm.cdf((clean[i, j] - (second if noisy[i, j] == first else first)) / std[i, j]) for j in range(5)]
+        load += [
+            norm.cdf((clean[i, j] - (second if noisy[i, j] == first else first)) / std[i, j])
+            for j in range(5)
+        ]
     expected = 0.01 * sum(values.var(ddof=1) / values.mean() ** 2 for values in (importance, load))
     expert, logits, use = top1_gate(*map(torch.from_numpy, (p, w_gate, w_noise, noise)))
     assert (expert.numpy() == noisy.argmax(1)).all()
@@ -132,7 +162,9 @@ def test_balance_loss_by_definition():
     expert, logits, use = top1_gate(*map(torch.from_numpy, (p, w_gate, w_noise)), None)
     counts = np.bincount(clean.argmax(1), minlength=5)
     assert (expert.numpy() == clean.argmax(1)).all() and (use.numpy() == counts).all()
-    assert balance(use).item() == pytest.approx(0.02 * counts.var(ddof=1) / counts.mean() ** 2, rel=1e-9)
+    assert balance(use).item() == pytest.approx(
+        0.02 * counts.var(ddof=1) / counts.mean() ** 2, rel=1e-9
+    )
     np.testing.assert_allclose(logits, clean)
 
 
@@ -157,7 +189,9 @@ def test_large_expert_outputs_stay_finite(dtype):
         y = layer(x)
         y.float().mean().backward()
     assert (y - expected).norm() / expected.norm() < (1e-5 if dtype == torch.float32 else 0.02)
-    assert all(p.grad.isfinite().all() for name, p in layer.named_parameters() if p.grad is not None)
+    assert all(
+        p.grad.isfinite().all() for name, p in layer.named_parameters() if p.grad is not None
+    )
 
 
 def test_auxiliary_loss_is_the_weighted_sum_and_handed_out_once():
@@ -177,9 +211,14 @@ def test_only_the_linear_part_is_merged():
     layer, x = make(), torch.randn(6, 4, 4, 16)
     expected, weight = layer(x), layer.weight.detach().clone()
     layer.merge()
-    close(layer.weight, weight.double() + layer.scale * (layer.lora_B.double() @ layer.lora_A.double()))
+    close(
+        layer.weight,
+        weight.double() + layer.scale * (layer.lora_B.double() @ layer.lora_A.double()),
+    )
     close(layer(x), expected)
-    assert (F.linear(x, layer.weight, layer.bias) - expected).abs().max() > 0.1, 'the experts stay beside it'
+    assert (F.linear(x, layer.weight, layer.bias) - expected).abs().max() > 0.1, (
+        'the experts stay beside it'
+    )
 
 
 def test_no_host_synchronisation():
@@ -212,7 +251,10 @@ def test_training_after_inference_mode():
 
 def test_gradient_checkpointing():
     gradients = []
-    for run in (lambda layer, x: layer(x), lambda layer, x: checkpoint(layer, x, use_reentrant=False)):
+    for run in (
+        lambda layer, x: layer(x),
+        lambda layer, x: checkpoint(layer, x, use_reentrant=False),
+    ):
         layer = make(train=True)
         (run(layer, torch.randn(6, 4, 4, 16)).square().mean() + balance(layer.use)).backward()
         gradients.append([getattr(layer, name).grad for name in PARAMETERS])

@@ -8,10 +8,14 @@ from mmsam_peft.peft.dora import DoRALinear
 from mmsam_peft.peft.lora import LoRALinear
 from mmsam_peft.peft.qkv import QKVParts
 
-ARCH = dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
+ARCH = dict(
+    embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16
+)
 
 
-def layer(dtype: torch.dtype = torch.float32, parts: tuple[int, ...] | None = None, bias: bool = True) -> DoRALinear:
+def layer(
+    dtype: torch.dtype = torch.float32, parts: tuple[int, ...] | None = None, bias: bool = True
+) -> DoRALinear:
     """As after some training: B and m are not where they start."""
     torch.manual_seed(0)
     made = DoRALinear(nn.Linear(8, 12, bias, dtype=dtype), 2, 8, parts and QKVParts(parts))
@@ -22,8 +26,14 @@ def layer(dtype: torch.dtype = torch.float32, parts: tuple[int, ...] | None = No
 
 def dense(made: DoRALinear) -> tuple[Tensor, Tensor]:
     """W' and ||V|| in float64, row by row."""
-    weight, A, B, m = (p.detach().double() for p in (made.weight, made.lora_A, made.lora_B, made.lora_magnitude))
-    rows = range(12) if made.qkv_parts is None else [4 * part + i for part in made.qkv_parts.chosen for i in range(4)]
+    weight, A, B, m = (
+        p.detach().double() for p in (made.weight, made.lora_A, made.lora_B, made.lora_magnitude)
+    )
+    rows = (
+        range(12)
+        if made.qkv_parts is None
+        else [4 * part + i for part in made.qkv_parts.chosen for i in range(4)]
+    )
     result, norms = weight.clone(), []
     for i, row in enumerate(rows):
         v = weight[row] + 8 / 2 * sum(B[i, r] * A[r] for r in range(2))
@@ -39,12 +49,17 @@ def encoder(seed: int = 0, **settings) -> SAMViT:
 
 def sam(seed: int) -> dict[str, Tensor]:
     torch.manual_seed(seed)
-    return {f'image_encoder.{key}': value for key, value in SAMViT(ARCH, img_size=64).state_dict().items()}
+    return {
+        f'image_encoder.{key}': value
+        for key, value in SAMViT(ARCH, img_size=64).state_dict().items()
+    }
 
 
 def run(model: SAMViT) -> Tensor:
     with torch.no_grad():
-        return model.eval()(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))[0]
+        return model.eval()(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))[
+            0
+        ]
 
 
 @pytest.mark.parametrize('bias', [True, False])
@@ -143,13 +158,17 @@ def test_starts_as_the_base_layer(parts, dtype):
 @pytest.mark.parametrize('dtype, tolerance', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_agrees_with_hugging_face(dtype, tolerance):
     from peft.tuners.lora import Linear, LoraConfig
+
     made = layer(dtype)
     config = LoraConfig(r=2, lora_alpha=8, use_dora=True, lora_dropout=0.0)
     base = nn.Linear(8, 12, dtype=dtype)
     base.load_state_dict(dict(weight=made.weight, bias=made.bias))
     theirs = Linear(base, 'default', config, r=2, lora_alpha=8)
-    pairs = [(made.lora_A, theirs.lora_A['default'].weight), (made.lora_B, theirs.lora_B['default'].weight),
-             (made.lora_magnitude, theirs.lora_magnitude_vector['default'].weight)]
+    pairs = [
+        (made.lora_A, theirs.lora_A['default'].weight),
+        (made.lora_B, theirs.lora_B['default'].weight),
+        (made.lora_magnitude, theirs.lora_magnitude_vector['default'].weight),
+    ]
     for ours, other in pairs:
         other.data = ours.detach().clone()
     x = torch.randn(3, 4, 8, dtype=dtype)
@@ -165,7 +184,9 @@ def test_agrees_with_hugging_face(dtype, tolerance):
 def test_gradients_take_the_norm_for_a_constant():
     made, x = layer(torch.float64), torch.randn(3, 8, dtype=torch.float64)
     made(x).square().sum().backward()
-    A, B, m = (p.detach().clone().requires_grad_() for p in (made.lora_A, made.lora_B, made.lora_magnitude))
+    A, B, m = (
+        p.detach().clone().requires_grad_() for p in (made.lora_A, made.lora_B, made.lora_magnitude)
+    )
     weight = (m / dense(made)[1])[:, None] * (made.weight.detach() + made.scale * B @ A)
     (x @ weight.T + made.bias.detach()).square().sum().backward()
     for ours, other in ((made.lora_A, A), (made.lora_B, B), (made.lora_magnitude, m)):
@@ -196,10 +217,20 @@ def test_a_magnitude_in_the_file_is_kept(frozen_too):
     for block in source.blocks:
         block.attn.qkv.lora_B.data.normal_()
         block.attn.qkv.lora_magnitude.data.uniform_(0.5, 2)
-    base = {f'image_encoder.{key}': value for key, value in source.state_dict().items() if key not in source.peft.added}
+    base = {
+        f'image_encoder.{key}': value
+        for key, value in source.state_dict().items()
+        if key not in source.peft.added
+    }
     model.load_sam(base, 'test')
-    model.load_state_dict({key: value for key, value in source.state_dict().items() if frozen_too or key in source.peft.added},
-                          strict=False)
+    model.load_state_dict(
+        {
+            key: value
+            for key, value in source.state_dict().items()
+            if frozen_too or key in source.peft.added
+        },
+        strict=False,
+    )
     for one, other in zip(model.blocks, source.blocks, strict=True):
         assert one.attn.qkv.lora_magnitude.equal(other.attn.qkv.lora_magnitude)
     assert run(model).equal(run(source))
@@ -225,8 +256,13 @@ def test_blocks_targets_and_what_is_trained():
     model = encoder(targets=('v', 'lin1'), rank=2, blocks='last:1')
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
     assert shapes == {
-        'blocks.1.attn.qkv.lora_A': (2, 32), 'blocks.1.attn.qkv.lora_B': (32, 2), 'blocks.1.attn.qkv.lora_magnitude': (32,),
-        'blocks.1.mlp.lin1.lora_A': (2, 32), 'blocks.1.mlp.lin1.lora_B': (128, 2), 'blocks.1.mlp.lin1.lora_magnitude': (128,)}
+        'blocks.1.attn.qkv.lora_A': (2, 32),
+        'blocks.1.attn.qkv.lora_B': (32, 2),
+        'blocks.1.attn.qkv.lora_magnitude': (32,),
+        'blocks.1.mlp.lin1.lora_A': (2, 32),
+        'blocks.1.mlp.lin1.lora_B': (128, 2),
+        'blocks.1.mlp.lin1.lora_magnitude': (128,),
+    }
 
 
 def test_rank_below_one():

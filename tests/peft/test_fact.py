@@ -39,7 +39,8 @@ def core(model: nn.Module, piece: int) -> Tensor:
 
 
 def dense_updates(model: nn.Module, scale: float) -> dict[str, Tensor]:
-    """Of every layer, piece by piece: three row pieces of qkv, four of lin1, four column pieces of lin2."""
+    """Of every layer, piece by piece: three row pieces of qkv, four of lin1, four column pieces of
+    lin2."""
     U, V = model.fact.U.detach().double(), model.fact.V.detach().double()
     updates, piece = {}, 0
     for block in range(2):
@@ -65,10 +66,14 @@ def test_formula(form):
 
 
 @pytest.mark.parametrize('form', ['tt', 'tk'])
-@pytest.mark.parametrize('targets, parts', [(('q', 'v'), (0, 2)), ('k', (1,)), (('v', 'k', 'q'), (0, 1, 2))])
+@pytest.mark.parametrize(
+    'targets, parts', [(('q', 'v'), (0, 2)), ('k', (1,)), (('v', 'k', 'q'), (0, 1, 2))]
+)
 def test_parts_of_a_fused_qkv(targets, parts, form):
     model = build(targets=targets, form=form, blocks=[1])
-    assert list(dict(model.fact.named_parameters()).values())[-1].shape[0] == len(parts)  # Sigma's or P's pieces
+    assert list(dict(model.fact.named_parameters()).values())[-1].shape[0] == len(
+        parts
+    )  # Sigma's or P's pieces
     layer, x = model.blocks[1].attn.qkv, torch.randn(4, 32)
     expected = nn.functional.linear(x, layer.weight, layer.bias).unflatten(1, (3, 32)).clone()
     for i, part in enumerate(parts):
@@ -81,17 +86,31 @@ def test_parts_of_a_fused_qkv(targets, parts, form):
     assert layer.weight.unflatten(0, (3, 32))[untouched].equal(weight[untouched])
 
 
-@pytest.mark.parametrize('form, bounds', [
-    ('tt', dict(U=1 / 32 ** 0.5, V=0, Sigma=1 / 16 ** 0.5)),
-    ('tk', dict(U=1 / 32 ** 0.5, V=0, G=(6 / 512) ** 0.5, P=(6 / 40) ** 0.5))])
+@pytest.mark.parametrize(
+    'form, bounds',
+    [
+        ('tt', dict(U=1 / 32**0.5, V=0, Sigma=1 / 16**0.5)),
+        ('tk', dict(U=1 / 32**0.5, V=0, G=(6 / 512) ** 0.5, P=(6 / 40) ** 0.5)),
+    ],
+)
 def test_initial_values(form, bounds):
     model = HOSTS['encoder'].build(dict(type='FacT', form=form))
-    largest = {name: value.detach().abs().max().item() for name, value in model.fact.named_parameters()}
-    assert largest == pytest.approx(bounds, rel=0.02) and all(largest[name] <= bound for name, bound in bounds.items())
-    assert all(abs(value.mean()) < bounds[name] / 8 for name, value in model.fact.named_parameters() if bounds[name])
+    largest = {
+        name: value.detach().abs().max().item() for name, value in model.fact.named_parameters()
+    }
+    assert largest == pytest.approx(bounds, rel=0.02) and all(
+        largest[name] <= bound for name, bound in bounds.items()
+    )
+    assert all(
+        abs(value.mean()) < bounds[name] / 8
+        for name, value in model.fact.named_parameters()
+        if bounds[name]
+    )
 
 
-@pytest.mark.parametrize('form, added', [('tt', 2 * 1280 * 16 + 384 * 256), ('tk', 2 * 1280 * 16 + 16 ** 3 + 384 * 16)])
+@pytest.mark.parametrize(
+    'form, added', [('tt', 2 * 1280 * 16 + 384 * 256), ('tk', 2 * 1280 * 16 + 16**3 + 384 * 16)]
+)
 def test_size_at_vit_h(form, added):
     with torch.device('meta'):
         model = SAMViT('huge', peft=dict(type='FacT', form=form))
@@ -101,23 +120,33 @@ def test_size_at_vit_h(form, added):
 
 def test_pieces_are_those_of_the_chosen_layers():
     model = build(targets=('proj', 'mlp'), blocks='last:1')
-    assert {name for name, layer in model.named_modules() if isinstance(layer, FacTLinear)} == \
-        {f'blocks.1.{name}' for name in LAYERS[1:]}
+    assert {name for name, layer in model.named_modules() if isinstance(layer, FacTLinear)} == {
+        f'blocks.1.{name}' for name in LAYERS[1:]
+    }
     assert model.fact.Sigma.shape == (9, 3, 3)
-    assert [model.get_submodule(f'blocks.1.{name}').pieces for name in LAYERS[1:]] == [slice(0, 1), slice(1, 5), slice(5, 9)]
+    assert [model.get_submodule(f'blocks.1.{name}').pieces for name in LAYERS[1:]] == [
+        slice(0, 1),
+        slice(1, 5),
+        slice(5, 9),
+    ]
 
 
 def test_decoder_has_pieces_of_half_its_width():
     model = build('decoder', targets=('qkv', 'proj', 'mlp'))
     assert model.fact.U.shape == (16, 3)
     layers = [layer for layer in model.modules() if isinstance(layer, FacTLinear)]
-    assert model.fact.Sigma.shape[0] == sum(layer.out_features * layer.in_features for layer in layers) / 16 ** 2
+    assert (
+        model.fact.Sigma.shape[0]
+        == sum(layer.out_features * layer.in_features for layer in layers) / 16**2
+    )
     lin1, first = model.layers[1].mlp.lin1, model.layers[1].mlp.lin1.pieces.start
     x, weight = torch.randn(5, 32), torch.zeros(64, 32, dtype=torch.float64)
     for a in range(4):
         for b in range(2):
-            update = model.fact.V.double() @ core(model, first + 2 * a + b) @ model.fact.U.double().T
-            weight[16 * a:16 * a + 16, 16 * b:16 * b + 16] = update.detach()
+            update = (
+                model.fact.V.double() @ core(model, first + 2 * a + b) @ model.fact.U.double().T
+            )
+            weight[16 * a : 16 * a + 16, 16 * b : 16 * b + 16] = update.detach()
     expected = x.double() @ (lin1.weight.double() + weight).T + lin1.bias.double()
     torch.testing.assert_close(lin1(x).double(), expected, rtol=1e-4, atol=1e-4)
 
@@ -131,15 +160,25 @@ def test_no_dense_update_in_training():
     class Record(TorchDispatchMode):
         def __torch_dispatch__(self, kind, types, args=(), kwargs=None):
             out = kind(*args, **(kwargs or {}))
-            seen.extend([tuple(out.shape)] if isinstance(out, Tensor) and 'aten.t.' not in str(kind) else [])
+            seen.extend(
+                [tuple(out.shape)] if isinstance(out, Tensor) and 'aten.t.' not in str(kind) else []
+            )
             return out
 
     with Record():
         layer(torch.randn(7, 128))
-    assert seen and not weights & set(seen) and max(torch.Size(shape).numel() for shape in seen) <= 7 * 128
+    assert (
+        seen
+        and not weights & set(seen)
+        and max(torch.Size(shape).numel() for shape in seen) <= 7 * 128
+    )
 
 
-@pytest.mark.parametrize('clone', [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=['deepcopy', 'pickle'])
+@pytest.mark.parametrize(
+    'clone',
+    [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
+    ids=['deepcopy', 'pickle'],
+)
 @pytest.mark.parametrize('form', ['tt', 'tk'])
 def test_copies_share_among_themselves(form, clone):
     model = build(form=form)
@@ -155,7 +194,9 @@ def test_copies_share_among_themselves(form, clone):
 def test_state_dict_shares_nothing(form):
     model = build(form=form)
     state = load(save(model.state_dict()))  # refuses tensors that share memory
-    assert {name for name in state if 'fact' in name} == {f'fact.{name}' for name, _ in model.fact.named_parameters()}
+    assert {name for name in state if 'fact' in name} == {
+        f'fact.{name}' for name, _ in model.fact.named_parameters()
+    }
     other = HOSTS['encoder'].build(dict(type='FacT', rank=3, form=form), seed=5)
     other.load_state_dict(state)
     assert run(other).equal(run(model))
@@ -167,9 +208,14 @@ def test_factors_have_the_base_type():
     assert {parameter.dtype for parameter in host.fact.parameters()} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(rank=0), 'rank=0: the factors need at least rank 1'), (dict(form='cp'), r"form='cp': use 'tt' .* or 'tk'"),
-    (dict(targets=('kqv',)), "target 'kqv' matches no linear layer")])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(rank=0), 'rank=0: the factors need at least rank 1'),
+        (dict(form='cp'), r"form='cp': use 'tt' .* or 'tk'"),
+        (dict(targets=('kqv',)), "target 'kqv' matches no linear layer"),
+    ],
+)
 def test_bad_input(settings, message):
     with pytest.raises(ValueError, match=message):
         HOSTS['encoder'].build(dict(type='FacT', **settings))

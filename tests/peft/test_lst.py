@@ -7,7 +7,9 @@ import torch
 from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import count_parameters
 
-ARCH = dict(embed_dim=160, depth=3, num_heads=4, global_attn_indexes=(1,), window_size=3, out_channels=16)
+ARCH = dict(
+    embed_dim=160, depth=3, num_heads=4, global_attn_indexes=(1,), window_size=3, out_channels=16
+)
 HEAD = 3_505_536
 PIXELS = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
 
@@ -34,7 +36,8 @@ def test_published_size():
 
 
 def test_size_formula():
-    """D of each rung and of the start, U, and the parts of a block, with the position tables of its encoder's block."""
+    """D of each rung and of the start, U, and the parts of a block, with the position tables of its
+    encoder's block."""
     C, w, hidden = 160, 16, 4  # two heads of 8 channels
     block = (3 * w * w + 3 * w) + (w * w + w) + 4 * w + (w * hidden + hidden) + (hidden * w + w)
     tables = 2 * 8 * (2 * 3 - 1) * 2 + 2 * 8 * (2 * 4 - 1)  # two windows of 3, one grid of 4
@@ -44,7 +47,10 @@ def test_size_formula():
 def test_initial_values():
     walk = SAMViT(ARCH, img_size=64, peft=dict(type='LST')).walk
     assert walk.up.weight.abs().max() == 0 and walk.up.bias is None
-    assert all(rung.alpha.abs().max() == 0 and rung.down.weight.abs().max() > 0 for rung in walk.rungs.values())
+    assert all(
+        rung.alpha.abs().max() == 0 and rung.down.weight.abs().max() > 0
+        for rung in walk.rungs.values()
+    )
 
 
 @pytest.mark.parametrize('blocks, chosen', [('all', [0, 1, 2]), ('last:2', [1, 2]), ([0], [0])])
@@ -105,8 +111,8 @@ class Box:
 
 
 class Kept:
-    """A forward pass of ``model``, and the bytes that autograd keeps of it for the backward pass: all, and those saved inside
-    the encoder's blocks. Weights are not counted."""
+    """A forward pass of ``model``, and the bytes that autograd keeps of it for the backward pass:
+    all, and those saved inside the encoder's blocks. Weights are not counted."""
 
     def __init__(self, model: SAMViT) -> None:
         self.grads, boxes, depth = [], weakref.WeakSet(), []
@@ -126,7 +132,11 @@ class Kept:
             self.output = model.train()(PIXELS)[0]
         weights = {parameter.data_ptr() for parameter in model.parameters()}
         storages = [(box.tensor.untyped_storage(), box.inside) for box in boxes]
-        sizes = {(s.data_ptr(), inside): s.nbytes() for s, inside in storages if s.data_ptr() not in weights}
+        sizes = {
+            (s.data_ptr(), inside): s.nbytes()
+            for s, inside in storages
+            if s.data_ptr() not in weights
+        }
         self.all = sum({address: size for (address, _), size in sizes.items()}.values())
         self.inside = sum(size for (_, inside), size in sizes.items() if inside)
 
@@ -138,8 +148,12 @@ def test_autograd_keeps_nothing_of_the_encoder(unfreeze, checkpointing):
     kept = Kept(model)
     assert kept.grads == [False] * 3 and kept.inside == 0 < kept.all
     kept.output.sum().backward()
-    with_gradient = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
-    assert with_gradient == {n for n, p in model.named_parameters() if n.startswith('walk.') or n.startswith(unfreeze)}
+    with_gradient = {
+        name for name, parameter in model.named_parameters() if parameter.grad is not None
+    }
+    assert with_gradient == {
+        n for n, p in model.named_parameters() if n.startswith('walk.') or n.startswith(unfreeze)
+    }
 
 
 def test_memory_beside_other_methods():
@@ -159,11 +173,14 @@ def test_unfrozen_blocks_are_trained():
     assert model.blocks[1].mlp.lin1.weight.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(reduction=0), 'reduction=0: .* use 1 or more'),
-    (dict(mlp_ratio=0.01), r'mlp_ratio=0.01: .* width 16, .* take 0.0625 or more'),
-    (dict(blocks='last:4'), "blocks='last:4': .* 3 blocks"),
-])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(reduction=0), 'reduction=0: .* use 1 or more'),
+        (dict(mlp_ratio=0.01), r'mlp_ratio=0.01: .* width 16, .* take 0.0625 or more'),
+        (dict(blocks='last:4'), "blocks='last:4': .* 3 blocks"),
+    ],
+)
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         encoder(dict(type='LST', **settings))

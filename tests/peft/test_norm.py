@@ -6,7 +6,9 @@ from torch import nn
 from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import apply_peft, build_method, count_parameters
 
-ARCH = dict(embed_dim=32, depth=3, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
+ARCH = dict(
+    embed_dim=32, depth=3, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16
+)
 NECK = {'neck.1', 'neck.3'}
 
 
@@ -18,7 +20,9 @@ def of(layers: set[str]) -> set[str]:
     return {f'{layer}.{name}' for layer in layers for name in ('weight', 'bias')}
 
 
-@pytest.mark.parametrize('blocks, numbers', [('all', {0, 1, 2}), ('last:1', {2}), ('first:2', {0, 1}), ([1], {1})])
+@pytest.mark.parametrize(
+    'blocks, numbers', [('all', {0, 1, 2}), ('last:1', {2}), ('first:2', {0, 1}), ([1], {1})]
+)
 def test_norms_of_the_chosen_blocks(blocks, numbers):
     model = SAMViT(ARCH, img_size=64, peft=dict(type='NormTuning', blocks=blocks))
     assert trained(model) == of({f'blocks.{i}.norm{j}' for i in numbers for j in (1, 2)} | NECK)

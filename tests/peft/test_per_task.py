@@ -8,9 +8,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft.per_task import per_task_layers
 
-ARCH = dict(embed_dim=32, depth=3, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
+ARCH = dict(
+    embed_dim=32, depth=3, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16
+)
 METHODS = {
-    'TALoRA': dict(type='TALoRA', ranks=(5, 6, 2), dropout=0.),
+    'TALoRA': dict(type='TALoRA', ranks=(5, 6, 2), dropout=0.0),
     'TaskLoRA': dict(type='TaskLoRA', rank=3),
     'MTLoRA': dict(type='TaskLoRA', rank=3, shared_rank=2),
 }
@@ -26,7 +28,9 @@ def method(request) -> dict:
 def build(method: dict, checkpointing: bool = False, **settings) -> SAMViT:
     """In float64, with updates as large as the frozen weights."""
     torch.manual_seed(0)
-    model = SAMViT(ARCH, img_size=64, peft=dict(method, **settings), checkpointing=checkpointing).double()
+    model = SAMViT(
+        ARCH, img_size=64, peft=dict(method, **settings), checkpointing=checkpointing
+    ).double()
     for name, parameter in model.named_parameters():
         if name in model.peft.added:
             parameter.data.normal_(std=0.3)
@@ -34,17 +38,25 @@ def build(method: dict, checkpointing: bool = False, **settings) -> SAMViT:
 
 
 def images(count: int = 2, size: tuple[int, int] = (64, 64), seed: int = 0) -> Tensor:
-    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        count, 3, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def dense(layer: nn.Module, task: int) -> Tensor:
     """The task's update (out, in), entry by entry of the formulas."""
     p = {name: value.detach() for name, value in layer.named_parameters()}
     if 'lora_G' in p:
-        core = sum(p['lora_U3'][task, v] * p['lora_G'][:, :, v] for v in range(p['lora_G'].shape[2]))
+        core = sum(
+            p['lora_U3'][task, v] * p['lora_G'][:, :, v] for v in range(p['lora_G'].shape[2])
+        )
         return 0.5 * p['lora_U2'] @ core.T @ p['lora_U1'].T
     update = 32 / 3 * p['lora_B'][task] @ p['lora_A'][task]
-    return update + 32 / 2 * p['lora_shared_B'] @ p['lora_shared_A'] if 'lora_shared_A' in p else update
+    return (
+        update + 32 / 2 * p['lora_shared_B'] @ p['lora_shared_A']
+        if 'lora_shared_A' in p
+        else update
+    )
 
 
 def model_of(model: SAMViT, task: int) -> SAMViT:
@@ -102,7 +114,8 @@ def test_selection_gives_these_tasks_in_this_order(method, tasks):
 
 @pytest.mark.parametrize('checkpointing', [False, True])
 def test_gradients_are_those_of_the_tasks_one_after_the_other(method, checkpointing):
-    """Of both a loop over tasks with a backward pass each, and one backward pass after all of them."""
+    """Of both a loop over tasks with a backward pass each, and one backward pass after all of
+    them."""
     model, x = build(method, checkpointing).train(), images()
     weights = torch.randn(T, dtype=torch.float64)
 
@@ -134,7 +147,9 @@ def test_every_parameter_has_a_gradient_whatever_is_selected(method):
     model = build(method).train()
     model.peft.select(model, [1])
     model(images())[0].square().mean().backward()
-    assert all((parameter.grad is not None) == parameter.requires_grad for parameter in model.parameters())
+    assert all(
+        (parameter.grad is not None) == parameter.requires_grad for parameter in model.parameters()
+    )
 
 
 @torch.no_grad()
@@ -142,7 +157,9 @@ def test_every_parameter_has_a_gradient_whatever_is_selected(method):
 def test_what_is_common_is_computed_once(method, blocks, first):
     model, samples = build(method, blocks=blocks).eval(), {}
     for name, module in model.named_modules():
-        module.register_forward_hook(lambda _, inputs, output, name=name: samples.update({name: (inputs[0], output)}))
+        module.register_forward_hook(
+            lambda _, inputs, output, name=name: samples.update({name: (inputs[0], output)})
+        )
     model(images(2))
     assert len(samples['patch_embed'][1]) == 2
     for number in range(3):
@@ -150,7 +167,9 @@ def test_what_is_common_is_computed_once(method, blocks, first):
         assert len(samples[f'blocks.{number}'][1]) == (2 if number < first else 6)
         assert len(samples[f'blocks.{number}.norm1'][1]) == (2 if number <= first else 6)
         assert len(samples[f'blocks.{number}.norm2'][1]) == (2 if number < first else 6)
-    assert [layer.branches for layer in per_task_layers(model)] == [True] + [False] * (len(per_task_layers(model)) - 1)
+    assert [layer.branches for layer in per_task_layers(model)] == [True] + [False] * (
+        len(per_task_layers(model)) - 1
+    )
 
 
 @torch.no_grad()
@@ -169,7 +188,10 @@ def test_frozen_projection_is_computed_once_and_no_update_is_dense(method):
         with Record():
             assert layer(images(samples)[:, 0, :7, :32].contiguous()).shape == (6, 7, 96)
         assert [shape for name, shape in shapes if name == 'aten::addmm'] == [(frozen, 96)]
-        assert not any(shape is not None and shape[-2:] in ((96, 32), (32, 96)) and 'mm' in name for name, shape in shapes)
+        assert not any(
+            shape is not None and shape[-2:] in ((96, 32), (32, 96)) and 'mm' in name
+            for name, shape in shapes
+        )
 
 
 @torch.no_grad()
@@ -201,7 +223,10 @@ def model_of_merged(model: SAMViT) -> SAMViT:
 @pytest.mark.parametrize('task', [None, 3, -1])
 def test_merging_no_task(method, task):
     model = build(method)
-    with pytest.raises(ValueError, match=rf'task={task}: there are 3 tasks and one can be merged .* use one of 0 to 2'):
+    with pytest.raises(
+        ValueError,
+        match=rf'task={task}: there are 3 tasks and one can be merged .* use one of 0 to 2',
+    ):
         model.peft.merge(model, task)
     assert model.peft.active(model) == (0, 1, 2)
 
@@ -209,13 +234,17 @@ def test_merging_no_task(method, task):
 def test_one_task_merges_without_its_number(method):
     model = build(dict(method, num_tasks=1))
     model.peft.merge(model)
-    assert model.peft.active(model) == (0,) and all(layer.merged for layer in per_task_layers(model))
+    assert model.peft.active(model) == (0,) and all(
+        layer.merged for layer in per_task_layers(model)
+    )
 
 
 @pytest.mark.parametrize('tasks', [[], [3], [-1], [0, 0]])
 def test_selecting_what_is_not_there(method, tasks):
     model = build(method)
-    with pytest.raises(ValueError, match=r'tasks=.*: use some of 0 to 2, each once, or None for all'):
+    with pytest.raises(
+        ValueError, match=r'tasks=.*: use some of 0 to 2, each once, or None for all'
+    ):
         model.peft.select(model, tasks)
     assert model.peft.active(model) == (0, 1, 2)
 
@@ -237,7 +266,10 @@ def test_several_levels(method):
     torch.manual_seed(0)
     model = SAMViT(ARCH, img_size=64, peft=dict(method, blocks=[1, 2]), out_indices=(1, 2)).double()
     assert [len(maps) for maps in model(images())] == [6, 6]
-    with pytest.raises(ValueError, match=r'out_indices=\(0, 2\): the map after block 0 is common .* begin in block 1'):
+    with pytest.raises(
+        ValueError,
+        match=r'out_indices=\(0, 2\): the map after block 0 is common .* begin in block 1',
+    ):
         SAMViT(ARCH, img_size=64, peft=dict(method, blocks=[1, 2]), out_indices=(0, 2))
 
 

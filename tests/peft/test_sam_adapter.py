@@ -8,7 +8,9 @@ from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import count_parameters
 from mmsam_peft.peft.sam_adapter import high_frequencies
 
-ARCH = dict(embed_dim=32, depth=3, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
+ARCH = dict(
+    embed_dim=32, depth=3, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16
+)
 HEAD = 3_505_536
 
 
@@ -65,7 +67,9 @@ def test_precision(dtype):
         assert high_frequencies(image, 0.25).equal(expected)
     got = high_frequencies(image.to(dtype), 0.25)
     assert got.dtype == dtype
-    torch.testing.assert_close(got, high_frequencies(image.to(dtype).float(), 0.25).to(dtype), rtol=0, atol=0)
+    torch.testing.assert_close(
+        got, high_frequencies(image.to(dtype).float(), 0.25).to(dtype), rtol=0, atol=0
+    )
 
 
 @pytest.mark.parametrize('blocks, chosen', [('all', [0, 1, 2]), ('last:2', [1, 2]), ([0], [0])])
@@ -78,7 +82,11 @@ def test_formula(blocks, chosen):
         hfc = torch.from_numpy(loop_high_frequencies(image.numpy(), 0.25))
         tiles = hfc.unfold(2, 16, 16).unfold(3, 16, 16)  # (B, 3, H, W, 16, 16)
         f = patches @ walk.patches.weight.T + walk.patches.bias
-        f = f + torch.einsum('bchwij,ocij->bhwo', tiles, walk.frequencies.weight) + walk.frequencies.bias
+        f = (
+            f
+            + torch.einsum('bchwij,ocij->bhwo', tiles, walk.frequencies.weight)
+            + walk.frequencies.bias
+        )
         x, expected = patches + model.pos_embed, []
         for i, block in enumerate(model.blocks):
             if i in chosen:
@@ -119,11 +127,21 @@ def test_published_size():
 
 
 def test_names_and_shapes():
-    shapes = {name: tuple(p.shape) for name, p in encoder([0, 2]).named_parameters() if p.requires_grad}
+    shapes = {
+        name: tuple(p.shape) for name, p in encoder([0, 2]).named_parameters() if p.requires_grad
+    }
     assert shapes == {
-        'walk.patches.weight': (2, 32), 'walk.patches.bias': (2,), 'walk.frequencies.weight': (2, 3, 16, 16),
-        'walk.frequencies.bias': (2,), 'walk.tune.0.weight': (2, 2), 'walk.tune.0.bias': (2,), 'walk.tune.2.weight': (2, 2),
-        'walk.tune.2.bias': (2,), 'walk.up.weight': (32, 2), 'walk.up.bias': (32,)}
+        'walk.patches.weight': (2, 32),
+        'walk.patches.bias': (2,),
+        'walk.frequencies.weight': (2, 3, 16, 16),
+        'walk.frequencies.bias': (2,),
+        'walk.tune.0.weight': (2, 2),
+        'walk.tune.0.bias': (2,),
+        'walk.tune.2.weight': (2, 2),
+        'walk.tune.2.bias': (2,),
+        'walk.up.weight': (32, 2),
+        'walk.up.bias': (32,),
+    }
 
 
 def test_only_the_up_projection_starts_at_zero():
@@ -132,13 +150,16 @@ def test_only_the_up_projection_starts_at_zero():
     assert zero == {'up.weight', 'up.bias'}
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(reduction=0), 'reduction=0: .* use 1 to 32'),
-    (dict(reduction=33), 'reduction=33: .* use 1 to 32'),
-    (dict(freq_ratio=0), 'freq_ratio=0: .* between 0 and 1'),
-    (dict(freq_ratio=1.0), 'freq_ratio=1.0: .* between 0 and 1'),
-    (dict(blocks=[3]), r'blocks=\[3\]: .* 3 blocks'),
-])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(reduction=0), 'reduction=0: .* use 1 to 32'),
+        (dict(reduction=33), 'reduction=33: .* use 1 to 32'),
+        (dict(freq_ratio=0), 'freq_ratio=0: .* between 0 and 1'),
+        (dict(freq_ratio=1.0), 'freq_ratio=1.0: .* between 0 and 1'),
+        (dict(blocks=[3]), r'blocks=\[3\]: .* 3 blocks'),
+    ],
+)
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         SAMViT(ARCH, img_size=64, peft=dict(type='SAMAdapter', **settings))

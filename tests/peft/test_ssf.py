@@ -9,7 +9,9 @@ from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import apply_peft, build_method, count_parameters, specialise_in_place
 from mmsam_peft.peft.ssf import ScaledShifted, ScaledShiftedMap
 
-ARCH = dict(embed_dim=32, depth=3, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
+ARCH = dict(
+    embed_dim=32, depth=3, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16
+)
 LAYERS = ('norm1', 'attn.qkv', 'attn.proj', 'norm2', 'mlp.lin1', 'mlp.lin2')
 ATTENTIONS = ('self_attn', 'cross_attn_token_to_image', 'cross_attn_image_to_token')
 HEAD = 3_505_536
@@ -38,7 +40,9 @@ def folded(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for name in state:
         if name.endswith('ssf_gamma'):
             layer = name.removesuffix('.ssf_gamma')
-            for c, (gamma, beta) in enumerate(zip(state[name].double(), state[f'{layer}.ssf_beta'].double(), strict=True)):
+            for c, (gamma, beta) in enumerate(
+                zip(state[name].double(), state[f'{layer}.ssf_beta'].double(), strict=True)
+            ):
                 plain[f'{layer}.weight'][c] *= gamma
                 plain[f'{layer}.bias'][c] = plain[f'{layer}.bias'][c] * gamma + beta
     return plain
@@ -57,16 +61,23 @@ def encoder(peft: dict | None = None) -> SAMViT:
 def run(host: nn.Module, dtype: torch.dtype = torch.float32) -> Tensor:
     """On a map of 4 x 5 cells, cut from an image that no patch divides."""
     noise = torch.Generator().manual_seed(2)
-    image, cells, tokens = (torch.randn(2, *s, generator=noise).to(dtype) for s in ((3, 50, 70), (16, 4, 5), (3, 16)))
+    image, cells, tokens = (
+        torch.randn(2, *s, generator=noise).to(dtype) for s in ((3, 50, 70), (16, 4, 5), (3, 16))
+    )
     with torch.no_grad():
         if isinstance(host, SAMViT):
             return host(image)[0]
         return torch.cat([output.flatten() for output in host(cells, cells.flip(1), tokens)])
 
 
-@pytest.mark.parametrize('base, kind, shape', [
-    (nn.Linear(6, 5), ScaledShifted, (2, 3, 6)), (nn.LayerNorm(5, eps=1e-6), ScaledShifted, (2, 3, 5)),
-    (nn.Conv2d(3, 5, 2, stride=2), ScaledShiftedMap, (2, 3, 6, 4))])
+@pytest.mark.parametrize(
+    'base, kind, shape',
+    [
+        (nn.Linear(6, 5), ScaledShifted, (2, 3, 6)),
+        (nn.LayerNorm(5, eps=1e-6), ScaledShifted, (2, 3, 5)),
+        (nn.Conv2d(3, 5, 2, stride=2), ScaledShiftedMap, (2, 3, 6, 4)),
+    ],
+)
 def test_formula(base, kind, shape):
     torch.manual_seed(0)
     for parameter in base.parameters():
@@ -80,7 +91,9 @@ def test_formula(base, kind, shape):
         randomise(layer)
         expected, axis = torch.empty_like(y), 1 if kind is ScaledShiftedMap else -1
         for c in range(5):
-            expected.select(axis, c).copy_(layer.ssf_gamma[c] * y.select(axis, c) + layer.ssf_beta[c])
+            expected.select(axis, c).copy_(
+                layer.ssf_gamma[c] * y.select(axis, c) + layer.ssf_beta[c]
+            )
         torch.testing.assert_close(layer(x), expected)
         layer.merge()
         torch.testing.assert_close(layer(x), expected)
@@ -95,7 +108,10 @@ def test_starts_at_one_and_zero_in_the_type_of_the_base():
 
 @pytest.mark.parametrize('make', [encoder, decoder])
 def test_host_starts_unchanged_and_merges_into_scaled_rows(make):
-    host, plain = make(), make().requires_grad_(False)  # torch multiplies by frozen weights in another order
+    host, plain = (
+        make(),
+        make().requires_grad_(False),
+    )  # torch multiplies by frozen weights in another order
     method = build_method(dict(type='SSF'))
     apply_peft(host, method)
     assert torch.equal(run(host), run(plain))
@@ -112,9 +128,13 @@ def test_host_starts_unchanged_and_merges_into_scaled_rows(make):
     assert all(torch.equal(value, state[name]) for name, value in host.state_dict().items())
 
 
-@pytest.mark.parametrize('blocks, numbers', [('all', {0, 1, 2}), ('last:1', {2}), ('first:2', {0, 1}), ([1], {1})])
+@pytest.mark.parametrize(
+    'blocks, numbers', [('all', {0, 1, 2}), ('last:1', {2}), ('first:2', {0, 1}), ([1], {1})]
+)
 def test_layers_of_the_chosen_blocks(blocks, numbers):
-    expected = {f'blocks.{i}.{layer}' for i in numbers for layer in LAYERS} | ({'patch_embed.proj'} if 0 in numbers else set())
+    expected = {f'blocks.{i}.{layer}' for i in numbers for layer in LAYERS} | (
+        {'patch_embed.proj'} if 0 in numbers else set()
+    )
     assert adapted_layers(encoder(dict(type='SSF', blocks=blocks))) == expected
 
 
@@ -124,9 +144,13 @@ def test_layers_of_the_decoder(blocks, numbers):
     apply_peft(host, build_method(dict(type='SSF', blocks=blocks)))
     attentions = {f'layers.{i}.{attention}' for i in numbers - {2} for attention in ATTENTIONS}
     attentions |= {'final_attn_token_to_image'} if 2 in numbers else set()
-    expected = {f'{attention}.{part}_proj' for attention in attentions for part in ('q', 'k', 'v', 'out')}
+    expected = {
+        f'{attention}.{part}_proj' for attention in attentions for part in ('q', 'k', 'v', 'out')
+    }
     others = ('norm1', 'norm2', 'norm3', 'norm4', 'mlp.lin1', 'mlp.lin2')
-    assert adapted_layers(host) == expected | {f'layers.{i}.{layer}' for i in numbers - {2} for layer in others}
+    assert adapted_layers(host) == expected | {
+        f'layers.{i}.{layer}' for i in numbers - {2} for layer in others
+    }
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
@@ -135,7 +159,9 @@ def test_autocast_keeps_the_type_of_every_layer(dtype):
         seen = []
         for module in model.modules():
             if module is not model:  # which returns a tuple
-                module.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+                module.register_forward_hook(
+                    lambda module, inputs, output: seen.append(output.dtype)
+                )
         with torch.autocast('cpu', dtype):
             run(model)
         return seen

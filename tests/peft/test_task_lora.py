@@ -22,7 +22,9 @@ def build(**settings) -> SAMViT:
 
 
 def images() -> Tensor:
-    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.randn(
+        2, 3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
 
 
 def close(got: Tensor, expected: Tensor) -> None:
@@ -37,7 +39,12 @@ def test_the_same_as_an_encoder_with_a_lora_for_each_task(targets):
     sum((task + 1) * one.pow(3).mean() for task, one in enumerate(maps)).backward()
     for task in range(T):
         single = build(type='LoRA', targets=targets)
-        single.load_state_dict({key: value[task] if 'lora' in key else value for key, value in model.state_dict().items()})
+        single.load_state_dict(
+            {
+                key: value[task] if 'lora' in key else value
+                for key, value in model.state_dict().items()
+            }
+        )
         expected = single(x)[0]
         close(maps[task], expected)
         ((task + 1) * expected.pow(3).mean()).backward()
@@ -70,11 +77,18 @@ def test_formula(shared_rank, branches):
 
 
 def test_the_shared_lora_alone_is_lora():
-    model, single, x = build(type='TaskLoRA', num_tasks=2, shared_rank=4), build(type='LoRA'), images()
+    model, single, x = (
+        build(type='TaskLoRA', num_tasks=2, shared_rank=4),
+        build(type='LoRA'),
+        images(),
+    )
     for block, other in zip(model.blocks, single.blocks, strict=True):
         layer = block.attn.qkv
         nn.init.zeros_(layer.lora_B)
-        other.attn.qkv.lora_A.data, other.attn.qkv.lora_B.data = layer.lora_shared_A.data, layer.lora_shared_B.data
+        other.attn.qkv.lora_A.data, other.attn.qkv.lora_B.data = (
+            layer.lora_shared_A.data,
+            layer.lora_shared_B.data,
+        )
     close(model(x)[0], single(x)[0].repeat(2, 1, 1, 1))
 
 
@@ -82,15 +96,18 @@ def test_initial_values():
     torch.manual_seed(0)
     layer = TaskLoRALinear(nn.Linear(400, 4), T, 50, 1, 60)
     assert layer.lora_B.abs().max() == layer.lora_shared_B.abs().max() == 0
-    bound = 1 / 400 ** 0.5  # Kaiming-uniform with a = sqrt 5
+    bound = 1 / 400**0.5  # Kaiming-uniform with a = sqrt 5
     for A in (*layer.lora_A, layer.lora_shared_A):
         assert 0.99 * bound < A.abs().max() <= bound
     assert not layer.lora_A[0].equal(layer.lora_A[1])
 
 
-@pytest.mark.parametrize('arch, size', [('base', 1_179_648), ('large', 3_145_728), ('huge', 5_242_880)])
+@pytest.mark.parametrize(
+    'arch, size', [('base', 1_179_648), ('large', 3_145_728), ('huge', 5_242_880)]
+)
 def test_size(arch, size):
     """Three times that of the one LoRA of LoRA-HPS; a shared one adds a fourth."""
+
     def count(**settings) -> int:
         with torch.device('meta'):
             return count_parameters(SAMViT(arch, peft=settings))[0]
@@ -100,9 +117,15 @@ def test_size(arch, size):
     assert count(type='TaskLoRA', num_tasks=3, shared_rank=32) == 4 * size
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(rank=0), 'rank=0, shared_rank=0: rank is at least 1'), (dict(shared_rank=-1), 'shared_rank at least 0'),
-    (dict(num_tasks=0), 'num_tasks=0: at least 1'), (dict(targets='kqv'), "target 'kqv' matches no linear layer")])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(rank=0), 'rank=0, shared_rank=0: rank is at least 1'),
+        (dict(shared_rank=-1), 'shared_rank at least 0'),
+        (dict(num_tasks=0), 'num_tasks=0: at least 1'),
+        (dict(targets='kqv'), "target 'kqv' matches no linear layer"),
+    ],
+)
 def test_bad_input(settings, message):
     with pytest.raises(ValueError, match=message):
         SAMViT(ARCH, img_size=64, peft=dict(type='TaskLoRA', **settings))

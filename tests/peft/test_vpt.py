@@ -11,7 +11,9 @@ from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import count_parameters
 
 HEAD = 3_505_536
-ARCH = dict(embed_dim=16, depth=5, num_heads=2, global_attn_indexes=(1, 3), window_size=3, out_channels=8)
+ARCH = dict(
+    embed_dim=16, depth=5, num_heads=2, global_attn_indexes=(1, 3), window_size=3, out_channels=8
+)
 IMAGE = (64, 80)  # a map of 4 x 5, which the windows of 3 do not divide
 CASES = [(deep, blocks) for deep in (True, False) for blocks in ('all', 'last:2', [1, 3], [2])]
 
@@ -19,7 +21,12 @@ CASES = [(deep, blocks) for deep in (True, False) for blocks in ('all', 'last:2'
 def encoder(deep: bool, blocks='all', **settings) -> SAMViT:
     """Windowed and global blocks in turn; no parameter is left at its initial value."""
     torch.manual_seed(0)
-    model = SAMViT(ARCH, img_size=IMAGE, peft=dict(type='VPT', num_tokens=2, deep=deep, blocks=blocks), **settings).double()
+    model = SAMViT(
+        ARCH,
+        img_size=IMAGE,
+        peft=dict(type='VPT', num_tokens=2, deep=deep, blocks=blocks),
+        **settings,
+    ).double()
     for parameter in model.parameters():
         parameter.data.add_(0.3 * torch.randn_like(parameter))
     return model
@@ -30,27 +37,36 @@ def images(size: tuple[int, int] = IMAGE) -> torch.Tensor:
 
 
 def prompts_of(model: SAMViT) -> dict[str, torch.Tensor]:
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return {
+        name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
 
 
 def attend(attn, tokens, places, size):
-    """Attention of tokens (N, C) over each other, with the matrix of position terms written out; place None: a prompt."""
+    """Attention of tokens (N, C) over each other, with the matrix of position terms written out;
+    place None: a prompt."""
     q, k, v = attn.qkv(tokens).view(len(tokens), 3, attn.num_heads, -1).unbind(1)
-    rows, columns = (resize_rel_pos(table, 2 * n - 1) for table, n in zip((attn.rel_pos_h, attn.rel_pos_w), size, strict=True))
+    rows, columns = (
+        resize_rel_pos(table, 2 * n - 1)
+        for table, n in zip((attn.rel_pos_h, attn.rel_pos_w), size, strict=True)
+    )
     heads = []
     for h in range(attn.num_heads):
         bias = torch.zeros(len(tokens), len(tokens), dtype=tokens.dtype)
         for a, place in enumerate(places):
             for b, other in enumerate(places):
                 if place and other:
-                    bias[a, b] = q[a, h] @ (rows[place[0] - other[0] + size[0] - 1]
-                                            + columns[place[1] - other[1] + size[1] - 1])
+                    bias[a, b] = q[a, h] @ (
+                        rows[place[0] - other[0] + size[0] - 1]
+                        + columns[place[1] - other[1] + size[1] - 1]
+                    )
         heads.append((q[:, h] @ k[:, h].T / q.shape[-1] ** 0.5 + bias).softmax(-1) @ v[:, h])
     return attn.proj(torch.cat(heads, -1))
 
 
 def plain_block(block, prompts, image):
-    """One image, the full sequence: prompts (P, C) and the map (H, W, C) through norms, attention and MLP alike."""
+    """One image, the full sequence: prompts (P, C) and the map (H, W, C) through norms, attention
+    and MLP alike."""
     P, (H, W, C) = len(prompts), image.shape
     normed_prompts, normed = block.norm1(prompts), block.norm1(image)
     window = block.window_size
@@ -59,8 +75,16 @@ def plain_block(block, prompts, image):
     for top in range(0, H, sides[0]):
         for left in range(0, W, sides[1]):
             places = [(top + i, left + j) for i in range(sides[0]) for j in range(sides[1])]
-            cells = [normed[i, j] if i < H and j < W else torch.zeros(C, dtype=image.dtype) for i, j in places]
-            out = attend(block.attn, torch.cat([normed_prompts, torch.stack(cells)]), [None] * P + places, sides)
+            cells = [
+                normed[i, j] if i < H and j < W else torch.zeros(C, dtype=image.dtype)
+                for i, j in places
+            ]
+            out = attend(
+                block.attn,
+                torch.cat([normed_prompts, torch.stack(cells)]),
+                [None] * P + places,
+                sides,
+            )
             prompt_gains.append(out[:P])
             for (i, j), row in zip(places, out[P:], strict=True):
                 if i < H and j < W:
@@ -70,7 +94,8 @@ def plain_block(block, prompts, image):
 
 
 def plain_maps(model, numbers, batch):
-    """The map after each block, image by image. Between the first and the last of ``numbers`` shallow prompts are there."""
+    """The map after each block, image by image. Between the first and the last of ``numbers``
+    shallow prompts are there."""
     maps = []
     for image in model.add_position(model.patch_embed(batch)):
         maps.append([])
@@ -87,15 +112,30 @@ def plain_maps(model, numbers, batch):
     return [torch.stack(level) for level in zip(*maps, strict=True)]
 
 
-@pytest.mark.parametrize('kind, size', [('eager', IMAGE), ('bias', IMAGE), ('concat', IMAGE), ('bias', (112, 48))])
-@pytest.mark.parametrize('deep, blocks, numbers', [
-    (True, 'all', range(5)), (True, [0, 3], [0, 3]), (False, 'all', range(5)), (False, [1, 3], [1, 3]), (False, [2], [2])])
+@pytest.mark.parametrize(
+    'kind, size', [('eager', IMAGE), ('bias', IMAGE), ('concat', IMAGE), ('bias', (112, 48))]
+)
+@pytest.mark.parametrize(
+    'deep, blocks, numbers',
+    [
+        (True, 'all', range(5)),
+        (True, [0, 3], [0, 3]),
+        (False, 'all', range(5)),
+        (False, [1, 3], [1, 3]),
+        (False, [2], [2]),
+    ],
+)
 def test_is_the_plain_sequence(monkeypatch, kind, size, deep, blocks, numbers):
     if kind in ('bias', 'concat'):
-        monkeypatch.setitem(attention.FORMS, 'cpu', {math.inf: getattr(attention, f'{kind}_attention')})
+        monkeypatch.setitem(
+            attention.FORMS, 'cpu', {math.inf: getattr(attention, f'{kind}_attention')}
+        )
     model = encoder(deep, blocks, attention='eager' if kind == 'eager' else 'fused')
     with torch.no_grad():
-        got, expected = list(model.walk(model, images(size))), plain_maps(model, numbers, images(size))
+        got, expected = (
+            list(model.walk(model, images(size))),
+            plain_maps(model, numbers, images(size)),
+        )
     assert len(got) == 5
     for ours, plain in zip(got, expected, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
@@ -120,7 +160,9 @@ def test_checkpointing_keeps_less(deep):
     kept = {}
     for checkpointing in (False, True):
         sizes = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t, sizes=sizes: (sizes.append(t.numel()), t)[1], lambda t: t):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, sizes=sizes: (sizes.append(t.numel()), t)[1], lambda t: t
+        ):
             encoder(deep, checkpointing=checkpointing)(images())
         kept[checkpointing] = sum(sizes)
     assert kept[True] < kept[False] / 5
@@ -131,7 +173,10 @@ def test_nothing_is_kept_before_the_first_prompts(deep, blocks):
     model, saved, seen = encoder(deep, blocks), [], {}
     for number, block in enumerate(model.blocks):
         block.register_forward_pre_hook(
-            lambda _, args, number=number: seen.update({number: (len(saved), args[0].requires_grad)}))
+            lambda _, args, number=number: seen.update(
+                {number: (len(saved), args[0].requires_grad)}
+            )
+        )
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (saved.append(t), t)[1], lambda t: t):
         assert model(images())[0].requires_grad
     first = {'all': 0, 'last:2': 3}.get(blocks) if isinstance(blocks, str) else blocks[0]
@@ -143,20 +188,34 @@ def test_nothing_is_kept_before_the_first_prompts(deep, blocks):
 def test_dropped_outputs_are_not_computed(deep, expected):
     model, calls = encoder(deep, [1, 2, 3]), [0] * 5
     for number, block in enumerate(model.blocks):
-        block.mlp.register_forward_pre_hook(lambda _, args, number=number: calls.__setitem__(number, calls[number] + 1))
+        block.mlp.register_forward_pre_hook(
+            lambda _, args, number=number: calls.__setitem__(number, calls[number] + 1)
+        )
     model(images())
     assert calls == expected
 
 
-@pytest.mark.parametrize('deep, blocks, expected', [
-    (True, 'all', [f'blocks.{i}.vpt_prompts' for i in range(5)]), (True, [2], ['blocks.2.vpt_prompts']),
-    (True, 'last:2', ['blocks.3.vpt_prompts', 'blocks.4.vpt_prompts']),
-    (False, 'all', ['walk.vpt_prompts']), (False, 'last:2', ['walk.vpt_prompts'])])
+@pytest.mark.parametrize(
+    'deep, blocks, expected',
+    [
+        (True, 'all', [f'blocks.{i}.vpt_prompts' for i in range(5)]),
+        (True, [2], ['blocks.2.vpt_prompts']),
+        (True, 'last:2', ['blocks.3.vpt_prompts', 'blocks.4.vpt_prompts']),
+        (False, 'all', ['walk.vpt_prompts']),
+        (False, 'last:2', ['walk.vpt_prompts']),
+    ],
+)
 def test_trained_parameters(deep, blocks, expected):
-    assert {name: p.shape for name, p in prompts_of(encoder(deep, blocks)).items()} == dict.fromkeys(expected, (2, 16))
+    assert {
+        name: p.shape for name, p in prompts_of(encoder(deep, blocks)).items()
+    } == dict.fromkeys(expected, (2, 16))
 
 
-@pytest.mark.parametrize('clone', [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=['deepcopy', 'pickle'])
+@pytest.mark.parametrize(
+    'clone',
+    [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
+    ids=['deepcopy', 'pickle'],
+)
 def test_shallow_copies(clone):
     model = encoder(False)
     with torch.no_grad():
@@ -174,7 +233,10 @@ def test_low_precision(deep, dtype):
         expected = model(images().float())[0]
     with torch.autocast('cpu', dtype):
         y = model(images().float())[0]
-        assert all(g.isfinite().all() for g in torch.autograd.grad(y.square().mean(), list(prompts_of(model).values())))
+        assert all(
+            g.isfinite().all()
+            for g in torch.autograd.grad(y.square().mean(), list(prompts_of(model).values()))
+        )
     with torch.no_grad():
         low = model.to(dtype)(images().to(dtype))[0]
     assert low.dtype == dtype
@@ -194,15 +256,18 @@ def test_count_at_vit_h(deep, prompts):
 def test_initial_values(deep):
     torch.manual_seed(0)
     model = SAMViT(ARCH, img_size=IMAGE, peft=dict(type='VPT', num_tokens=100, deep=deep))
-    bound = (6 / (3 * 16 ** 2 + 16)) ** 0.5
+    bound = (6 / (3 * 16**2 + 16)) ** 0.5
     for prompts in prompts_of(model).values():
         assert -bound <= prompts.min() < -0.99 * bound and 0.99 * bound < prompts.max() <= bound
-        assert prompts.std().sub(bound / 3 ** 0.5).abs() < 0.05 * bound
+        assert prompts.std().sub(bound / 3**0.5).abs() < 0.05 * bound
 
 
 @pytest.mark.parametrize('num_tokens', [0, -1])
 def test_fewer_than_one_prompt(num_tokens):
-    with pytest.raises(ValueError, match=f'num_tokens={num_tokens}: .* at least 1 prompt; to train none use peft type Frozen'):
+    with pytest.raises(
+        ValueError,
+        match=f'num_tokens={num_tokens}: .* at least 1 prompt; to train none use peft type Frozen',
+    ):
         SAMViT(ARCH, img_size=IMAGE, peft=dict(type='VPT', num_tokens=num_tokens))
 
 

@@ -1,11 +1,19 @@
 """Outputs and labels of every kind, and values computed pixel by pixel."""
+
 import numpy as np
 import torch
 
 from mmsam_peft.registry import TASKS
 
-CONFIGS = dict(SemanticSegmentation=dict(num_classes=5), HumanParts={}, Depth={}, InverseDepth={}, SurfaceNormals={},
-               Saliency={}, Edges={})
+CONFIGS = dict(
+    SemanticSegmentation=dict(num_classes=5),
+    HumanParts={},
+    Depth={},
+    InverseDepth={},
+    SurfaceNormals={},
+    Saliency={},
+    Edges={},
+)
 KINDS = list(CONFIGS)
 PROTOCOLS = ['pooled', 'per_image']
 
@@ -24,7 +32,9 @@ def labels(task, H, W, rng, share=0.7):
         normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
         return np.where(holes, 0, normals).astype(np.float32)
     if 'AErr' in task.better:
-        return np.where(holes, rng.choice([0, np.nan, np.inf], (H, W, 1)), rng.uniform(0.5, 4, (H, W, 1))).astype(np.float32)
+        return np.where(
+            holes, rng.choice([0, np.nan, np.inf], (H, W, 1)), rng.uniform(0.5, 4, (H, W, 1))
+        ).astype(np.float32)
     return np.where(holes, 255, rng.random((H, W, 1)) < 0.3).astype(np.int64)
 
 
@@ -48,7 +58,9 @@ def images(task, number=4, seed=0, share=0.7):
         output = torch.from_numpy(rng.normal(size=(1, task.channels, H, W)).astype(np.float32))
         if 'AErr' in task.better:
             output = output.abs() * 2
-        found.append((task.predict(output)[0].numpy(), np.moveaxis(label, -1, 0), task.valid(label)[None]))
+        found.append(
+            (task.predict(output)[0].numpy(), np.moveaxis(label, -1, 0), task.valid(label)[None])
+        )
     return found
 
 
@@ -64,8 +76,11 @@ def summarise(task, scenes, protocol):
 
 
 def expected(task, scenes, protocol, score):
-    """``score`` of all pixels together, or its mean over images that have any; ``score`` gives numbers or curves by metric."""
+    """``score`` of all pixels together, or its mean over images that have any; ``score`` gives
+    numbers or curves by metric."""
     lists = [pixels(task, scene) for scene in scenes]
     lists = [sum(lists, [])] if protocol == 'pooled' else [one for one in lists if one]
     scores = [score(one) for one in lists]
-    return {metric: np.max(np.mean([one[metric] for one in scores], axis=0)) for metric in scores[0]}
+    return {
+        metric: np.max(np.mean([one[metric] for one in scores], axis=0)) for metric in scores[0]
+    }

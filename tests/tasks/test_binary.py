@@ -1,4 +1,5 @@
 """Saliency and edges."""
+
 import math
 
 import numpy as np
@@ -15,8 +16,10 @@ BOTH = pytest.mark.parametrize('kind', ['Saliency', 'Edges'])
 @BOTH
 def test_loss_against_a_loop(kind):
     output, label, valid = batch(make(kind))
-    pairs = [(1 / (1 + math.exp(-output[b, 0, y, x])), label[b, 0, y, x].item())
-             for b, y, x in zip(*np.nonzero(valid[:, 0].numpy()), strict=True)]
+    pairs = [
+        (1 / (1 + math.exp(-output[b, 0, y, x])), label[b, 0, y, x].item())
+        for b, y, x in zip(*np.nonzero(valid[:, 0].numpy()), strict=True)
+    ]
     weight = np.mean([1 - g for _, g in pairs]) if kind == 'Saliency' else 0.95
     terms = [-weight * math.log(p) if g else -(1 - weight) * math.log(1 - p) for p, g in pairs]
     assert make(kind).loss(output, label, valid).item() == pytest.approx(np.mean(terms), rel=1e-12)
@@ -25,10 +28,20 @@ def test_loss_against_a_loop(kind):
 def f_curve(pairs, beta2):
     values = []
     for t in range(1, 256):
-        found, right, there = (sum(which) for which in zip(*(
-            (level >= t, level >= t and g, g) for level, g in ((round(255 * p), g == 1) for p, g in pairs)), strict=True))
+        found, right, there = (
+            sum(which)
+            for which in zip(
+                *(
+                    (level >= t, level >= t and g, g)
+                    for level, g in ((round(255 * p), g == 1) for p, g in pairs)
+                ),
+                strict=True,
+            )
+        )
         precision, recall = right / max(found, 1), right / max(there, 1)
-        values.append(100 * (1 + beta2) * precision * recall / (beta2 * precision + recall) if right else 0.)
+        values.append(
+            100 * (1 + beta2) * precision * recall / (beta2 * precision + recall) if right else 0.0
+        )
     return np.array(values)
 
 
@@ -50,29 +63,58 @@ def edges(values):
 def test_metrics_against_a_loop(kind, score, protocol, share):
     task = make(kind)
     scenes = images(task, share=share, seed=3)
-    assert summarise(task, scenes, protocol) == pytest.approx(expected(task, scenes, protocol, score), rel=1e-9)
+    assert summarise(task, scenes, protocol) == pytest.approx(
+        expected(task, scenes, protocol, score), rel=1e-9
+    )
 
 
 def test_max_f_per_image_is_that_of_the_saliency_metric():
     task = make('Saliency')
     scenes = images(task, seed=4)
     metric = SaliencyMetric(normalize='none')
-    metric.process({}, [{key: dict(data=torch.tensor(value)) for key, value in (('seg_logits', p), ('gt_sem_seg', g))}
-                        for p, g, _ in scenes])
-    assert summarise(task, scenes, 'per_image')['maxF'] == pytest.approx(metric.evaluate(len(scenes))['F_max'], rel=1e-12)
+    metric.process(
+        {},
+        [
+            {
+                key: dict(data=torch.tensor(value))
+                for key, value in (('seg_logits', p), ('gt_sem_seg', g))
+            }
+            for p, g, _ in scenes
+        ],
+    )
+    assert summarise(task, scenes, 'per_image')['maxF'] == pytest.approx(
+        metric.evaluate(len(scenes))['F_max'], rel=1e-12
+    )
 
 
-@pytest.mark.parametrize('prediction, label, maxF, mIoU', [(0, 0, 0, 100), (1, 0, 0, 0), (0, 1, 0, 0), (1, 1, 100, 100),
-                                                           (0.5, 1, 100, 100), (0.49, 1, 100, 0)])
+@pytest.mark.parametrize(
+    'prediction, label, maxF, mIoU',
+    [
+        (0, 0, 0, 100),
+        (1, 0, 0, 0),
+        (0, 1, 0, 0),
+        (1, 1, 100, 100),
+        (0.5, 1, 100, 100),
+        (0.49, 1, 100, 0),
+    ],
+)
 def test_empty_and_full(prediction, label, maxF, mIoU):
-    scene = np.full((1, 2, 2), prediction, np.float32), np.full((1, 2, 2), label), np.ones((1, 2, 2), bool)
+    scene = (
+        np.full((1, 2, 2), prediction, np.float32),
+        np.full((1, 2, 2), label),
+        np.ones((1, 2, 2), bool),
+    )
     for protocol in PROTOCOLS:
-        assert summarise(make('Saliency'), [scene], protocol) == pytest.approx(dict(maxF=maxF, mIoU=mIoU))
+        assert summarise(make('Saliency'), [scene], protocol) == pytest.approx(
+            dict(maxF=maxF, mIoU=mIoU)
+        )
 
 
 def test_certain_and_wrong_edges_have_a_finite_loss():
     label = np.array([[[0, 1]]])
-    got = summarise(make('Edges'), [((1 - label).astype(np.float32), label, np.ones((1, 1, 2), bool))], 'pooled')
+    got = summarise(
+        make('Edges'), [((1 - label).astype(np.float32), label, np.ones((1, 1, 2), bool))], 'pooled'
+    )
     assert got == pytest.approx(dict(loss=-math.log(1e-7) / 2, maxF_tolerance0=0), abs=1e-6)
 
 
@@ -90,7 +132,9 @@ def test_one_class_only(kind, foreground):
 @BOTH
 def test_predict_is_the_sigmoid(kind):
     output = batch(make(kind))[0]
-    assert make(kind).predict(output)[2, 0, 1, 3].item() == pytest.approx(1 / (1 + math.exp(-output[2, 0, 1, 3])))
+    assert make(kind).predict(output)[2, 0, 1, 3].item() == pytest.approx(
+        1 / (1 + math.exp(-output[2, 0, 1, 3]))
+    )
 
 
 @BOTH
@@ -104,6 +148,8 @@ def test_bad_labels(kind, values):
 
 @BOTH
 def test_colours_grow_brighter(kind):
-    dark, grey, bright = make(kind).draw(np.array([[[0., 0.5, 1.]]])).astype(int).sum(-1)[0]
+    dark, grey, bright = make(kind).draw(np.array([[[0.0, 0.5, 1.0]]])).astype(int).sum(-1)[0]
     assert dark < 20 < grey < bright
-    np.testing.assert_array_equal(make(kind).draw(np.array([[[0, 1]]])), make(kind).draw(np.array([[[0., 1.]]])))
+    np.testing.assert_array_equal(
+        make(kind).draw(np.array([[[0, 1]]])), make(kind).draw(np.array([[[0.0, 1.0]]]))
+    )

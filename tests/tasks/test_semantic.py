@@ -16,7 +16,9 @@ def test_cross_entropy_against_a_loop():
     for b, y, x in zip(*np.nonzero(valid[:, 0].numpy()), strict=True):
         logits = output[b, :, y, x].tolist()
         terms.append(math.log(sum(map(math.exp, logits))) - logits[label[b, 0, y, x]])
-    assert make('SemanticSegmentation').loss(output, label, valid).item() == pytest.approx(np.mean(terms), rel=1e-12)
+    assert make('SemanticSegmentation').loss(output, label, valid).item() == pytest.approx(
+        np.mean(terms), rel=1e-12
+    )
 
 
 def score(pixels):
@@ -33,7 +35,9 @@ def score(pixels):
 def test_metrics_against_a_loop(protocol, share):
     task = make('SemanticSegmentation')
     scenes = images(task, share=share, seed=3)
-    assert summarise(task, scenes, protocol) == pytest.approx(expected(task, scenes, protocol, score), rel=1e-12)
+    assert summarise(task, scenes, protocol) == pytest.approx(
+        expected(task, scenes, protocol, score), rel=1e-12
+    )
 
 
 def test_classes_that_never_occur_are_left_out():
@@ -48,20 +52,29 @@ def test_one_valid_pixel():
     valid = np.zeros((1, 2, 2), bool)
     valid[0, 1, 1] = True
     label = np.array([[[255, 255], [255, 4]]])
-    assert task.summarise([task.measure(np.full((1, 2, 2), 4), label, valid)], 'per_image') == dict(mIoU=100, PixAcc=100)
-    assert task.summarise([task.measure(np.full((1, 2, 2), 3), label, valid)], 'pooled') == dict(mIoU=0, PixAcc=0)
+    assert task.summarise([task.measure(np.full((1, 2, 2), 4), label, valid)], 'per_image') == dict(
+        mIoU=100, PixAcc=100
+    )
+    assert task.summarise([task.measure(np.full((1, 2, 2), 3), label, valid)], 'pooled') == dict(
+        mIoU=0, PixAcc=0
+    )
 
 
 def test_predict_is_the_largest():
     output = batch(make('SemanticSegmentation'))[0]
-    assert make('SemanticSegmentation').predict(output)[1, 0, 2, 3] == max(range(5), key=lambda k: output[1, k, 2, 3])
+    assert make('SemanticSegmentation').predict(output)[1, 0, 2, 3] == max(
+        range(5), key=lambda k: output[1, k, 2, 3]
+    )
 
 
 @pytest.mark.parametrize('value', [5, -1, 254])
 def test_values_outside_the_classes(value):
     label = np.zeros((3, 3, 1), np.int64)
     label[1, 1] = value
-    with pytest.raises(ValueError, match=rf"Segmentation 'it': the label has values \[{value}\], expected 0 to 4, and 255"):
+    with pytest.raises(
+        ValueError,
+        match=rf"Segmentation 'it': the label has values \[{value}\], expected 0 to 4, and 255",
+    ):
         make('SemanticSegmentation').check(label)
 
 
@@ -76,7 +89,9 @@ def test_bad_arguments():
 
 def test_palette():
     task = SemanticSegmentation('seg', 3, palette=[(1, 2, 3), (4, 5, 6), (7, 8, 9)])
-    assert task.draw(np.array([[[2, 0, 255]]])).tolist() == [[[7, 8, 9], [1, 2, 3], [180, 180, 180]]]
+    assert task.draw(np.array([[[2, 0, 255]]])).tolist() == [
+        [[7, 8, 9], [1, 2, 3], [180, 180, 180]]
+    ]
     colours = np.concatenate([SemanticSegmentation('seg', 21).palette, [GREY]])
     apart = np.abs(colours[:, None] - colours).sum(-1) + 1000 * np.eye(22)
     assert colours.min() >= 0 and colours.max() <= 255 and apart.min() > 30

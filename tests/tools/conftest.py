@@ -1,4 +1,6 @@
-"""A tiny data set and a tiny model, trained once by the real tools, each run in a process of its own."""
+"""A tiny data set and a tiny model, trained once by the real tools, each run in a process of its
+own."""
+
 import os
 import re
 import runpy
@@ -18,15 +20,23 @@ from mmsam_peft.models.backbones import SAMViT
 
 ROOT = Path(__file__).parents[2]
 SPLITS = dict(train=4, val=2, test=3)
-ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
+ENV = {
+    **os.environ,
+    'OMP_NUM_THREADS': '1',
+    'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+}
 
-ARCH = dict(embed_dim=32, depth=2, num_heads=2, window_size=3, global_attn_indexes=(1,), out_channels=32)
-CONFIG = f'''
-_base_ = '{ROOT / "configs/convlora/custom.py"}'
-train_pipeline, test_pipeline, tta_pipeline = _base_.train_pipeline, _base_.test_pipeline, _base_.tta_pipeline
+ARCH = dict(
+    embed_dim=32, depth=2, num_heads=2, window_size=3, global_attn_indexes=(1,), out_channels=32
+)
+CONFIG = f"""
+_base_ = '{ROOT / 'configs/convlora/custom.py'}'
+train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
+tta_pipeline = _base_.tta_pipeline
 train_pipeline[2].scale = test_pipeline[1].scale = tta_pipeline[1].transforms[0][0].scale = (64, 64)
 train_dataloader = dict(
-    batch_size=1, num_workers=0, persistent_workers=False, dataset=dict(data_root='DATA', pipeline=train_pipeline))
+    batch_size=1, num_workers=0, persistent_workers=False,
+    dataset=dict(data_root='DATA', pipeline=train_pipeline))
 val_dataloader = test_dataloader = dict(
     num_workers=0, persistent_workers=False, dataset=dict(data_root='DATA', pipeline=test_pipeline))
 model = dict(
@@ -40,9 +50,9 @@ train_cfg = dict(max_epochs=2)
 param_scheduler = dict(end=2)
 default_hooks = dict(visualization=dict(interval=1))
 randomness = dict(seed=0)
-'''
+"""
 
-KILLER = '''
+KILLER = """
 import os
 import signal
 
@@ -56,29 +66,43 @@ class Killer(Hook):
     def before_save_checkpoint(self, runner, checkpoint):
         if runner.iter > 4:
             os.kill(os.getpid(), signal.SIGKILL)
-'''
+"""
 
 
 def launch(*command, check: bool = True, **env) -> subprocess.CompletedProcess:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, env={**ENV, **env}, timeout=600)
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, env={**ENV, **env}, timeout=600
+    )
     assert not check or done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done
 
 
 @pytest.fixture(scope='session')
 def start():
-    """Runs a tool in a process of its own: ``start('train.py', CONFIG, ..., check=False, VARIABLE=...)``."""
+    """Runs a tool in a process of its own: ``start('train.py', CONFIG, ..., check=False,
+    VARIABLE=...)``."""
+
     def run(tool: str, *arguments, **options) -> subprocess.CompletedProcess:
-        return launch('bash' if tool.endswith('.sh') else sys.executable, ROOT / 'tools' / tool, *arguments, **options)
+        return launch(
+            'bash' if tool.endswith('.sh') else sys.executable,
+            ROOT / 'tools' / tool,
+            *arguments,
+            **options,
+        )
+
     return run
 
 
 @pytest.fixture(scope='session')
 def scores():
     """The last metrics that a run printed."""
+
     def read(log: str) -> dict[str, float]:
         line = [line for line in log.splitlines() if ' Dice: ' in line][-1]
-        return {name: float(value) for name, value in re.findall(r' (Dice|IoU|BER): ([\d.]+)', line)}
+        return {
+            name: float(value) for name, value in re.findall(r' (Dice|IoU|BER): ([\d.]+)', line)
+        }
+
     return read
 
 
@@ -90,6 +114,7 @@ def call(monkeypatch):
     def run(tool: str, *arguments) -> None:
         monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
         runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+
     return run
 
 
@@ -101,7 +126,9 @@ def data(tmp_path_factory) -> Path:
     for split, number in SPLITS.items():
         for i in range(number):
             disc = np.hypot(*(np.stack([y, x]) - rng.integers(20, 44, (2, 1, 1)))) < 14
-            image = np.where(disc[..., None], [200, 60, 60], [40, 120, 40]) + rng.integers(0, 30, (64, 64, 3))
+            image = np.where(disc[..., None], [200, 60, 60], [40, 120, 40]) + rng.integers(
+                0, 30, (64, 64, 3)
+            )
             for folder, pixels in dict(img_dir=image, ann_dir=disc * 255).items():
                 path = root / folder / split / f'{i}.png'
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,13 +155,17 @@ def config(tmp_path_factory, data, base_weights) -> Path:
 
 @pytest.fixture(scope='session')
 def trained(tmp_path_factory, start, config) -> Path:
-    """The work directory of a training that was killed while it wrote its second of two checkpoints, and then resumed;
-    ``resumed.log`` is what the second run printed."""
+    """The work directory of a training that was killed while it wrote its second of two
+    checkpoints, and then resumed; ``resumed.log`` is what the second run printed."""
     place, work_dir = tmp_path_factory.mktemp('killed'), tmp_path_factory.mktemp('trained')
     (place / 'killer.py').write_text(KILLER)
-    (place / 'killed.py').write_text(f"_base_ = '{config}'\ncustom_imports = dict(imports=['killer'])\n"
-                                     "custom_hooks = [*_base_.custom_hooks, dict(type='Killer')]\n")
-    killed = start('train.py', place / 'killed.py', '--work-dir', work_dir, check=False, PYTHONPATH=str(place))
+    (place / 'killed.py').write_text(
+        f"_base_ = '{config}'\ncustom_imports = dict(imports=['killer'])\n"
+        "custom_hooks = [*_base_.custom_hooks, dict(type='Killer')]\n"
+    )
+    killed = start(
+        'train.py', place / 'killed.py', '--work-dir', work_dir, check=False, PYTHONPATH=str(place)
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed = start('train.py', config, '--work-dir', work_dir, '--resume', '--tensorboard')
     (work_dir / 'resumed.log').write_text(resumed.stdout)
@@ -145,7 +176,14 @@ def trained(tmp_path_factory, start, config) -> Path:
 def tested(tmp_path_factory, start, trained, config) -> tuple[Path, str]:
     """The folder of a test run with pictures, and what it printed."""
     place = tmp_path_factory.mktemp('tested')
-    options = ['--work-dir', place / 'log', '--out', place / 'masks', '--show-dir', place / 'pictures']
+    options = [
+        '--work-dir',
+        place / 'log',
+        '--out',
+        place / 'masks',
+        '--show-dir',
+        place / 'pictures',
+    ]
     return place, start('test.py', config, trained / 'adapter_best.safetensors', *options).stdout
 
 
@@ -153,7 +191,9 @@ def tested(tmp_path_factory, start, trained, config) -> tuple[Path, str]:
 def lora(config, tmp_path):
     """A config with LoRA, and an adapter for it."""
     path, adapter = tmp_path / 'lora.py', tmp_path / 'adapter.safetensors'
-    path.write_text(f"_base_ = '{config}'\nmodel = dict(backbone=dict(peft=dict(_delete_=True, type='LoRA')))")
+    path.write_text(
+        f"_base_ = '{config}'\nmodel = dict(backbone=dict(peft=dict(_delete_=True, type='LoRA')))"
+    )
     model = init_model(path, None, 'cpu')
     for parameter in model.parameters():
         if parameter.requires_grad:

@@ -1,4 +1,6 @@
-"""What is wrong with several tasks ends training before its first iteration, with one error that says what to do."""
+"""What is wrong with several tasks ends training before its first iteration, with one error that
+says what to do."""
+
 import shutil
 from pathlib import Path
 
@@ -8,19 +10,22 @@ from PIL import Image
 
 from .conftest import ARCH, ROOT
 
-CONFIG = f'''
-_base_ = '{ROOT / "configs/talora/custom_multitask.py"}'
+CONFIG = f"""
+_base_ = '{ROOT / 'configs/talora/custom_multitask.py'}'
 model = dict(checkpoint=None, data_preprocessor=dict(size=(64, 64), test_cfg=dict(size=(64, 64))),
-             backbone=dict(arch=dict({ARCH}, _delete_=True), img_size=64, peft=dict(ranks=(2, 2, 2))),
+             backbone=dict(
+                 arch=dict({ARCH}, _delete_=True), img_size=64, peft=dict(ranks=(2, 2, 2))),
              decode_head=dict(in_channels=32, num_heads=2, mlp_dim=32))
 train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
 train_pipeline[4].size = test_pipeline[2].size = 64
-train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root='DATA', pipeline=train_pipeline))
+train_dataloader = dict(
+    num_workers=0, persistent_workers=False,
+    dataset=dict(data_root='DATA', pipeline=train_pipeline))
 val_dataloader = test_dataloader = dict(
     num_workers=0, persistent_workers=False, dataset=dict(data_root='DATA', pipeline=test_pipeline))
 train_cfg = dict(max_epochs=1, val_interval=1)
 param_scheduler = dict(type='ConstantLR', _delete_=True)
-'''
+"""
 
 
 def save(path: Path, label: np.ndarray) -> None:
@@ -34,10 +39,18 @@ def whole_data(tmp_path_factory) -> Path:
     root, rng = tmp_path_factory.mktemp('tasks'), np.random.default_rng(0)
     for split, number in dict(train=4, val=2).items():
         for i in range(number):
-            save(root / f'img_dir/{split}/{i}.png', rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+            save(
+                root / f'img_dir/{split}/{i}.png', rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+            )
             save(root / f'seg_dir/{split}/{i}.png', rng.integers(0, 2, (24, 32), dtype=np.uint8))
-            save(root / f'depth_dir/{split}/{i}.png', rng.integers(0, 9000, (24, 32)).astype(np.uint16))
-            save(root / f'normals_dir/{split}/{i}.png', np.broadcast_to(np.uint8([128, 128, 255]), (24, 32, 3)).copy())
+            save(
+                root / f'depth_dir/{split}/{i}.png',
+                rng.integers(0, 9000, (24, 32)).astype(np.uint16),
+            )
+            save(
+                root / f'normals_dir/{split}/{i}.png',
+                np.broadcast_to(np.uint8([128, 128, 255]), (24, 32, 3)).copy(),
+            )
     return root
 
 
@@ -75,18 +88,44 @@ def nothing(data: Path) -> None:
 
 
 FAULTS = [
-    (zero_depth, [], r"tasks without one valid pixel in all their labels: 1\n +got +depth"),
-    (four_classes, [], r"seg_dir/val/1.png: .*'seg': the label has values \[3\], expected 0 to 1, and 255 .*num_classes"),
-    (nothing, ['model.tasks.0.num_classes=3', 'val_evaluator.tasks.0.num_classes=3'],
-     r"'seg' of 2 channels in the data set, .*'seg' of 3 in the model"),
-    (nothing, ["val_evaluator.tasks.1.name='disparity'"], "metric is asked for Depth 'disparity', which the model does not"),
-    (nothing, ['val_evaluator.tasks.0.num_classes=4'], "'seg' of 4 channels, the model predicts .*'seg' of 2"),
-    (nothing, ['default_hooks.checkpoint.save_best=saliency/maxF'], "save_best='saliency/maxF', but validation gives only"),
-    (nothing, ['default_hooks.checkpoint.save_best=depth/AErr'], "rule='greater' for save_best='depth/AErr', of which lower"),
+    (zero_depth, [], r'tasks without one valid pixel in all their labels: 1\n +got +depth'),
+    (
+        four_classes,
+        [],
+        r"seg_dir/val/1.png: .*'seg': the label has values \[3\], expected 0 to 1, and 255 "
+        r'.*num_classes',
+    ),
+    (
+        nothing,
+        ['model.tasks.0.num_classes=3', 'val_evaluator.tasks.0.num_classes=3'],
+        r"'seg' of 2 channels in the data set, .*'seg' of 3 in the model",
+    ),
+    (
+        nothing,
+        ["val_evaluator.tasks.1.name='disparity'"],
+        "metric is asked for Depth 'disparity', which the model does not",
+    ),
+    (
+        nothing,
+        ['val_evaluator.tasks.0.num_classes=4'],
+        "'seg' of 4 channels, the model predicts .*'seg' of 2",
+    ),
+    (
+        nothing,
+        ['default_hooks.checkpoint.save_best=saliency/maxF'],
+        "save_best='saliency/maxF', but validation gives only",
+    ),
+    (
+        nothing,
+        ['default_hooks.checkpoint.save_best=depth/AErr'],
+        "rule='greater' for save_best='depth/AErr', of which lower",
+    ),
 ]
 
 
-@pytest.mark.parametrize('ruin, options, message', FAULTS, ids=[str(number) for number in range(len(FAULTS))])
+@pytest.mark.parametrize(
+    'ruin, options, message', FAULTS, ids=[str(number) for number in range(len(FAULTS))]
+)
 def test_training_does_not_begin(call, config, data, tmp_path, ruin, options, message):
     ruin(data)
     options = [f'experiment_name={tmp_path.name}', *options]
@@ -95,8 +134,10 @@ def test_training_does_not_begin(call, config, data, tmp_path, ruin, options, me
     assert not list(tmp_path.rglob('*.pth'))
 
 
-@pytest.mark.parametrize('ruin, message', [
-    (without_depth, "no labels of Depth 'depth'"), (other_size, '16 x 12, its image 32 x 24')])
+@pytest.mark.parametrize(
+    'ruin, message',
+    [(without_depth, "no labels of Depth 'depth'"), (other_size, '16 x 12, its image 32 x 24')],
+)
 def test_a_newcomers_run(start, config, data, tmp_path, ruin, message):
     """The process fails, and its last lines are the report."""
     ruin(data)
@@ -107,7 +148,16 @@ def test_a_newcomers_run(start, config, data, tmp_path, ruin, message):
 def test_a_whole_data_set_trains(call, config, data, tmp_path):
     """Of validation only what the metric measures has to have labels."""
     shutil.rmtree(data / 'normals_dir/val')
-    config.write_text(f"{config.read_text()}\nval_dataloader['dataset']['tasks'] = _base_.tasks[:2]\n"
-                      'val_evaluator = dict(tasks=_base_.tasks[:2])\n')
-    call('train.py', config, '--work-dir', tmp_path / 'work', '--cfg-options', f'experiment_name={tmp_path.name}')
+    config.write_text(
+        f"{config.read_text()}\nval_dataloader['dataset']['tasks'] = _base_.tasks[:2]\n"
+        'val_evaluator = dict(tasks=_base_.tasks[:2])\n'
+    )
+    call(
+        'train.py',
+        config,
+        '--work-dir',
+        tmp_path / 'work',
+        '--cfg-options',
+        f'experiment_name={tmp_path.name}',
+    )
     assert (tmp_path / 'work/epoch_1.pth').is_file()

@@ -11,30 +11,67 @@ def test_folder_with_a_broken_image(start, trained, config, data, tmp_path):
     (images / 'deeper').mkdir()
     (images / '2.png').rename(images / 'deeper/2.png')
     (images / '1.png').write_bytes((images / '1.png').read_bytes()[:1000])
-    done = start('predict.py', config, trained / 'adapter_best.safetensors', images, '--out-dir', tmp_path / 'out', check=False)
+    done = start(
+        'predict.py',
+        config,
+        trained / 'adapter_best.safetensors',
+        images,
+        '--out-dir',
+        tmp_path / 'out',
+        check=False,
+    )
     assert done.returncode == 1
-    assert '2 of 3 images' in done.stdout and 'not predicted' in done.stderr and '1.png' in done.stderr
+    assert (
+        '2 of 3 images' in done.stdout and 'not predicted' in done.stderr and '1.png' in done.stderr
+    )
     for kind in ('masks', 'overlays'):
         folder = tmp_path / 'out' / kind
-        assert {str(path.relative_to(folder)) for path in folder.rglob('*.png')} == {'0.png', 'deeper/2.png'}
+        assert {str(path.relative_to(folder)) for path in folder.rglob('*.png')} == {
+            '0.png',
+            'deeper/2.png',
+        }
     mask = Image.open(tmp_path / 'out/masks/0.png')
-    assert mask.size == (64, 64) and set(np.unique(mask)) <= {0, 1} and mask.getpalette()[3:6] == [0, 255, 0]
+    assert (
+        mask.size == (64, 64)
+        and set(np.unique(mask)) <= {0, 1}
+        and mask.getpalette()[3:6] == [0, 255, 0]
+    )
 
 
 def test_no_images(call, trained, config, tmp_path):
     with pytest.raises(FileNotFoundError, match='No image at'):
-        call('predict.py', config, trained / 'adapter_best.safetensors', tmp_path, '--out-dir', tmp_path / 'out')
+        call(
+            'predict.py',
+            config,
+            trained / 'adapter_best.safetensors',
+            tmp_path,
+            '--out-dir',
+            tmp_path / 'out',
+        )
     assert not (tmp_path / 'out').exists()
 
 
 def test_options(call, lora, data, tmp_path, capsys):
     """Batches, bfloat16 and merging change pixels on edges at most."""
     images, masks = data / 'img_dir/test', {}
-    for name, options in dict(plain=[], batches=['--batch-size', 2], amp=['--amp'], merged=['--merge']).items():
+    for name, options in dict(
+        plain=[], batches=['--batch-size', 2], amp=['--amp'], merged=['--merge']
+    ).items():
         with pytest.raises(SystemExit) as end:
-            call('predict.py', *lora, images, '--out-dir', tmp_path / name, '--device', 'cpu', *options)
+            call(
+                'predict.py',
+                *lora,
+                images,
+                '--out-dir',
+                tmp_path / name,
+                '--device',
+                'cpu',
+                *options,
+            )
         assert not end.value.code and '3 of 3 images' in capsys.readouterr().out
-        masks[name] = np.stack([np.array(Image.open(tmp_path / name / 'masks' / f'{i}.png')) for i in range(3)])
+        masks[name] = np.stack(
+            [np.array(Image.open(tmp_path / name / 'masks' / f'{i}.png')) for i in range(3)]
+        )
     assert 0 < masks['plain'].mean() < 1
     for name, least in dict(batches=0.999, amp=0.95, merged=0.999).items():
         assert (masks[name] == masks['plain']).mean() > least, name
@@ -43,9 +80,18 @@ def test_options(call, lora, data, tmp_path, capsys):
 def test_compile(call, lora, data, tmp_path, monkeypatch):
     """Asks for it; what torch.compile does takes too long for here."""
     compiled = []
-    monkeypatch.setattr(torch.nn.Module, 'compile', lambda module: compiled.append(type(module).__name__))
+    monkeypatch.setattr(
+        torch.nn.Module, 'compile', lambda module: compiled.append(type(module).__name__)
+    )
     with pytest.raises(SystemExit):
-        call('predict.py', *lora, data / 'img_dir/test/0.png', '--out-dir', tmp_path / 'out', '--compile')
+        call(
+            'predict.py',
+            *lora,
+            data / 'img_dir/test/0.png',
+            '--out-dir',
+            tmp_path / 'out',
+            '--compile',
+        )
     assert compiled == ['Block', 'Block']
 
 

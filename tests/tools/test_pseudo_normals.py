@@ -9,7 +9,7 @@ from PIL import Image
 from mmsam_peft.datasets.scenes import draw_shapes
 
 TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/pseudo_normals.py'
-FOCAL = 100.
+FOCAL = 100.0
 
 
 @pytest.fixture(scope='module')
@@ -22,15 +22,19 @@ def run(monkeypatch):
     def call(*arguments) -> None:
         monkeypatch.setattr(sys, 'argv', ['pseudo_normals.py', *map(str, arguments)])
         runpy.run_path(str(TOOL), run_name='__main__')
+
     return call
 
 
 def plane(normal: tuple, at: float, shape: tuple[int, int] = (60, 80)) -> np.ndarray:
-    """Depth of the plane with this normal (x right, y up, z towards the camera) that the optical axis meets at ``at``."""
+    """Depth of the plane with this normal (x right, y up, z towards the camera) that the optical
+    axis meets at ``at``."""
     depth = np.zeros(shape)
     for y in range(shape[0]):
         for x in range(shape[1]):
-            ray = np.array([(x + 0.5 - shape[1] / 2) / FOCAL, -(y + 0.5 - shape[0] / 2) / FOCAL, -1])
+            ray = np.array(
+                [(x + 0.5 - shape[1] / 2) / FOCAL, -(y + 0.5 - shape[0] / 2) / FOCAL, -1]
+            )
             depth[y, x] = np.dot(normal, (0, 0, -at)) / np.dot(normal, ray)
     return depth
 
@@ -43,7 +47,9 @@ def angles(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(np.clip((found * expected).sum(-1), -1, 1)))
 
 
-@pytest.mark.parametrize('normal', [(0, 0, 1), (1, 0, 1), (-1, 0, 2), (0, 1, 1), (0, 1, 0.6), (0.3, -0.5, 1)])
+@pytest.mark.parametrize(
+    'normal', [(0, 0, 1), (1, 0, 1), (-1, 0, 2), (0, 1, 1), (0, 1, 0.6), (0.3, -0.5, 1)]
+)
 def test_planes(normals_from_depth, normal):
     found = normals_from_depth(plane(normal, 2.5), FOCAL)
     assert found.dtype == np.float32 and angles(found, unit(*normal)).max() < 0.1
@@ -84,7 +90,9 @@ def test_scenes_with_known_normals(normals_from_depth):
     for i in range(4):
         _, _, depth, normals = draw_shapes(np.random.default_rng([5, i]))
         slope = 0.5 / np.random.default_rng([5, i]).uniform(0.8, 1.2)
-        errors.append(angles(normals_from_depth(depth, 64 / slope, radius=3, tolerance=0.03), normals))
+        errors.append(
+            angles(normals_from_depth(depth, 64 / slope, radius=3, tolerance=0.03), normals)
+        )
     assert np.median(errors) < 0.1 and np.mean(np.array(errors) < 5) > 0.9
 
 
@@ -98,9 +106,15 @@ def test_files(run, tmp_path, capsys, npy):
     for name in 'ab':
         path = tmp_path / f'normals_dir/train/{name}.{"npy" if npy else "png"}'
         found = np.load(path) if npy else np.asarray(Image.open(path)) / 127.5 - 1
-        assert found.shape == (60, 80, 3) and angles(unit(*found.mean((0, 1))), unit(0.4, 0.3, 1)) < 0.5
+        assert (
+            found.shape == (60, 80, 3)
+            and angles(unit(*found.mean((0, 1))), unit(0.4, 0.3, 1)) < 0.5
+        )
     assert 'pseudo-normals of 2 depth images' in capsys.readouterr().out
-    assert 'Pseudo-normals: derived from the depth images' in (tmp_path / 'normals_dir/README.txt').read_text()
+    assert (
+        'Pseudo-normals, not measured: derived from depth'
+        in (tmp_path / 'normals_dir/README.txt').read_text()
+    )
 
 
 def test_focal_length_of_nyuv2_goes_with_the_width(run, tmp_path):
@@ -109,7 +123,9 @@ def test_focal_length_of_nyuv2_goes_with_the_width(run, tmp_path):
     np.save(place / 'a.npy', depth)
     run(tmp_path, '--npy', '--out', tmp_path / 'new')
     run(tmp_path, '--npy', '--out', tmp_path / 'same', '--focal', 259.43)
-    np.testing.assert_array_equal(np.load(tmp_path / 'new/train/a.npy'), np.load(tmp_path / 'same/train/a.npy'))
+    np.testing.assert_array_equal(
+        np.load(tmp_path / 'new/train/a.npy'), np.load(tmp_path / 'same/train/a.npy')
+    )
     assert not (tmp_path / 'normals_dir').exists()
 
 

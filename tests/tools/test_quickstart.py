@@ -1,4 +1,5 @@
 """The embedded default, in small: fewer images, one epoch, otherwise as a newcomer runs it."""
+
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,18 @@ def test_base_weights_are_small():
     assert (ASSETS / 'quickstart.safetensors').stat().st_size < 6e6
 
 
-@pytest.mark.parametrize('method, kind', [('convlora', 'ConvLoRA'), ('lora', 'LoRA'), ('decoder_only', 'Frozen')])
+@pytest.mark.parametrize(
+    'method, kind', [('convlora', 'ConvLoRA'), ('lora', 'LoRA'), ('decoder_only', 'Frozen')]
+)
 def test_trains_tests_and_predicts(start, scores, tmp_path_factory, method, kind):
     data, work = tmp_path_factory.getbasetemp() / 'quickstart', tmp_path_factory.mktemp(method)
     config = CONFIGS / method / 'quickstart.py'
     options = ['--cfg-options', 'train_cfg.max_epochs=1', 'param_scheduler.1.end=1']
     for part, count in COUNTS.items():
-        options += [f'{part}_dataloader.dataset.data_root={data}', f'{part}_dataloader.dataset.num_images={count}']
+        options += [
+            f'{part}_dataloader.dataset.data_root={data}',
+            f'{part}_dataloader.dataset.num_images={count}',
+        ]
     log = start('train.py', config, '--work-dir', work, *options).stdout
     assert 'SAMViT: 93 tensors loaded, 0 of them resized, 0 missing, 0 unused' in log
     assert 'SAMMaskHead: 98 tensors loaded, 0 of them resized, 0 missing, 0 unused' in log

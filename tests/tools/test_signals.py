@@ -1,4 +1,5 @@
-"""Signals reach the training through the tools and scripts; it saves, and nothing is left running."""
+"""Signals reach the training through the tools and scripts; it saves, and nothing is left
+running."""
 
 import os
 import signal

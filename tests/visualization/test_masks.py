@@ -18,4 +18,6 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     monkeypatch.setattr('os.replace', lambda *paths: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_mask(torch.zeros(1, 3, 4), None, path)
-    assert [file.name for file in tmp_path.iterdir()] == ['mask.png'] and np.asarray(Image.open(path)).all()
+    assert [file.name for file in tmp_path.iterdir()] == ['mask.png'] and np.asarray(
+        Image.open(path)
+    ).all()

@@ -18,19 +18,34 @@ def constant(task, *values):
 
 def shown(path, colour):
     """Share of the picture that has ``colour``, up to what resampling changes."""
-    return (np.abs(np.asarray(Image.open(path).convert('RGB')).astype(int) - colour).max(-1) <= 2).mean()
+    return (
+        np.abs(np.asarray(Image.open(path).convert('RGB')).astype(int) - colour).max(-1) <= 2
+    ).mean()
 
 
 def test_every_part_is_shown(tmp_path, image):
-    seg, depth, normals = make('SemanticSegmentation', palette=[(i, 2 * i, 250) for i in range(5)]), make('Depth'), make(
-        'SurfaceNormals')
+    seg, depth, normals = (
+        make('SemanticSegmentation', palette=[(i, 2 * i, 250) for i in range(5)]),
+        make('Depth'),
+        make('SurfaceNormals'),
+    )
     path = tmp_path / 'new' / 'picture.png'
-    write_panel(image, [(seg, constant(seg, 1), constant(seg, 3)), (depth, constant(depth, 2.), constant(depth, np.nan)),
-                  (normals, constant(normals, 0., 0, 1), constant(normals, 0., 1, 0))], path)
+    write_panel(
+        image,
+        [
+            (seg, constant(seg, 1), constant(seg, 3)),
+            (depth, constant(depth, 2.0), constant(depth, np.nan)),
+            (normals, constant(normals, 0.0, 0, 1), constant(normals, 0.0, 1, 0)),
+        ],
+        path,
+    )
     assert Image.open(path).size[0] == 4 * 330 + 77
     cell = shown(path, (10, 200, 30))
     assert cell > 0.05
-    overlaid = [0.4 * np.array(image[0, 0]) + 0.6 * np.array(colour) for colour in ((1, 2, 250), (3, 6, 250))]
+    overlaid = [
+        0.4 * np.array(image[0, 0]) + 0.6 * np.array(colour)
+        for colour in ((1, 2, 250), (3, 6, 250))
+    ]
     for colour in *overlaid, (180, 180, 180), (128, 128, 255), (128, 255, 128):
         assert shown(path, colour) > 0.5 * cell, colour
 
@@ -38,21 +53,25 @@ def test_every_part_is_shown(tmp_path, image):
 def test_prediction_shares_the_scale_of_the_truth(tmp_path, image):
     depth = make('Depth')
     truth = np.linspace(1, 3, 40 * 60).reshape(1, 40, 60)
-    write_panel(image, [(depth, constant(depth, 3.), truth)], tmp_path / 'a.png')
+    write_panel(image, [(depth, constant(depth, 3.0), truth)], tmp_path / 'a.png')
     far = depth.draw(truth)[-1, -1]
     assert shown(tmp_path / 'a.png', far) > 0.5 * shown(tmp_path / 'a.png', (10, 200, 30))
 
 
 def test_scale_bar(tmp_path, image):
-    """Its colours are there even where no pixel has them, and it is that of the prediction if the truth has no value."""
+    """Its colours are there even where no pixel has them, and it is that of the prediction if the
+    truth has no value."""
     depth = make('Depth')
     truth = np.zeros((1, 40, 60))
     truth[0, 0, :2] = 1, 3
-    write_panel(image, [(depth, constant(depth, 3.), truth)], tmp_path / 'a.png')
-    assert all(shown(tmp_path / 'a.png', depth.draw(constant(depth, x), (1, 3))[0, 0]) > 1e-4 for x in (1.5, 2, 2.5))
+    write_panel(image, [(depth, constant(depth, 3.0), truth)], tmp_path / 'a.png')
+    assert all(
+        shown(tmp_path / 'a.png', depth.draw(constant(depth, x), (1, 3))[0, 0]) > 1e-4
+        for x in (1.5, 2, 2.5)
+    )
     write_panel(image, [(depth, truth, constant(depth, np.nan))], tmp_path / 'b.png')
     assert Image.open(tmp_path / 'b.png').size[0] == 2 * 330 + 77
-    write_panel(image, [(depth, constant(depth, 0.), constant(depth, np.nan))], tmp_path / 'c.png')
+    write_panel(image, [(depth, constant(depth, 0.0), constant(depth, np.nan))], tmp_path / 'c.png')
     assert Image.open(tmp_path / 'c.png').size[0] == 2 * 330
 
 
@@ -76,6 +95,10 @@ def test_a_long_image(tmp_path, height, width):
     """The picture has the size of a panel, whatever the image has."""
     depth = make('Depth')
     long = np.zeros((height, width, 3), np.uint8)
-    write_panel(long, [(depth, np.ones((1, height, width)), np.ones((1, height, width)))], tmp_path / 'long.png')
+    write_panel(
+        long,
+        [(depth, np.ones((1, height, width)), np.ones((1, height, width)))],
+        tmp_path / 'long.png',
+    )
     with Image.open(tmp_path / 'long.png') as picture:
         assert picture.width == 2 * 330 + 77 and 100 < picture.height <= 2 * (8 * 330 + 28)

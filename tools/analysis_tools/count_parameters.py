@@ -1,4 +1,8 @@
-"""Prints trained and all parameters per part, loading no weights: python tools/analysis_tools/count_parameters.py CONFIG"""
+"""Prints trained and all parameters per part, loading no weights.
+
+python tools/analysis_tools/count_parameters.py CONFIG
+"""
+
 import argparse
 
 from mmengine.config import DictAction
@@ -9,9 +13,16 @@ from mmsam_peft.peft import count_parameters
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override: model.backbone.arch=huge')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings to override: model.backbone.arch=huge',
+    )
     args = parser.parse_args()
 
     model = build_to_count(load_config(args.config, args.cfg_options))

@@ -1,7 +1,9 @@
-"""Which fine-tuning methods go into which hosts: those that are known by themselves, or those of a config.
+"""Which fine-tuning methods go into which hosts: those that are known by themselves, or those of a
+config.
 
-    python tools/analysis_tools/list_methods.py [CONFIG]
+python tools/analysis_tools/list_methods.py [CONFIG]
 """
+
 import argparse
 
 from mmengine.config import DictAction
@@ -13,12 +15,23 @@ from mmsam_peft.registry import SCOPE
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', nargs='?', help='a config of a PEFTSegmentor')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings to override: model.backbone.arch=huge')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings to override: model.backbone.arch=huge',
+    )
     args = parser.parse_args()
     with DefaultScope.overwrite_default_scope(SCOPE):
-        hosts = hosts_of(load_config(args.config, args.cfg_options).model) if args.config else known_hosts()
+        hosts = (
+            hosts_of(load_config(args.config, args.cfg_options).model)
+            if args.config
+            else known_hosts()
+        )
         print(method_table(hosts))
 
 

@@ -1,5 +1,9 @@
-"""Writes a trained model's encoder and mask decoder under SAM's key names, in half precision, as a base for fine-tuning:
-python tools/model_converters/export_base.py CONFIG WEIGHTS OUT.safetensors"""
+"""Writes a trained model's encoder and mask decoder under SAM's key names, in half precision, as a
+base for fine-tuning.
+
+python tools/model_converters/export_base.py CONFIG WEIGHTS OUT.safetensors
+"""
+
 import argparse
 
 import torch
@@ -13,17 +17,27 @@ from mmsam_peft.whole_files import whole_file
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config')
-    parser.add_argument('weights', help='checkpoint (.pth) or adapter of a full training (.safetensors)')
+    parser.add_argument(
+        'weights', help='checkpoint (.pth) or adapter of a full training (.safetensors)'
+    )
     parser.add_argument('out')
     args = parser.parse_args()
 
     model = init_model(load_config(args.config), args.weights, 'cpu')
     if any(method.added for _, method in model.adapted.values()):
-        raise ValueError(f'{args.config} has a PEFT method with parameters of its own, which SAM has no keys for: export a '
-                         'model trained in full.')
-    state = {key: value.to(torch.float16).contiguous() for key, value in to_sam_keys(model.state_dict()).items()}
+        raise ValueError(
+            f'{args.config} has a PEFT method with parameters of its own, which SAM has no keys '
+            'for: export a '
+            'model trained in full.'
+        )
+    state = {
+        key: value.to(torch.float16).contiguous()
+        for key, value in to_sam_keys(model.state_dict()).items()
+    }
     require_finite(state, f'The model for {args.out}', 'It was not written: float16 ends at 65504.')
     with whole_file(args.out) as unfinished:
         save_file(state, unfinished)

@@ -1,1 +1,2 @@
-"""Inspectors look at data sets; a data set imports the words for its problems (``problems.py``), never its inspector."""
+"""Inspectors look at data sets; a data set imports the words for its problems (``problems.py``),
+never its inspector."""

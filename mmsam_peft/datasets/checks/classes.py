@@ -1,4 +1,5 @@
 """Which classes the masks of a whole set show, and whether that can be what is meant."""
+
 import logging
 from dataclasses import dataclass, field
 
@@ -35,7 +36,7 @@ class ClassesSeen:
         """Counts a mask's pixels (256)."""
         self.pixels += counts
         if self.classes <= self.ignore < len(counts) and counts[self.ignore]:
-            if counts[1:self.classes].any():
+            if counts[1 : self.classes].any():
                 self.ignored_beside_object = True
             else:
                 self.only_ignored.append(path)
@@ -48,18 +49,25 @@ class ClassesSeen:
     def problems(self, training: bool) -> dict[str, list[str]]:
         """Kind of problem -> lines. A set that is not trained on may show the background
         alone, which is logged."""
-        shown = np.flatnonzero(self.pixels[:self.classes])
+        shown = np.flatnonzero(self.pixels[: self.classes])
         if self.classes < 2 or not self.pixels.any():
             return {}
         if len(shown) == 1 and not training and (shown[0] == 0 or self.classes > 2):
-            print_log(f'{self.what} show class {shown[0]} only: scores of the others say nothing.',
-                      'current', logging.WARNING)
+            print_log(
+                f'{self.what} show class {shown[0]} only: scores of the others say nothing.',
+                'current',
+                logging.WARNING,
+            )
             return {}
         if len(shown) < 2:
             return {ONE_CLASS: [f'{self.what}: {listing(self.pixels)}']}
         if self.classes == 2 and self.only_ignored and not self.ignored_beside_object:
-            return {ENCODINGS: [f'{path}: values 0 and {self.ignore}, or {self.ignore} '
-                                'alone' for path in self.only_ignored]}
+            return {
+                ENCODINGS: [
+                    f'{path}: values 0 and {self.ignore}, or {self.ignore} alone'
+                    for path in self.only_ignored
+                ]
+            }
         return {}
 
 
@@ -67,5 +75,6 @@ def listing(counts: np.ndarray) -> str:
     """The values that occur, and how often."""
     values = np.flatnonzero(counts)
     listed = ', '.join(f'{value} ({counts[value]} pixels)' for value in values[:VALUES_LISTED])
-    return listed + (f' and {len(values) - VALUES_LISTED} other '
-                     'values' if len(values) > VALUES_LISTED else '')
+    return listed + (
+        f' and {len(values) - VALUES_LISTED} other values' if len(values) > VALUES_LISTED else ''
+    )

@@ -1,4 +1,5 @@
 """Looks through whole data sets before training and reports everything wrong with them at once."""
+
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -13,19 +14,25 @@ from .problems import NOTHING_VALID, DatasetError, report
 from .segmentation import segmentation_problems
 
 
-def check_dataset(dataset: BaseDataset, num_classes: int | None = None, decode_images: bool = True,
-                  tasks: Mapping[str, Task] | None = None, training: bool = True) -> None:
+def check_dataset(
+    dataset: BaseDataset,
+    num_classes: int | None = None,
+    decode_images: bool = True,
+    tasks: Mapping[str, Task] | None = None,
+    training: bool = True,
+) -> None:
     """Reads every image and label with the data set's own loaders, showing progress.
 
     Args:
-        dataset: any ``BaseSegDataset`` or ``MultiTaskDataset``, or wrappers such as ``ConcatDataset`` and ``RepeatDataset``
-            around some.
-        num_classes: the model's number of classes, compared with the data set's; not for sets of several tasks.
-        decode_images: False reads only the headers of the images: faster, but truncated images stay unnoticed; not for sets of
+        dataset: any ``BaseSegDataset`` or ``MultiTaskDataset``, or wrappers such as
+            ``ConcatDataset`` and ``RepeatDataset`` around some.
+        num_classes: the model's number of classes, compared with the data set's; not for sets of
             several tasks.
+        decode_images: False reads only the headers of the images: faster, but truncated images stay
+            unnoticed; not for sets of several tasks.
         tasks: the model's tasks by name, compared with the data set's.
-        training: whether the set is trained on; one that shows nothing but the first class is then an error, otherwise a
-            warning. The parts of a wrapper count together.
+        training: whether the set is trained on; one that shows nothing but the first class is then
+            an error, otherwise a warning. The parts of a wrapper count together.
 
     Raises:
         DatasetError: names each kind of problem, the first files that have it and what to do.
@@ -40,14 +47,19 @@ def check_dataset(dataset: BaseDataset, num_classes: int | None = None, decode_i
             problems, classes = segmentation_problems(leaf, num_classes, decode_images)
         found.append((leaf, problems))
         _join(seen, classes)
-    together = [one.problems(training) for name, one in seen.items() if name not in known or valid[name]]
+    together = [
+        one.problems(training) for name, one in seen.items() if name not in known or valid[name]
+    ]
     if empty := [name for name in known if not valid[name]]:
         together.append({NOTHING_VALID: empty})
     for kind, lines in (item for problems in together for item in problems.items()):
         found[-1][1].setdefault(kind, []).extend(lines)
     reports = [report(leaf, problems) for leaf, problems in found if problems]
     if lost := [str(task) for name, task in (tasks or {}).items() if name not in known]:
-        reports.append(f'tasks of the model that the data does not have: {", ".join(lost)}. List the same tasks in both.')
+        reports.append(
+            f'tasks of the model that the data does not have: {", ".join(lost)}. List the same '
+            'tasks in both.'
+        )
     if reports:
         raise DatasetError('\n'.join(['the data cannot be used as it is.', *reports]))
 

@@ -1,4 +1,5 @@
 """A data set's own readers of files."""
+
 from collections.abc import Callable
 
 from mmengine.dataset import BaseDataset

@@ -1,4 +1,5 @@
 """What is wrong with a set of several tasks, for :func:`check_dataset`."""
+
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -30,29 +31,45 @@ from .problems import (
 )
 
 
-def multi_task_problems(dataset: MultiTaskDataset, in_model: Mapping[str, Task]
-                        ) -> tuple[dict[str, list[str]], dict[str, ClassesSeen], Counter[str]]:
-    """Reads every image and label: kind of problem -> one line for each file that has it; and by task, which classes are seen
-    and how many pixels are valid.
+def multi_task_problems(
+    dataset: MultiTaskDataset, in_model: Mapping[str, Task]
+) -> tuple[dict[str, list[str]], dict[str, ClassesSeen], Counter[str]]:
+    """Reads every image and label: kind of problem -> one line for each file that has it; and by
+    task, which classes are seen and how many pixels are valid.
 
     A label without one valid pixel is as good as none: a warning.
     """
-    load_image = loader_of(dataset, LoadImageOrArray, LoadImageFromFile, mmcv.transforms.LoadImageFromFile)
+    load_image = loader_of(
+        dataset, LoadImageOrArray, LoadImageFromFile, mmcv.transforms.LoadImageFromFile
+    )
     dataset.full_init()
-    problems, valid, void = {kind: list(lines) for kind, lines in dataset.problems.items()}, Counter(), []
-    seen = {task.name: ClassesSeen(f"all labels of the task '{task.name}'", classes_of(task)) for task in dataset.tasks}
+    problems, valid, void = (
+        {kind: list(lines) for kind, lines in dataset.problems.items()},
+        Counter(),
+        [],
+    )
+    seen = {
+        task.name: ClassesSeen(f"all labels of the task '{task.name}'", classes_of(task))
+        for task in dataset.tasks
+    }
     classes = dataset.metainfo.get('classes')
     for task in dataset.tasks:
         if classes and type(task) is SemanticSegmentation and task.channels != len(classes):
             problems.setdefault(CLASSES, []).append(
-                f"{len(classes)} in the data set ({short(', '.join(classes))}), {task.channels} in the task '{task.name}'")
+                f'{len(classes)} in the data set ({short(", ".join(classes))}), {task.channels} in '
+                f"the task '{task.name}'"
+            )
         other = in_model.get(task.name, task)
         if (type(other), other.channels) != (type(task), task.channels):
             problems.setdefault(TASKS, []).append(
-                f'{task} of {task.channels} channels in the data set, {other} of {other.channels} in the model')
+                f'{task} of {task.channels} channels in the data set, {other} of {other.channels} '
+                'in the model'
+            )
     with ThreadPool(THREADS) as pool:
         results = pool.imap(lambda index: _inspect(dataset, index, load_image), range(len(dataset)))
-        for found, counts in track(results, f'Checking {type(dataset).__name__}', total=len(dataset)):
+        for found, counts in track(
+            results, f'Checking {type(dataset).__name__}', total=len(dataset)
+        ):
             for name, (path, count, by_class) in counts.items():
                 valid[name] += count
                 void += [] if count else [path]
@@ -61,15 +78,20 @@ def multi_task_problems(dataset: MultiTaskDataset, in_model: Mapping[str, Task]
             for kind, line in found:
                 problems.setdefault(kind, []).append(line)
     if void:
-        print_log(f'{type(dataset).__name__}: {len(void)} labels have no valid pixel and count as none: '
-                  f'{", ".join(void[:FILES_LISTED])}{", ..." if len(void) > FILES_LISTED else ""}', 'current', logging.WARNING)
+        print_log(
+            f'{type(dataset).__name__}: {len(void)} labels have no valid pixel and count as none: '
+            f'{", ".join(void[:FILES_LISTED])}{", ..." if len(void) > FILES_LISTED else ""}',
+            'current',
+            logging.WARNING,
+        )
     return problems, {} if LABEL_VALUES in problems else seen, valid
 
 
-def _inspect(dataset: MultiTaskDataset, index: int, load_image: Callable[[dict], dict]
-             ) -> tuple[list[tuple[str, str]], dict[str, tuple[str, int, np.ndarray | None]]]:
-    """(kind of problem, line) of one sample, and each task's label: its path, how many valid pixels it has, and of each class
-    (256) if it has classes."""
+def _inspect(
+    dataset: MultiTaskDataset, index: int, load_image: Callable[[dict], dict]
+) -> tuple[list[tuple[str, str]], dict[str, tuple[str, int, np.ndarray | None]]]:
+    """(kind of problem, line) of one sample, and each task's label: its path, how many valid pixels
+    it has, and of each class (256) if it has classes."""
     info = dataset.get_data_info(index)
     found, counts, size = [], {}, None
     try:
@@ -96,11 +118,19 @@ def _inspect(dataset: MultiTaskDataset, index: int, load_image: Callable[[dict],
         except ValueError as error:
             found.append((LABEL_VALUES, f'{path}: {reason(error)}'))
         if size is not None and label.shape[:2] != size:
-            found.append((LABEL_SIZES, f'{path}: {size_text(label.shape[:2])}, its image {size_text(size)}'))
+            found.append(
+                (LABEL_SIZES, f'{path}: {size_text(label.shape[:2])}, its image {size_text(size)}')
+            )
         counts[task.name] = path, int(task.valid(label).sum()), by_class
     return found, counts
 
 
 def classes_of(task: Task) -> int:
     """How many classes its labels have; 0 for continuous values."""
-    return 2 if isinstance(task, BinaryTask) else task.channels if isinstance(task, SemanticSegmentation) else 0
+    return (
+        2
+        if isinstance(task, BinaryTask)
+        else task.channels
+        if isinstance(task, SemanticSegmentation)
+        else 0
+    )

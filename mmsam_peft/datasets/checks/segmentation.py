@@ -1,4 +1,5 @@
 """What is wrong with a set of images and masks, for :func:`check_dataset`."""
+
 from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
 
@@ -28,14 +29,18 @@ from .problems import (
 )
 
 
-def segmentation_problems(dataset: BaseSegDataset, num_classes: int | None,
-                          decode_images: bool) -> tuple[dict[str, list[str]], dict[str, ClassesSeen]]:
-    """Kind of problem -> one line per file that has it; and which classes the masks show, if they can be read."""
+def segmentation_problems(
+    dataset: BaseSegDataset, num_classes: int | None, decode_images: bool
+) -> tuple[dict[str, list[str]], dict[str, ClassesSeen]]:
+    """Kind of problem -> one line per file that has it; and which classes the masks show, if they
+    can be read."""
     problems = {}
     classes = dataset.metainfo.get('classes') or ()
     if not classes or num_classes not in (None, len(classes)):
         wanted = '' if num_classes is None else f', {num_classes} in the model'
-        problems[CLASSES] = [f'{len(classes)} in the data set ({short(", ".join(classes))}){wanted}']
+        problems[CLASSES] = [
+            f'{len(classes)} in the data set ({short(", ".join(classes))}){wanted}'
+        ]
 
     load_image = loader_of(dataset, LoadImageFromFile, mmcv.transforms.LoadImageFromFile)
     size_of = (lambda info: load_image(info)['img'].shape[:2]) if decode_images else _header_size
@@ -43,8 +48,10 @@ def segmentation_problems(dataset: BaseSegDataset, num_classes: int | None,
     encoding = getattr(dataset, 'mask_values', 'index')
     unread = encoding != 'index' and isinstance(load_mask, mmcv.transforms.LoadAnnotations)
     if unread:
-        problems[UNREAD_SETTING] = [f'{type(load_mask).__name__} in the pipeline, which does not know mask_values='
-                                    f'{short(repr(encoding))}']
+        problems[UNREAD_SETTING] = [
+            f'{type(load_mask).__name__} in the pipeline, which does not know mask_values='
+            f'{short(repr(encoding))}'
+        ]
 
     def inspect(index: int) -> tuple[dict[str, str], np.ndarray]:
         return _inspect(dataset.get_data_info(index), size_of, load_mask)
@@ -56,7 +63,9 @@ def segmentation_problems(dataset: BaseSegDataset, num_classes: int | None,
     seen = ClassesSeen('all masks together', len(classes), dataset.ignore_index)
     with ThreadPool(THREADS) as pool:
         results = pool.imap(inspect, range(len(dataset)))
-        for index, (found, counts) in enumerate(track(results, f'Checking {type(dataset).__name__}', total=len(dataset))):
+        for index, (found, counts) in enumerate(
+            track(results, f'Checking {type(dataset).__name__}', total=len(dataset))
+        ):
             path = dataset.get_data_info(index).get('seg_map_path')
             if classes and counts[~allowed].any() and not unread:
                 found[VALUES] = f'{path}: {listing(counts * ~allowed)}'
@@ -70,8 +79,9 @@ def _header_size(info: dict) -> tuple[int, int]:
     return shown_size(fileio.get(info['img_path']))
 
 
-def _inspect(info: dict, size_of: Callable[[dict], tuple[int, int]],
-             load_mask: Callable[[dict], dict]) -> tuple[dict[str, str], np.ndarray]:
+def _inspect(
+    info: dict, size_of: Callable[[dict], tuple[int, int]], load_mask: Callable[[dict], dict]
+) -> tuple[dict[str, str], np.ndarray]:
     """The problems of one sample, and how many pixels its mask has of each value (256)."""
     found, counts = {}, np.zeros(256, dtype=np.int64)
     image_path, mask_path = info['img_path'], info.get('seg_map_path')
@@ -94,4 +104,3 @@ def _inspect(info: dict, size_of: Callable[[dict], tuple[int, int]],
     if size is not None and mask is not None and mask.shape != tuple(size):
         found[SIZES] = f'{mask_path}: {size_text(mask.shape)}, its image {size_text(size)}'
     return found, counts
-

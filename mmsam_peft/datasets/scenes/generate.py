@@ -15,10 +15,16 @@ from .roads import draw_roads
 from .shapes import draw_shapes
 
 WORLDS = {'objects': draw_objects, 'roads': draw_roads, 'shapes': draw_shapes}
-FOLDERS = {'objects': ('img_dir', 'ann_dir'), 'roads': ('img_dir', 'ann_dir'),
-           'shapes': ('img_dir', 'seg_dir', 'depth_dir', 'normals_dir')}
+FOLDERS = {
+    'objects': ('img_dir', 'ann_dir'),
+    'roads': ('img_dir', 'ann_dir'),
+    'shapes': ('img_dir', 'seg_dir', 'depth_dir', 'normals_dir'),
+}
 """Where each of the arrays goes that a world draws."""
-STORED = {'depth_dir': lambda depth: np.rint(depth / DEPTH_UNIT).astype(np.uint16), 'normals_dir': encode_normals}
+STORED = {
+    'depth_dir': lambda depth: np.rint(depth / DEPTH_UNIT).astype(np.uint16),
+    'normals_dir': encode_normals,
+}
 """What becomes of an array that is not an image yet."""
 SPLITS = {'train': 400, 'val': 50, 'test': 50}
 VERSION = 3
@@ -27,15 +33,23 @@ VERSION = 3
 _RECORD, _LOCK, _UNFINISHED = 'scenes.json', '.lock', '.unfinished'
 
 
-def generate_scenes(root: str | os.PathLike, world: str, splits: Mapping[str, int] = SPLITS, seed: int = 0,
-                    size: int = 256) -> None:
-    """Make sure that ``root`` holds ``splits`` (name: number of images) of ``world``, drawing only what is not there yet.
+def generate_scenes(
+    root: str | os.PathLike,
+    world: str,
+    splits: Mapping[str, int] = SPLITS,
+    seed: int = 0,
+    size: int = 256,
+) -> None:
+    """Make sure that ``root`` holds ``splits`` (name: number of images) of ``world``, drawing only
+    what is not there yet.
 
-    Writes ``img_dir/<split>/*.png`` (RGB), the labels beside it, and ``scenes.json``, which records version, world, seed, size
-    and the finished splits. Labels are ``ann_dir`` (values 0 and 1); of the multi-task world ``seg_dir`` (class numbers),
-    ``depth_dir`` (16 bit, millimetres) and ``normals_dir`` (RGB, see :func:`encode_normals`). Image ``i`` of a split is a
-    function of (seed, split, i) alone, so a smaller set is the beginning of a larger one. A split is drawn in a hidden folder,
-    moved into place when complete and only then recorded; a process that finds another one drawing waits and uses its result.
+    Writes ``img_dir/<split>/*.png`` (RGB), the labels beside it, and ``scenes.json``, which records
+    version, world, seed, size and the finished splits. Labels are ``ann_dir`` (values 0 and 1); of
+    the multi-task world ``seg_dir`` (class numbers), ``depth_dir`` (16 bit, millimetres) and
+    ``normals_dir`` (RGB, see :func:`encode_normals`). Image ``i`` of a split is a function of
+    (seed, split, i) alone, so a smaller set is the beginning of a larger one. A split is drawn in a
+    hidden folder, moved into place when complete and only then recorded; a process that finds
+    another one drawing waits and uses its result.
 
     Raises:
         ValueError: for an unknown world.
@@ -65,8 +79,11 @@ def _read_record(root: Path) -> dict:
         return json.loads(path.read_text())
     foreign = sorted(p.name for p in root.iterdir() if not p.name.startswith('.'))
     if foreign:
-        raise FileExistsError(f'got {root.resolve()} with {", ".join(foreign[:5])} but no {_RECORD}, expected generated data '
-                              'or an empty folder: choose another data_root, or remove these files')
+        raise FileExistsError(
+            f'got {root.resolve()} with {", ".join(foreign[:5])} but no {_RECORD}, expected '
+            'generated data '
+            'or an empty folder: choose another data_root, or remove these files'
+        )
     return {}
 
 
@@ -78,7 +95,11 @@ def _write_record(root: Path, record: dict) -> None:
 
 def _count(root: Path, world: str, split: str) -> int:
     """How many images have all their labels."""
-    return len(set.intersection(*({p.name for p in (root / kind / split).glob('*.png')} for kind in FOLDERS[world])))
+    return len(
+        set.intersection(
+            *({p.name for p in (root / kind / split).glob('*.png')} for kind in FOLDERS[world])
+        )
+    )
 
 
 def _draw_split(root: Path, split: str, count: int, record: dict) -> None:

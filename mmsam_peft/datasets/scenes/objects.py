@@ -1,4 +1,5 @@
 """The pre-training world."""
+
 import cv2
 import numpy as np
 
@@ -12,7 +13,9 @@ def _colour(rng: np.random.Generator) -> np.ndarray:
 
 def _material(rng: np.random.Generator, size: int) -> np.ndarray:
     """Two colours mixed by a random pattern, with grain, (H, W, 3) float32."""
-    pattern = rng.choice(['flat', 'gradient', 'noise', 'checker', 'stripes'], p=[0.15, 0.25, 0.3, 0.1, 0.2])
+    pattern = rng.choice(
+        ['flat', 'gradient', 'noise', 'checker', 'stripes'], p=[0.15, 0.25, 0.3, 0.1, 0.2]
+    )
     frequency = np.float32(np.exp(rng.uniform(np.log(0.1), np.log(0.9))))
     if pattern == 'flat':
         mix = np.zeros((size, size), np.float32)
@@ -54,8 +57,13 @@ def _object(rng: np.random.Generator, size: int) -> np.ndarray:
     c, s = np.cos(turn), np.sin(turn)
     place = radius * np.array([[c, s], [-s * stretch, c * stretch]])
     if family == 'glyph':
-        points = rng.permutation(9)[:rng.integers(3, 6)]
-        stroke(alpha, np.stack([points % 3 - 1, points // 3 - 1], 1) @ place + centre, radius * rng.uniform(0.2, 0.45), 255)
+        points = rng.permutation(9)[: rng.integers(3, 6)]
+        stroke(
+            alpha,
+            np.stack([points % 3 - 1, points // 3 - 1], 1) @ place + centre,
+            radius * rng.uniform(0.2, 0.45),
+            255,
+        )
     elif family == 'cloud':
         axis = np.linspace(0, 256, size)
         distance = np.hypot(axis[None] - centre[0], axis[:, None] - centre[1]) / radius
@@ -69,7 +77,8 @@ def _object(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def draw_objects(rng: np.random.Generator, size: int = 256) -> tuple[np.ndarray, np.ndarray]:
-    """One to six things on a background; they overlap, cast shadows and vary in sharpness. Mask: every thing."""
+    """One to six things on a background; they overlap, cast shadows and vary in sharpness. Mask:
+    every thing."""
     image = _material(rng, size)
     mask = np.zeros((size, size), np.uint8)
     sun = rng.uniform(-9, 9, 2)

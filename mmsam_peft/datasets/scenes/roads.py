@@ -1,4 +1,5 @@
 """The fine-tuning world."""
+
 from itertools import pairwise
 
 import cv2
@@ -8,12 +9,43 @@ from .canvas import SHIFT, fill, lighten, noise, paste, photograph, rgb, stroke,
 
 # Field colours (RGB) of one season or region each; the last column is a typical road there.
 WATER = np.array([72, 98, 112], np.float32)
-LANDSCAPES = np.array([
-    [[88, 118, 62], [116, 138, 78], [70, 98, 56], [158, 154, 98], [138, 124, 92], [142, 138, 126]],   # summer
-    [[150, 134, 82], [182, 160, 108], [112, 104, 68], [132, 104, 74], [94, 98, 62], [164, 148, 122]],  # harvest
-    [[176, 142, 104], [158, 122, 88], [192, 164, 126], [134, 112, 84], [120, 116, 82], [178, 152, 122]],  # dry
-    [[74, 92, 66], [98, 106, 84], [112, 104, 90], [84, 80, 72], [128, 124, 106], [104, 104, 104]],    # late autumn
-], np.float32)
+LANDSCAPES = np.array(
+    [
+        [
+            [88, 118, 62],
+            [116, 138, 78],
+            [70, 98, 56],
+            [158, 154, 98],
+            [138, 124, 92],
+            [142, 138, 126],
+        ],  # summer
+        [
+            [150, 134, 82],
+            [182, 160, 108],
+            [112, 104, 68],
+            [132, 104, 74],
+            [94, 98, 62],
+            [164, 148, 122],
+        ],  # harvest
+        [
+            [176, 142, 104],
+            [158, 122, 88],
+            [192, 164, 126],
+            [134, 112, 84],
+            [120, 116, 82],
+            [178, 152, 122],
+        ],  # dry
+        [
+            [74, 92, 66],
+            [98, 106, 84],
+            [112, 104, 90],
+            [84, 80, 72],
+            [128, 124, 106],
+            [104, 104, 104],
+        ],  # late autumn
+    ],
+    np.float32,
+)
 
 
 def _varied(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
@@ -53,7 +85,9 @@ def _stream(rng: np.random.Generator, image: np.ndarray, colour: np.ndarray) -> 
     """A brook: winds more than a road, swells and narrows, has a soft dark bank."""
     size, side = len(image), int(rng.integers(4))
     line = winding(rng, _rim(rng, side), _rim(rng, side + int(rng.integers(1, 4))), 0.22)
-    width = rng.uniform(5, 9) * (1 + 0.7 * np.sin(np.linspace(0, rng.uniform(8, 25), len(line) - 1) + rng.uniform(0, 6)))
+    width = rng.uniform(5, 9) * (
+        1 + 0.7 * np.sin(np.linspace(0, rng.uniform(8, 25), len(line) - 1) + rng.uniform(0, 6))
+    )
     bed = np.zeros((size, size), np.uint8)
     for step, w in zip(pairwise(line), width, strict=True):
         stroke(bed, np.stack(step), w + 1, 255)
@@ -62,8 +96,11 @@ def _stream(rng: np.random.Generator, image: np.ndarray, colour: np.ndarray) -> 
     paste(image, cv2.GaussianBlur(bed, (0, 0), size / 256), colour)
 
 
-def _network(rng: np.random.Generator, size: int) -> tuple[list[tuple[np.ndarray, float]], np.ndarray]:
-    """Roads as ``(line, width)``: one or two that cross the picture, perhaps branches; and their coverage (H, W) uint8."""
+def _network(
+    rng: np.random.Generator, size: int
+) -> tuple[list[tuple[np.ndarray, float]], np.ndarray]:
+    """Roads as ``(line, width)``: one or two that cross the picture, perhaps branches; and their
+    coverage (H, W) uint8."""
     side = int(rng.integers(4))
     roads = []
     for k in range(1 + int(rng.random() < 0.25)):
@@ -71,20 +108,31 @@ def _network(rng: np.random.Generator, size: int) -> tuple[list[tuple[np.ndarray
         roads.append((line, rng.uniform(13, 19) - 3 * k))
         if rng.random() < 0.6:
             junction = line[rng.integers(14, 34)]
-            roads.append((winding(rng, junction, _rim(rng, side + k + rng.choice([1, 3])), 0.12), rng.uniform(10, 14)))
+            roads.append(
+                (
+                    winding(rng, junction, _rim(rng, side + k + rng.choice([1, 3])), 0.12),
+                    rng.uniform(10, 14),
+                )
+            )
     cover = np.zeros((size, size), np.uint8)
     for line, width in roads:
         stroke(cover, line, width, 255)
     return roads, cover
 
 
-def _pave(rng: np.random.Generator, image: np.ndarray, roads: list, cover: np.ndarray, colour: np.ndarray) -> None:
+def _pave(
+    rng: np.random.Generator, image: np.ndarray, roads: list, cover: np.ndarray, colour: np.ndarray
+) -> None:
     """Road surface with a verge, and either a dashed centre line or wheel tracks."""
     size = len(image)
     verge = np.zeros_like(cover)
     for line, width in roads:
         stroke(verge, line, width + 4, 255)
-    paste(image, cv2.GaussianBlur(verge, (0, 0), 1.2 * size / 256) // 2, colour * np.float32(rng.uniform(0.7, 1.1)))
+    paste(
+        image,
+        cv2.GaussianBlur(verge, (0, 0), 1.2 * size / 256) // 2,
+        colour * np.float32(rng.uniform(0.7, 1.1)),
+    )
     wear = 5 * noise(rng, size, 20) + 5 * noise(rng, size, size // 2)
     paste(image, cover, cv2.merge([wear + c for c in colour]))
     marks, dashed = np.zeros_like(cover), rng.random() < 0.5
@@ -100,7 +148,13 @@ def _pave(rng: np.random.Generator, image: np.ndarray, roads: list, cover: np.nd
     paste(image, marks, colour + np.float32(60 if dashed else -45))
 
 
-def _buildings(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, colour: np.ndarray, sun: np.ndarray) -> None:
+def _buildings(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    cover: np.ndarray,
+    colour: np.ndarray,
+    sun: np.ndarray,
+) -> None:
     """Yards and two-sided roofs in nearly the road's colour, off the road."""
     size = len(image)
     shade = [0.45 * c for c in cv2.mean(image)]
@@ -109,7 +163,9 @@ def _buildings(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, c
         centre, turn = rng.uniform(8, 248, 2), rng.uniform(0, np.pi)
         if near[tuple((centre[::-1] * size / 256).astype(int))]:
             continue
-        axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) * rng.uniform(4, 11, (2, 1))
+        axes = np.array(
+            [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
+        ) * rng.uniform(4, 11, (2, 1))
         box = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [-1, 0], [1, 0]]) @ axes + centre
         tint = _varied(rng, colour)
         if rng.random() < 0.65:
@@ -118,24 +174,51 @@ def _buildings(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, c
         fill(image, [box[[4, 5, 2, 3]]], (tint * 0.82).tolist())
 
 
-def _trees(rng: np.random.Generator, image: np.ndarray, roads: list, palette: np.ndarray, sun: np.ndarray) -> None:
-    """Single trees, a wood, and trees beside the road that hide part of it; each with its shadow."""
+def _trees(
+    rng: np.random.Generator, image: np.ndarray, roads: list, palette: np.ndarray, sun: np.ndarray
+) -> None:
+    """Single trees, a wood, and trees beside the road that hide part of it; each with its
+    shadow."""
     scale = len(image) / 256 * 2**SHIFT
-    groves = [rng.uniform(0, 256, 2) + rng.normal(0, 16, (int(rng.integers(8, 30)), 2)) for _ in range(rng.integers(1, 4))]
+    groves = [
+        rng.uniform(0, 256, 2) + rng.normal(0, 16, (int(rng.integers(8, 30)), 2))
+        for _ in range(rng.integers(1, 4))
+    ]
     beside = [line[rng.integers(0, len(line), 9)] + rng.normal(0, 10, (9, 2)) for line, _ in roads]
     spots = np.concatenate([rng.uniform(0, 256, (12, 2)), *groves, *beside])
     green = palette.min(0) * np.array([0.62, 0.78, 0.6], np.float32)
     radii, tints = rng.uniform(3, 7, len(spots)), rng.uniform(0.75, 1.25, len(spots))
     for (x, y), r in zip(spots + sun, radii, strict=True):
-        cv2.circle(image, (int(x * scale), int(y * scale)), int(r * scale), (green * 0.45).tolist(), -1, cv2.LINE_AA, SHIFT)
+        cv2.circle(
+            image,
+            (int(x * scale), int(y * scale)),
+            int(r * scale),
+            (green * 0.45).tolist(),
+            -1,
+            cv2.LINE_AA,
+            SHIFT,
+        )
     for (x, y), r, tint in zip(spots, radii, tints, strict=True):
-        for step, light in ((0, 0.8), (0.25, 1.05), (0.5, 1.35)):  # rounder and lighter towards the sun
+        for step, light in (
+            (0, 0.8),
+            (0.25, 1.05),
+            (0.5, 1.35),
+        ):  # rounder and lighter towards the sun
             spot = (int((x - step * sun[0] * 0.5) * scale), int((y - step * sun[1] * 0.5) * scale))
-            cv2.circle(image, spot, int(r * (1 - step) * scale), (green * tint * light).tolist(), -1, cv2.LINE_AA, SHIFT)
+            cv2.circle(
+                image,
+                spot,
+                int(r * (1 - step) * scale),
+                (green * tint * light).tolist(),
+                -1,
+                cv2.LINE_AA,
+                SHIFT,
+            )
 
 
 def draw_roads(rng: np.random.Generator, size: int = 256) -> tuple[np.ndarray, np.ndarray]:
-    """Farmland with roads, streams, buildings and trees, seen from above. Mask: road, whether or not a tree hides it."""
+    """Farmland with roads, streams, buildings and trees, seen from above. Mask: road, whether or
+    not a tree hides it."""
     landscape = LANDSCAPES[rng.integers(len(LANDSCAPES))]
     palette, typical = landscape[:-1], landscape[-1]
     own = np.float32(rng.uniform(0, 0.3))  # how much of the road's colour is a field's
@@ -153,4 +236,6 @@ def draw_roads(rng: np.random.Generator, size: int = 256) -> tuple[np.ndarray, n
     _trees(rng, image, roads, palette, sun)
     lighten(image, 0.16 * noise(rng, size, 5))
     image += 5 * rgb(noise(rng, size, size // 2))
-    return photograph(rng, image, rng.uniform(0.4, 0.9), rng.uniform(1, 5)), (cover > 127).astype(np.uint8)
+    return photograph(rng, image, rng.uniform(0.4, 0.9), rng.uniform(1, 5)), (cover > 127).astype(
+        np.uint8
+    )

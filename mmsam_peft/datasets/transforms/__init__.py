@@ -4,6 +4,14 @@ from .masks import LoadMask, mask_to_classes
 from .multi_task import MultiTaskFlip, MultiTaskResize, MultiTaskZoomCrop, PackMultiTaskInputs
 
 __all__ = [
-    'LoadImageFromFile', 'LoadImageFromNDArray', 'LoadImageOrArray', 'LoadMask', 'LoadMultiTaskLabels', 'MultiTaskFlip',
-    'MultiTaskResize', 'MultiTaskZoomCrop', 'PackMultiTaskInputs', 'mask_to_classes',
+    'LoadImageFromFile',
+    'LoadImageFromNDArray',
+    'LoadImageOrArray',
+    'LoadMask',
+    'LoadMultiTaskLabels',
+    'MultiTaskFlip',
+    'MultiTaskResize',
+    'MultiTaskZoomCrop',
+    'PackMultiTaskInputs',
+    'mask_to_classes',
 ]

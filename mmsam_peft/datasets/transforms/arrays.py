@@ -1,4 +1,5 @@
 """Images that are in memory already."""
+
 import numpy as np
 
 from ...registry import TRANSFORMS
@@ -7,7 +8,8 @@ from .loading import LoadImageOrArray
 
 @TRANSFORMS.register_module()
 class LoadImageFromNDArray(LoadImageOrArray):
-    """Takes the array ``img`` as reading a file would have given it: BGR, (H, W, 3), values 0 to 255.
+    """Takes the array ``img`` as reading a file would have given it: BGR, (H, W, 3), values 0 to
+    255.
 
     Grey arrays, (H, W) or (H, W, 1), get three equal channels. Alpha, (H, W, 4), is dropped if it
     hides nothing. Where there is no array, the file ``img_path`` is read: MMSegmentation's
@@ -32,31 +34,39 @@ def as_bgr(image: np.ndarray) -> np.ndarray:
     """(H, W, 3), uint8, or float32 where values are fractions of steps.
 
     Raises:
-        ValueError: Another shape; values that are not numbers from 0 to 255, or that go from 0 to 1;
-            transparent pixels.
+        ValueError: Another shape; values that are not numbers from 0 to 255, or that go from 0 to
+            1; transparent pixels.
     """
     shape = ' x '.join(map(str, image.shape))
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
-        raise ValueError(f'got an array of {shape}, expected an image of height x width x 3 (BGR, as '
-                         'OpenCV reads it), or grey, or with alpha: move or choose the channels.')
+        raise ValueError(
+            f'got an array of {shape}, expected an image of height x width x 3 (BGR, as '
+            'OpenCV reads it), or grey, or with alpha: move or choose the channels.'
+        )
     if image.dtype != np.uint8:
         image = _within_a_byte(image)
     if image.shape[2] == 4 and (image[..., 3] < 255).any():
-        raise ValueError('got transparent pixels, whose colour is not what one sees, expected none: '
-                         'lay the image over the background that belongs there.')
+        raise ValueError(
+            'got transparent pixels, whose colour is not what one sees, expected none: '
+            'lay the image over the background that belongs there.'
+        )
     image = image[..., :3]
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
 
 
 def _within_a_byte(image: np.ndarray) -> np.ndarray:
     if image.dtype.kind not in 'iuf' or not np.isfinite(image).all():
-        raise ValueError(f'got an array of {image.dtype} that holds other things than finite '
-                         'numbers, expected values from 0 to 255: convert it to uint8.')
+        raise ValueError(
+            f'got an array of {image.dtype} that holds other things than finite '
+            'numbers, expected values from 0 to 255: convert it to uint8.'
+        )
     low, high = image.min(), image.max()
     if low < 0 or high > 255 or 0 < high <= 1:
         do = 'multiply it by 255' if 0 <= low and high <= 1 else 'scale it to the range of a byte'
-        raise ValueError(f'got an array of {image.dtype} from {low:g} to {high:g}, expected values '
-                         f'from 0 to 255: {do}, as the training images are.')
+        raise ValueError(
+            f'got an array of {image.dtype} from {low:g} to {high:g}, expected values '
+            f'from 0 to 255: {do}, as the training images are.'
+        )
     return image.astype(np.float32 if image.dtype.kind == 'f' else np.uint8)

@@ -1,4 +1,5 @@
 """Reading images, and the labels of several tasks."""
+
 import mmcv.transforms
 import mmengine.fileio as fileio
 import numpy as np
@@ -12,10 +13,11 @@ from ..image_files import read_image
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
-    """MMCV's, by the same name, but images are read as they are seen, or refused: see :func:`read_image`.
+    """MMCV's, by the same name, but images are read as they are seen, or refused: see
+    :func:`read_image`.
 
-    MMCV itself makes 16 grey levels of 12 bits in a file of 16, and drops transparency and further bands. It still decodes
-    where ``color_type`` is not 'color'.
+    MMCV itself makes 16 grey levels of 12 bits in a file of 16, and drops transparency and further
+    bands. It still decodes where ``color_type`` is not 'color'.
 
     Raises:
         ValueError: names the file and what to do.
@@ -44,7 +46,8 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
 
 @TRANSFORMS.register_module()
 class LoadImageOrArray(LoadImageFromFile):
-    """``LoadImageFromFile`` that also reads ``*.npy``: RGB (H, W, 3) of 8 bit, or of floating-point numbers from 0 to 1."""
+    """``LoadImageFromFile`` that also reads ``*.npy``: RGB (H, W, 3) of 8 bit, or of floating-point
+    numbers from 0 to 1."""
 
     def transform(self, results: dict) -> dict:
         path = results['img_path']
@@ -52,10 +55,15 @@ class LoadImageOrArray(LoadImageFromFile):
             return super().transform(results)
         image = np.load(path)
         if image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f'image {path}: got an array of {" x ".join(map(str, image.shape))}, expected height x width x 3')
+            raise ValueError(
+                f'image {path}: got an array of {" x ".join(map(str, image.shape))}, expected '
+                'height x width x 3'
+            )
         if image.dtype != np.uint8:
             if not (image.min() >= -1e-3 and image.max() <= 1 + 1e-3):
-                raise ValueError(f'image {path}: got values from {image.min()} to {image.max()}, expected 0 to 1')
+                raise ValueError(
+                    f'image {path}: got values from {image.min()} to {image.max()}, expected 0 to 1'
+                )
             image = (255 * image).astype(np.float32)
         results['img'] = np.ascontiguousarray(image[..., ::-1])  # BGR, as images are
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
@@ -64,15 +72,17 @@ class LoadImageOrArray(LoadImageFromFile):
 
 @TRANSFORMS.register_module()
 class LoadMultiTaskLabels(BaseTransform):
-    """Loads the labels of a sample's tasks, as its data set reads them; a picture to predict passes as it is.
+    """Loads the labels of a sample's tasks, as its data set reads them; a picture to predict passes
+    as it is.
 
     Continuous values that are not valid, NaN among them, become zero.
 
-    Required keys: ``tasks``, ``label_paths`` {task's name: path}, ``read_label``, ``ori_shape``. Added keys: ``labels``,
-    ``valid``.
+    Required keys: ``tasks``, ``label_paths`` {task's name: path}, ``read_label``, ``ori_shape``.
+    Added keys: ``labels``, ``valid``.
 
     Raises:
-        ValueError: for a label that cannot be read, is of another size than the image, or has values its task does not have.
+        ValueError: for a label that cannot be read, is of another size than the image, or has
+            values its task does not have.
     """
 
     def transform(self, results: dict) -> dict:
@@ -97,6 +107,9 @@ class LoadMultiTaskLabels(BaseTransform):
             raise ValueError(f"label {path} of the task '{task.name}': {reason(error)}") from error
         if label is not None and label.shape[:2] != tuple(results['ori_shape']):
             (h, w), (height, width) = label.shape[:2], results['ori_shape']
-            raise ValueError(f"label {path} of the task '{task.name}': got {w} x {h} pixels, expected {width} x {height} as in "
-                             f'{results["img_path"]}: export the label at that size')
+            raise ValueError(
+                f"label {path} of the task '{task.name}': got {w} x {h} pixels, expected {width} x "
+                f'{height} as in '
+                f'{results["img_path"]}: export the label at that size'
+            )
         return label

@@ -1,4 +1,5 @@
 """Reading masks: from the values stored in a file to class numbers."""
+
 from collections.abc import Sequence
 
 import mmengine.fileio as fileio
@@ -17,8 +18,11 @@ COLOUR = 48
 """By how much the channels of a pixel differ that is not grey, JPEG's noise allowed for."""
 DARK = 128
 """Grey values below are not the object of a mask of 0 and 255."""
-DO = ("export black and white masks, or set mask_values to 'index' where all hold class numbers, to 'binary01' where in all "
-      'anything but 0 is the object')
+DO = (
+    "export black and white masks, or set mask_values to 'index' where all hold class numbers, to "
+    "'binary01' where in all "
+    'anything but 0 is the object'
+)
 
 
 def mask_to_classes(image: Image.Image, values: MaskValues = 'index') -> np.ndarray:
@@ -31,18 +35,24 @@ def mask_to_classes(image: Image.Image, values: MaskValues = 'index') -> np.ndar
             ``'binary01'``: anything but 0 is class 1;
             ``'binary255'``: grey values from 128 are class 1, which tolerates JPEG noise;
             a list of RGB colours: the i-th colour is class i.
-            Where a binary mask has transparent pixels and one colour, those that show it are class 1.
+            Where a binary mask has transparent pixels and one colour, those that show it are class
+            1.
 
     Raises:
-        ValueError: for values that cannot be class numbers, a colour that is not in the list, and files that mean something
-            else, or can mean two things.
+        ValueError: for values that cannot be class numbers, a colour that is not in the list, and
+            files that mean something else, or can mean two things.
     """
     if image.format in LOSSY and values != 'binary255':
-        raise ValueError(f'got a {image.format}, whose compression changes values, expected a PNG: export the masks again, or, '
-                         "if they are black and white, set mask_values='binary255'")
+        raise ValueError(
+            f'got a {image.format}, whose compression changes values, expected a PNG: export the '
+            'masks again, or, '
+            "if they are black and white, set mask_values='binary255'"
+        )
     bits = bits_per_value(image)
     if bits > 8 and len(image.getbands()) > 1:
-        raise ValueError(f'got colours of {bits} bits, expected at most 8: export the masks with 8 bits')
+        raise ValueError(
+            f'got colours of {bits} bits, expected at most 8: export the masks with 8 bits'
+        )
     image = upright(image)
     if values == 'index':
         return _indices(image, bits)
@@ -61,33 +71,52 @@ def require_known_levels(levels: np.ndarray, least: int = 1, do: str = DO) -> No
         least: the smallest value that stands for the object.
         do: what the error advises.
     """
-    found = np.flatnonzero(np.bincount(levels.ravel(), minlength=256)) if levels.dtype == np.uint8 else np.unique(levels)
+    found = (
+        np.flatnonzero(np.bincount(levels.ravel(), minlength=256))
+        if levels.dtype == np.uint8
+        else np.unique(levels)
+    )
     if set(found.tolist()) in ({0, 1, 255}, {1, 255}):
-        raise ValueError('got the values 0, 1 and 255, as of class numbers with 255 for ignored pixels, expected two values: '
-                         f'{do}')
+        raise ValueError(
+            'got the values 0, 1 and 255, as of class numbers with 255 for ignored pixels, '
+            'expected two values: '
+            f'{do}'
+        )
     if 0 < found[-1] < least and len(found) <= 2:
         values = ' and '.join(map(str, found))
-        raise ValueError(f'got only the values {values}, expected 0 and 255, as in all masks of the set: {do}')
+        raise ValueError(
+            f'got only the values {values}, expected 0 and 255, as in all masks of the set: {do}'
+        )
 
 
 def _indices(image: Image.Image, bits: int) -> np.ndarray:
     if image.mode not in ('1', 'L', 'P', 'RGB', 'LA', 'PA', 'RGBA') and len(image.getbands()) > 1:
-        raise ValueError(f'got bands {", ".join(image.getbands())}, expected class numbers: export the masks as 8-bit PNG')
+        raise ValueError(
+            f'got bands {", ".join(image.getbands())}, expected class numbers: export the masks as '
+            '8-bit PNG'
+        )
     pixels = np.asarray(image)
     if image.mode in ('LA', 'PA', 'RGBA'):
         if hidden := int((pixels[..., -1] < 255).sum()):
-            raise ValueError(f'got {hidden} transparent pixels, which have no class number, expected none: save the masks '
-                             'without transparency (alpha)')
+            raise ValueError(
+                f'got {hidden} transparent pixels, which have no class number, expected none: save '
+                'the masks '
+                'without transparency (alpha)'
+            )
         pixels = pixels[..., :-1]
     if pixels.ndim == 3:
         if (pixels != pixels[..., :1]).any():
-            raise ValueError('got colours, expected class numbers: set mask_values to the list of RGB colours')
+            raise ValueError(
+                'got colours, expected class numbers: set mask_values to the list of RGB colours'
+            )
         pixels = pixels[..., 0]
     if bits in (2, 4) and image.mode == 'L':
-        pixels = pixels // (255 // (2 ** bits - 1))  # Pillow stretches them to 0 .. 255
+        pixels = pixels // (255 // (2**bits - 1))  # Pillow stretches them to 0 .. 255
     pixels = _whole(pixels)
     if pixels.max() > 255:
-        raise ValueError(f'got values {pixels.min()} .. {pixels.max()}, expected class numbers from 0 to 255')
+        raise ValueError(
+            f'got values {pixels.min()} .. {pixels.max()}, expected class numbers from 0 to 255'
+        )
     return pixels.astype(np.uint8)
 
 
@@ -95,7 +124,9 @@ def _whole(pixels: np.ndarray) -> np.ndarray:
     """Whole numbers from 0 on, which pixels of any type must be."""
     if pixels.dtype.kind == 'f':
         if not (np.isfinite(pixels) & (pixels == np.rint(pixels))).all():
-            raise ValueError('got fractions or NaN, expected whole numbers: export the masks as 8-bit PNG')
+            raise ValueError(
+                'got fractions or NaN, expected whole numbers: export the masks as 8-bit PNG'
+            )
         pixels = pixels.astype(np.int64)
     if pixels.min() < 0:
         raise ValueError(f'got values from {pixels.min()}, expected none below 0')
@@ -111,8 +142,11 @@ def _from_zero(image: Image.Image) -> np.ndarray:
     require_known_levels(levels)
     coloured = levels > 0
     if image.mode == 'P' and (coloured != (np.asarray(image) > 0)).any():
-        raise ValueError('got a palette in which 0 is not black, or another entry is, expected black for 0 alone: set '
-                         "mask_values='index' for the numbers, or the list of RGB colours")
+        raise ValueError(
+            'got a palette in which 0 is not black, or another entry is, expected black for 0 '
+            'alone: set '
+            "mask_values='index' for the numbers, or the list of RGB colours"
+        )
     return coloured.astype(np.uint8)
 
 
@@ -120,8 +154,11 @@ def _from_half(image: Image.Image) -> np.ndarray:
     if len(image.getbands()) > 1 or image.mode == 'P':
         colours = _colours(image)
         if (colours.max(-1).astype(int) - colours.min(-1) > COLOUR).any():
-            raise ValueError("got colours, expected black and white: set mask_values to the list of RGB colours, or to 'index' "
-                             'for the numbers of a palette')
+            raise ValueError(
+                'got colours, expected black and white: set mask_values to the list of RGB '
+                "colours, or to 'index' "
+                'for the numbers of a palette'
+            )
     one_band = len(image.getbands()) == 1 and image.mode not in ('1', 'P')
     levels = _whole(np.asarray(image if one_band else image.convert('L')))
     require_known_levels(levels, DARK)
@@ -129,17 +166,24 @@ def _from_half(image: Image.Image) -> np.ndarray:
 
 
 def _visible(rgba: np.ndarray) -> np.ndarray:
-    """1 where a mask (H, W, 4) of one colour shows it: the colour of a transparent pixel is none."""
+    """1 where a mask (H, W, 4) of one colour shows it: the colour of a transparent pixel is
+    none."""
     seen = rgba[..., 3] >= 128
     shown = rgba[seen][:, :3]
     if len(shown) and ((shown != shown[0]).any() or shown[0].max() < DARK):
-        raise ValueError('got transparent pixels beside black or several colours, which can mean two things, expected none: '
-                         'save the masks black and white, without transparency (alpha)')
+        raise ValueError(
+            'got transparent pixels beside black or several colours, which can mean two things, '
+            'expected none: '
+            'save the masks black and white, without transparency (alpha)'
+        )
     return seen.astype(np.uint8)
 
 
 def _is_opaque(image: Image.Image) -> bool:
-    return not image.has_transparency_data or image.convert('RGBA').getchannel('A').getextrema()[0] == 255
+    return (
+        not image.has_transparency_data
+        or image.convert('RGBA').getchannel('A').getextrema()[0] == 255
+    )
 
 
 def _colours(image: Image.Image) -> np.ndarray:
@@ -147,8 +191,11 @@ def _colours(image: Image.Image) -> np.ndarray:
     if image.mode.startswith(('I', 'F')):
         raise ValueError(f'got values of more than 8 bits ({image.mode}), expected colours')
     if not _is_opaque(image):
-        raise ValueError('got transparent pixels, which have no colour, expected none: save the masks without transparency '
-                         '(alpha), over the colour of a class')
+        raise ValueError(
+            'got transparent pixels, which have no colour, expected none: save the masks without '
+            'transparency '
+            '(alpha), over the colour of a class'
+        )
     return np.asarray(image.convert('RGB'))
 
 
@@ -159,20 +206,24 @@ def _match_colours(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
     unlisted = ~np.isin(codes, wanted)
     if unlisted.any():
         examples = ', '.join(map(str, np.unique(pixels[unlisted], axis=0)[:5].tolist()))
-        raise ValueError(f'got {unlisted.sum()} pixels of colours such as {examples}, expected only the '
-                         f'{len(colours)} colours of mask_values')
+        raise ValueError(
+            f'got {unlisted.sum()} pixels of colours such as {examples}, expected only the '
+            f'{len(colours)} colours of mask_values'
+        )
     order = np.argsort(wanted)
     return order[np.searchsorted(wanted, codes, sorter=order)].astype(np.uint8)
 
 
 @TRANSFORMS.register_module()
 class LoadMask(BaseTransform):
-    """Loads the mask of a sample, as its data set's ``mask_values`` says (see :func:`mask_to_classes`; default ``'index'``).
+    """Loads the mask of a sample, as its data set's ``mask_values`` says (see
+    :func:`mask_to_classes`; default ``'index'``).
 
-    Takes the place of MMSegmentation's ``LoadAnnotations``: honours ``reduce_zero_label`` and ``label_map``, and passes on a
-    sample without ``seg_map_path`` (a picture to predict) as it is.
+    Takes the place of MMSegmentation's ``LoadAnnotations``: honours ``reduce_zero_label`` and
+    ``label_map``, and passes on a sample without ``seg_map_path`` (a picture to predict) as it is.
 
-    Required keys: ``seg_map_path``. Added keys: ``gt_seg_map`` (H, W) uint8, an entry of ``seg_fields``.
+    Required keys: ``seg_map_path``. Added keys: ``gt_seg_map`` (H, W) uint8, an entry of
+    ``seg_fields``.
     """
 
     def __init__(self, backend_args: dict | None = None) -> None:
@@ -196,7 +247,9 @@ class LoadMask(BaseTransform):
     def _relabel(mask: np.ndarray, results: dict) -> np.ndarray:
         table = np.arange(256, dtype=np.uint8)
         if results.get('reduce_zero_label'):
-            table = np.where(table == 255, 255, table - 1).astype(np.uint8)  # 0 - 1 wraps to 255, ignored
+            table = np.where(table == 255, 255, table - 1).astype(
+                np.uint8
+            )  # 0 - 1 wraps to 255, ignored
         label_map = results.get('label_map')
         if label_map:
             renamed = np.arange(256, dtype=np.uint8)

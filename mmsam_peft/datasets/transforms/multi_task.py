@@ -1,8 +1,10 @@
 """Images with the labels of several tasks, and what geometry does to them.
 
-Samples hold ``labels``, {task's name: (H, W, c)}, and ``valid``, {task's name: (H, W) bool}; they may lack tasks. ``tasks``
-holds the tasks themselves. Pixels that are not valid are zero in labels of continuous values, so that no NaN gets anywhere.
+Samples hold ``labels``, {task's name: (H, W, c)}, and ``valid``, {task's name: (H, W) bool}; they
+may lack tasks. ``tasks`` holds the tasks themselves. Pixels that are not valid are zero in labels
+of continuous values, so that no NaN gets anywhere.
 """
+
 from collections.abc import Sequence
 
 import cv2
@@ -17,20 +19,28 @@ from ...tasks import Task
 from ...tasks.normals import SurfaceNormals
 
 
-def resized(task: Task, label: np.ndarray, valid: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """A label (h, w, c) and its valid pixels (h, w) at ``size`` (H, W); pixels are areas, not corners.
+def resized(
+    task: Task, label: np.ndarray, valid: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A label (h, w, c) and its valid pixels (h, w) at ``size`` (H, W); pixels are areas, not
+    corners.
 
-    Class numbers come from the nearest pixel. Continuous values are the bilinear mean of the valid ones among the four pixels
-    around, normals of unit length again; a pixel without any is not valid, and zero.
+    Class numbers come from the nearest pixel. Continuous values are the bilinear mean of the valid
+    ones among the four pixels around, normals of unit length again; a pixel without any is not
+    valid, and zero.
     """
     if valid.shape == tuple(size):
         return label, valid
     if task.interpolation == 'nearest':
-        rows, columns = ((np.arange(new) + 0.5) * old / new for new, old in zip(size, valid.shape, strict=True))
+        rows, columns = (
+            (np.arange(new) + 0.5) * old / new for new, old in zip(size, valid.shape, strict=True)
+        )
         nearest = np.ix_(rows.astype(int), columns.astype(int))
         return label[nearest], valid[nearest]
     weight = cv2.resize(valid.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
-    total = cv2.resize(label * valid[..., None], size[::-1], interpolation=cv2.INTER_LINEAR).reshape(*size, -1)
+    total = cv2.resize(
+        label * valid[..., None], size[::-1], interpolation=cv2.INTER_LINEAR
+    ).reshape(*size, -1)
     valid = weight > 1e-6
     mean = total / np.where(valid, weight, 1)[..., None]
     if isinstance(task, SurfaceNormals):
@@ -50,7 +60,8 @@ def _map_labels(results: dict, change) -> None:
 
 @TRANSFORMS.register_module()
 class MultiTaskFlip(BaseTransform):
-    """Mirrors image and labels left-right with probability ``prob``; ``task.flip`` says what becomes of the values."""
+    """Mirrors image and labels left-right with probability ``prob``; ``task.flip`` says what
+    becomes of the values."""
 
     def __init__(self, prob: float = 0.5) -> None:
         self.prob = prob
@@ -60,8 +71,13 @@ class MultiTaskFlip(BaseTransform):
         results['flip_direction'] = 'horizontal' if results['flip'] else None
         if results['flip']:
             results['img'] = np.ascontiguousarray(results['img'][:, ::-1])
-            _map_labels(results, lambda task, label, valid: (
-                np.ascontiguousarray(task.flip(label[:, ::-1])), np.ascontiguousarray(valid[:, ::-1])))
+            _map_labels(
+                results,
+                lambda task, label, valid: (
+                    np.ascontiguousarray(task.flip(label[:, ::-1])),
+                    np.ascontiguousarray(valid[:, ::-1]),
+                ),
+            )
         return results
 
     def __repr__(self) -> str:
@@ -72,7 +88,8 @@ class MultiTaskFlip(BaseTransform):
 class MultiTaskZoomCrop(BaseTransform):
     """Cuts a random part of 1 / scale of the image's sides and enlarges it to the size before.
 
-    Equal to a lens of ``scale`` times the focal length, or to things that are nearer: ``task.zoom`` divides depth by the scale.
+    Equal to a lens of ``scale`` times the focal length, or to things that are nearer: ``task.zoom``
+    divides depth by the scale.
 
     Args:
         scales: one is drawn for each image; all at least 1.
@@ -88,15 +105,19 @@ class MultiTaskZoomCrop(BaseTransform):
         scale = self.scales[np.random.randint(len(self.scales))]
         height, width = (round(side / scale) for side in size)
         top, left = np.random.randint(size[0] - height + 1), np.random.randint(size[1] - width + 1)
-        part = np.s_[top:top + height, left:left + width]
-        magnified = np.sqrt(size[0] / height * size[1] / width)  # ``scale``, but for the rounding to whole pixels
+        part = np.s_[top : top + height, left : left + width]
+        magnified = np.sqrt(
+            size[0] / height * size[1] / width
+        )  # ``scale``, but for the rounding to whole pixels
 
         def zoom(task: Task, label: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             label, valid = resized(task, label[part], valid[part], size)
             return task.zoom(label, magnified), valid
 
         if scale > 1:
-            results['img'] = cv2.resize(results['img'][part], size[::-1], interpolation=cv2.INTER_LINEAR)
+            results['img'] = cv2.resize(
+                results['img'][part], size[::-1], interpolation=cv2.INTER_LINEAR
+            )
             _map_labels(results, zoom)
         return results
 
@@ -106,7 +127,8 @@ class MultiTaskZoomCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class MultiTaskResize(BaseTransform):
-    """Resizes the image, bilinearly, so that its long side has ``size`` pixels. Labels stay as they are.
+    """Resizes the image, bilinearly, so that its long side has ``size`` pixels. Labels stay as they
+    are.
 
     Losses and metrics are computed at the size of the labels.
 
@@ -120,7 +142,9 @@ class MultiTaskResize(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         height, width = results['img'].shape[:2]
-        size = tuple(max(1, round(side * self.size / max(height, width))) for side in (height, width))
+        size = tuple(
+            max(1, round(side * self.size / max(height, width))) for side in (height, width)
+        )
         results['img'] = cv2.resize(results['img'], size[::-1], interpolation=cv2.INTER_LINEAR)
         results['img_shape'], results['scale_factor'] = size, (size[1] / width, size[0] / height)
         results['keep_ratio'] = True
@@ -134,7 +158,8 @@ class MultiTaskResize(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PackMultiTaskInputs(PackSegInputs):
-    """``PackSegInputs`` with ``gt_NAME`` of each task in the sample: ``data`` (c, H, W) and ``valid`` (1, H, W) bool."""
+    """``PackSegInputs`` with ``gt_NAME`` of each task in the sample: ``data`` (c, H, W) and
+    ``valid`` (1, H, W) bool."""
 
     def transform(self, results: dict) -> dict:
         packed = super().transform(results)

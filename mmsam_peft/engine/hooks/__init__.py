@@ -9,9 +9,19 @@ from .plain_checkpoint_hook import PlainCheckpointHook
 from .save_masks_hook import SaveMasksHook
 
 RELIED_ON = ('CheckDataHook', 'FiniteHook', 'AdapterHook', 'PlainCheckpointHook')
-"""What our files and tools rely on, as in ``custom_hooks`` of configs/_base_/default_runtime.py. A config that sets its own
-``custom_hooks`` replaces that list, so the tools add what is missing; see ``apis/launch.py``."""
+"""What our files and tools rely on, as in ``custom_hooks`` of configs/_base_/default_runtime.py. A
+config that sets its own ``custom_hooks`` replaces that list, so the tools add what is missing; see
+``apis/launch.py``."""
 
 __all__ = [
-    'RELIED_ON', 'AdapterHook', 'CheckDataHook', 'CheckpointHook', 'DistSamplerSeedHook', 'FeatureCacheHook',
-    'FiniteHook', 'PanelHook', 'PlainCheckpointHook', 'SaveMasksHook']
+    'RELIED_ON',
+    'AdapterHook',
+    'CheckDataHook',
+    'CheckpointHook',
+    'DistSamplerSeedHook',
+    'FeatureCacheHook',
+    'FiniteHook',
+    'PanelHook',
+    'PlainCheckpointHook',
+    'SaveMasksHook',
+]

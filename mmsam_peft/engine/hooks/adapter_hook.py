@@ -23,8 +23,8 @@ LAST = 'adapter_last.safetensors'
 class AdapterHook(Hook):
     """Whenever MMEngine's ``CheckpointHook`` has saved the last or a best checkpoint, saves
     ``adapter_last.safetensors`` or ``adapter_best.safetensors`` in the work directory; with several
-    ``save_best`` metrics, ``adapter_best_METRIC.safetensors``. Checkpoints get the adapter's header,
-    as ``meta['mmsam_peft_adapter']``. Does nothing for models other than ``PEFTSegmentor``.
+    ``save_best`` metrics, ``adapter_best_METRIC.safetensors``. Checkpoints get the adapter's
+    header, as ``meta['mmsam_peft_adapter']``. Does nothing for models other than ``PEFTSegmentor``.
 
     The adapter holds what the checkpoint holds, which is what was scored: of a model averaged by
     ``EMAHook`` the averages.
@@ -56,7 +56,9 @@ class AdapterHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         self._save(runner, 'last_ckpt', LAST)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
         self._save(runner, 'last_ckpt', LAST)
 
     def after_val_epoch(self, runner: Runner, metrics=None) -> None:
@@ -80,6 +82,9 @@ class AdapterHook(Hook):
 
 def _files(info: dict) -> dict[str, str]:
     """The adapter files by the keys of their checkpoints in a message hub's ``runtime_info``."""
-    best = {key: f'{key.replace("best_ckpt", "adapter_best").replace("/", "_")}.safetensors'
-            for key in info if key.startswith('best_ckpt')}
+    best = {
+        key: f'{key.replace("best_ckpt", "adapter_best").replace("/", "_")}.safetensors'
+        for key in info
+        if key.startswith('best_ckpt')
+    }
     return best | ({'last_ckpt': LAST} if 'last_ckpt' in info else {})

@@ -1,4 +1,5 @@
 """Looks at the data before the first iteration."""
+
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -37,8 +38,10 @@ class CheckDataHook(Hook):
             if runner._val_dataloader is not None:
                 loaders['val'], metrics = runner.val_dataloader, runner.val_evaluator.metrics
             elif best:
-                runner.logger.warning('There is no validation, so that no best checkpoint will be '
-                                      f'kept, whatever save_best={", ".join(best)} says.')
+                runner.logger.warning(
+                    'There is no validation, so that no best checkpoint will be '
+                    f'kept, whatever save_best={", ".join(best)} says.'
+                )
                 best = {}
             tasks = getattr(model, 'tasks', None)
             expected = dict(train=tasks, val=tasks and check_metrics(metrics, tasks, best))
@@ -50,8 +53,12 @@ class CheckDataHook(Hook):
             for split, loader in loaders.items():
                 training = split == 'train'
                 check_length(loader, split, training)
-                check_dataset(loader.dataset, num_classes=model.num_classes, tasks=expected[split],
-                              training=training)
+                check_dataset(
+                    loader.dataset,
+                    num_classes=model.num_classes,
+                    tasks=expected[split],
+                    training=training,
+                )
         barrier()
 
     def before_test(self, runner: Runner) -> None:
@@ -66,8 +73,13 @@ class CheckDataHook(Hook):
                 check_binary_metrics(metrics, model.num_classes)
                 check_ignored(model, dict(test=loader), metrics)
             check_length(loader, 'test', training=False)
-            check_dataset(loader.dataset, num_classes=model.num_classes, decode_images=False,
-                          tasks=measured, training=False)
+            check_dataset(
+                loader.dataset,
+                num_classes=model.num_classes,
+                decode_images=False,
+                tasks=measured,
+                training=False,
+            )
         barrier()
 
 
@@ -82,5 +94,8 @@ def _model(runner: Runner) -> nn.Module:
 def _best(runner: Runner) -> dict[str, str]:
     """Rules by the metrics that the best checkpoint is chosen by."""
     savers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.save_best]
-    return {name: rule for hook in savers
-            for name, rule in zip(hook.key_indicators, hook.rules, strict=True)}
+    return {
+        name: rule
+        for hook in savers
+        for name, rule in zip(hook.key_indicators, hook.rules, strict=True)
+    }

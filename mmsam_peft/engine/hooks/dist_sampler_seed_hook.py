@@ -13,8 +13,8 @@ from ..seeded_loading import keep_workers, number_samples
 @HOOKS.register_module()
 class DistSamplerSeedHook(ShuffleHook):
     """MMEngine's default hook, which shuffles each epoch by seed and epoch, and beyond it: random
-    transforms are seeded by seed and sample (see ``engine/seeded_loading.py``), and a training that was
-    interrupted in the middle of an epoch goes on with the next batch of the same order.
+    transforms are seeded by seed and sample (see ``engine/seeded_loading.py``), and a training that
+    was interrupted in the middle of an epoch goes on with the next batch of the same order.
     """
 
     sampler = None

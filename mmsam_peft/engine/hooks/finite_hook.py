@@ -1,4 +1,5 @@
 """Nothing that is NaN or infinite is trained with, saved, or scored."""
+
 import math
 from collections.abc import Iterable, Sequence
 
@@ -20,8 +21,10 @@ PATIENCE = 5
 IMAGES_NAMED = 16
 SAVED = ('state_dict', 'ema_state_dict', 'optimizer')
 """The parts of a checkpoint that have to be finite; the log of the losses need not be."""
-ADVICE = ('Nothing was written and nothing removed: checkpoints that were saved before are good. '
-          'Go on from the last with a lower learning rate (optim_wrapper.optimizer.lr).')
+ADVICE = (
+    'Nothing was written and nothing removed: checkpoints that were saved before are good. '
+    'Go on from the last with a lower learning rate (optim_wrapper.optimizer.lr).'
+)
 Batch = tuple[list[str], dict[str, float]]
 """Its images, and its losses by name."""
 
@@ -51,8 +54,13 @@ class FiniteHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         self.guard.before_iteration()
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                         outputs: dict[str, Tensor] | None = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict[str, Tensor] | None = None,
+    ) -> None:
         losses = {name: value.detach() for name, value in outputs.items() if 'loss' in name}
         self.batches.append((image_names(data_batch), losses))
         if self.guard.stepped:
@@ -62,30 +70,39 @@ class FiniteHook(Hook):
                 self.in_a_row = 0
             self.batches.clear()
         last = self.is_last_train_iter(runner)
-        if any(not hook.by_epoch and (last or self.every_n_train_iters(runner, hook.interval))
-               for hook in checkpoint_hooks(runner)):
+        if any(
+            not hook.by_epoch and (last or self.every_n_train_iters(runner, hook.interval))
+            for hook in checkpoint_hooks(runner)
+        ):
             self._check_state(runner, runner.iter + 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
         self._check_state(runner, runner.iter)
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None,
-                       outputs: Sequence[SegDataSample] = ()) -> None:
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs: Sequence[SegDataSample] = ()
+    ) -> None:
         self._check_predictions(runner, outputs)
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None,
-                        outputs: Sequence[SegDataSample] = ()) -> None:
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs: Sequence[SegDataSample] = ()
+    ) -> None:
         self._check_predictions(runner, outputs)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        chosen_by = {name for hook in checkpoint_hooks(runner) if hook.save_best
-                     for name in hook.key_indicators}
+        chosen_by = {
+            name
+            for hook in checkpoint_hooks(runner)
+            if hook.save_best
+            for name in hook.key_indicators
+        }
         for name in sorted(chosen_by):
             if math.isnan((metrics or {}).get(name, 0)):
                 runner.logger.warning(
                     f'{name}, by which the best checkpoint is chosen, is NaN after iteration '
                     f'{runner.iter}, which cannot be the best, then. It may not be defined on the '
-                    'validation set, as without foreground.')
+                    'validation set, as without foreground.'
+                )
         if hasattr(self, 'guard'):  # in training
             self._check_state(runner, runner.iter)
 
@@ -102,16 +119,20 @@ class FiniteHook(Hook):
         """Looks at all processes' together: statistics of batches are each one's own."""
         model, optimizer = unwrapped(runner), runner.optim_wrapper.optimizer
         trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
-        moments = {f'{name}.{key}': value for name, parameter in trained.items()
-                   for key, value in optimizer.state.get(parameter, {}).items()
-                   if isinstance(value, Tensor)}
+        moments = {
+            f'{name}.{key}': value
+            for name, parameter in trained.items()
+            for key, value in optimizer.state.get(parameter, {}).items()
+            if isinstance(value, Tensor)
+        }
         found = all_gather_object(not_finite({**trained, **dict(model.named_buffers()), **moments}))
         names = list(dict.fromkeys(name for of_process in found for name in of_process))
         if names:
             more = f' and {len(names) - NAMED} more' if len(names) > NAMED else ''
             raise NotFiniteError(
                 f'After iteration {iteration}, numbers of the model or the optimizer are NaN or '
-                f'infinite: {", ".join(names[:NAMED])}{more}. {ADVICE}')
+                f'infinite: {", ".join(names[:NAMED])}{more}. {ADVICE}'
+            )
 
     def _tell(self, runner: Runner) -> None:
         """Warns of the step that was left out, with what all processes know of it.
@@ -119,8 +140,10 @@ class FiniteHook(Hook):
         Raises:
             NotFiniteError: In all of them, after ``PATIENCE`` steps in a row.
         """
-        mine = [(images, {name: value.item() for name, value in losses.items()})
-                for images, losses in self.batches]
+        mine = [
+            (images, {name: value.item() for name, value in losses.items()})
+            for images, losses in self.batches
+        ]
         batches = [batch for of_process in all_gather_object(mine) for batch in of_process]
         broken = [batch for batch in batches if not all(map(math.isfinite, batch[1].values()))]
         if not broken and self.guard.lowers_scale:
@@ -129,23 +152,29 @@ class FiniteHook(Hook):
         what = describe(broken or batches, self.guard.norm)
         runner.logger.warning(
             f'Iteration {runner.iter + 1}: the loss or the gradient is NaN or infinite; this step '
-            f'was left out, {self.in_a_row} in a row. {what} Weights and optimizer are as before.')
+            f'was left out, {self.in_a_row} in a row. {what} Weights and optimizer are as before.'
+        )
         if self.in_a_row == PATIENCE:
             raise NotFiniteError(
                 f'Training stops at iteration {runner.iter + 1}: in {PATIENCE} steps in a row, the '
                 f'loss or the gradient was NaN or infinite. {what} Checkpoints that were saved '
                 'before are good. Lower the learning rate (optim_wrapper.optimizer.lr), clip the '
                 'gradient (optim_wrapper.clip_grad), or look at the images and their labels; in '
-                'place of float16 use bfloat16 (--amp bf16) or float32.')
+                'place of float16 use bfloat16 (--amp bf16) or float32.'
+            )
 
 
 def describe(batches: Sequence[Batch], norm: float) -> str:
-    losses = '; '.join(', '.join(f'{name} = {value:.4g}' for name, value in losses.items())
-                       for _, losses in batches)
+    losses = '; '.join(
+        ', '.join(f'{name} = {value:.4g}' for name, value in losses.items())
+        for _, losses in batches
+    )
     images = [image for of_batch, _ in batches for image in of_batch]
     more = f' and {len(images) - IMAGES_NAMED} more' if len(images) > IMAGES_NAMED else ''
-    return (f'Losses: {losses}. Norm of the gradient: {norm:.4g}. '
-            f'Images: {", ".join(images[:IMAGES_NAMED])}{more}.')
+    return (
+        f'Losses: {losses}. Norm of the gradient: {norm:.4g}. '
+        f'Images: {", ".join(images[:IMAGES_NAMED])}{more}.'
+    )
 
 
 def image_names(batch) -> list[str]:

@@ -1,4 +1,5 @@
 """Pictures of a multi-task model's predictions beside their labels."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,8 +15,9 @@ from ...visualization.panel import panel, panel_items
 
 @HOOKS.register_module()
 class PanelHook(Hook):
-    """Gives the visualizer a panel of every ``interval``-th image that is validated or tested, by one process: in the work
-    directory's ``vis_data/vis_image/`` and wherever else its backends write.
+    """Gives the visualizer a panel of every ``interval``-th image that is validated or tested, by
+    one process: in the work directory's ``vis_data/vis_image/`` and wherever else its backends
+    write.
 
     Args:
         draw: Whether pictures are made; ``tools/test.py --show-dir`` sets it.
@@ -24,7 +26,9 @@ class PanelHook(Hook):
 
     def __init__(self, draw: bool = True, interval: int = 50) -> None:
         if interval < 1:
-            raise ValueError(f'interval={interval} of PanelHook: at least 1, or draw=False for no picture.')
+            raise ValueError(
+                f'interval={interval} of PanelHook: at least 1, or draw=False for no picture.'
+            )
         self.draw, self.interval = draw, interval
 
     def before_val_epoch(self, runner: Runner) -> None:
@@ -33,20 +37,38 @@ class PanelHook(Hook):
     def before_test_epoch(self, runner: Runner) -> None:
         self.seen = 0
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                       outputs: Sequence[SegDataSample] | None = None) -> None:
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[SegDataSample] | None = None,
+    ) -> None:
         self._draw(runner, 'val', outputs, runner.iter)
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                        outputs: Sequence[SegDataSample] | None = None) -> None:
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence[SegDataSample] | None = None,
+    ) -> None:
         self._draw(runner, 'test', outputs, 0)
 
     def _draw(self, runner: Runner, mode: str, samples: Sequence[SegDataSample], step: int) -> None:
         if not self.draw or runner.rank:
             return
-        tasks = (runner.model.module if is_model_wrapper(runner.model) else runner.model).tasks.values()
+        tasks = (
+            runner.model.module if is_model_wrapper(runner.model) else runner.model
+        ).tasks.values()
         for i, sample in enumerate(samples, start=self.seen):
             if i % self.interval == 0:
-                image = LoadImageOrArray().transform(dict(img_path=sample.img_path))['img'][..., ::-1].astype(np.uint8)
-                runner.visualizer.add_image(f'{mode}_{i}', panel(image, panel_items(tasks, sample)), step)
+                image = (
+                    LoadImageOrArray()
+                    .transform(dict(img_path=sample.img_path))['img'][..., ::-1]
+                    .astype(np.uint8)
+                )
+                runner.visualizer.add_image(
+                    f'{mode}_{i}', panel(image, panel_items(tasks, sample)), step
+                )
         self.seen += len(samples)

@@ -1,4 +1,5 @@
 """Writes test predictions as files."""
+
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,13 @@ from ...visualization.predictions import task_suffix, write_tasks
 
 @HOOKS.register_module()
 class SaveMasksHook(Hook):
-    """Writes each test prediction to ``out_dir/NAME.png``: class numbers, with the data set's palette. For a multi-task model,
-    ``out_dir/TASK/NAME.png`` for tasks with classes and ``out_dir/TASK/NAME.npy`` (c, H, W) for the others.
+    """Writes each test prediction to ``out_dir/NAME.png``: class numbers, with the data set's
+    palette. For a multi-task model, ``out_dir/TASK/NAME.png`` for tasks with classes and
+    ``out_dir/TASK/NAME.npy`` (c, H, W) for the others.
 
-    NAME is the image's path below the data set's image folder; where several sets are joined, below what their folders have in
-    common. No two images share a name: a.jpg and a.png become a.jpg.png and a.png.png.
+    NAME is the image's path below the data set's image folder; where several sets are joined, below
+    what their folders have in common. No two images share a name: a.jpg and a.png become a.jpg.png
+    and a.png.png.
     """
 
     def __init__(self, out_dir: str) -> None:
@@ -33,23 +36,39 @@ class SaveMasksHook(Hook):
         self.tasks = getattr(model, 'tasks', None)
         self.names = names_of(self.dataset)
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                        outputs: Sequence | None = None) -> None:
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: Sequence | None = None,
+    ) -> None:
         for sample in outputs:
             name = self.names[_absolute(sample.img_path)]
             if self.tasks:
-                write_tasks(sample, self.tasks.values(), {
-                    task.name: (self.out_dir / task.name / name).with_suffix(task_suffix(task))
-                    for task in self.tasks.values()})
+                write_tasks(
+                    sample,
+                    self.tasks.values(),
+                    {
+                        task.name: (self.out_dir / task.name / name).with_suffix(task_suffix(task))
+                        for task in self.tasks.values()
+                    },
+                )
             else:
-                write_mask(sample.pred_sem_seg.data, self.dataset.metainfo.get('palette'), self.out_dir / name)
+                write_mask(
+                    sample.pred_sem_seg.data,
+                    self.dataset.metainfo.get('palette'),
+                    self.out_dir / name,
+                )
 
 
 def names_of(dataset: BaseDataset) -> dict[Path, Path]:
     """What the predictions of a set's images are called."""
     parts = list(inner_datasets(dataset))
     folders = {_absolute(part.data_prefix['img_path']) for part in parts}
-    images = dict.fromkeys(_absolute(part.get_data_info(i)['img_path']) for part in parts for i in range(len(part)))
+    images = dict.fromkeys(
+        _absolute(part.get_data_info(i)['img_path']) for part in parts for i in range(len(part))
+    )
     return output_names(images, os.path.commonpath(folders))
 
 

@@ -13,9 +13,9 @@ from .checkpoint_hook import CheckpointHook, pending_gradients
 
 
 class StopHook(Hook):
-    """When a signal has asked for it, finishes the optimizer's step, saves a checkpoint to go on from,
-    and raises ``SystemExit`` with 128 + the signal's number. Validation is left at once: it is made up
-    for when training goes on.
+    """When a signal has asked for it, finishes the optimizer's step, saves a checkpoint to go on
+    from, and raises ``SystemExit`` with 128 + the signal's number. Validation is left at once: it
+    is made up for when training goes on.
 
     The signal reaches several processes at different steps: they agree on one, through the CPU.
     """

@@ -1,4 +1,5 @@
 """Task weightings, one file each. ``base.py`` holds their contract and the two kinds of them."""
+
 from importlib import import_module
 from pkgutil import iter_modules
 

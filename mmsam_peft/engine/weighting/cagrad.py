@@ -1,4 +1,5 @@
 """CAGrad (Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021)."""
+
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,9 +11,11 @@ from .base import GradientWeighting
 
 @WEIGHTINGS.register_module()
 class CAGrad(GradientWeighting):
-    """The step d near the mean gradient g_0 that helps most the task it helps least: max_d min_t g_t . d, |d - g_0| <= c |g_0|.
+    """The step d near the mean gradient g_0 that helps most the task it helps least: max_d min_t
+    g_t . d, |d - g_0| <= c |g_0|.
 
-    d = g_0 + c |g_0| g_w / |g_w|, where g_w = sum_t w_t g_t and w, on the simplex, minimises g_w . g_0 + c |g_0| |g_w|.
+    d = g_0 + c |g_0| g_w / |g_w|, where g_w = sum_t w_t g_t and w, on the simplex, minimises g_w .
+    g_0 + c |g_0| |g_w|.
 
     Args:
         c: 0 is the mean gradient; the paper uses 0.4 for NYUv2 and 0.2 for CityScapes.
@@ -33,6 +36,13 @@ class CAGrad(GradientWeighting):
             return w @ gram @ mean + radius * length(w), gram @ mean + radius * gram @ w / length(w)
 
         simplex = dict(type='eq', fun=lambda w: w.sum() - 1, jac=np.ones_like)
-        w = minimize(objective, mean, jac=True, method='SLSQP', bounds=[(0, 1)] * len(gram), constraints=simplex,
-                     options=dict(ftol=1e-12)).x
+        w = minimize(
+            objective,
+            mean,
+            jac=True,
+            method='SLSQP',
+            bounds=[(0, 1)] * len(gram),
+            constraints=simplex,
+            options=dict(ftol=1e-12),
+        ).x
         return mean + radius * w / length(w)

@@ -1,4 +1,5 @@
 """Fixed weights."""
+
 import torch
 from torch import Tensor
 

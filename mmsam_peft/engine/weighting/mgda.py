@@ -1,4 +1,5 @@
 """MGDA (Sener and Koltun, "Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018)."""
+
 import numpy as np
 from scipy.optimize import nnls
 
@@ -8,10 +9,12 @@ from .base import GradientWeighting
 
 @WEIGHTINGS.register_module()
 class MGDA(GradientWeighting):
-    """The shortest vector in the convex hull of the gradients: min |sum_t w_t g_t|, w_t >= 0, sum_t w_t = 1.
+    """The shortest vector in the convex hull of the gradients: min |sum_t w_t g_t|, w_t >= 0, sum_t
+    w_t = 1.
 
-    It is a descent direction for each task, or 0 where no direction is. Without the sum's condition, but its violation as one
-    more square, this is a problem of non-negative least squares whose solution is a multiple of w.
+    It is a descent direction for each task, or 0 where no direction is. Without the sum's
+    condition, but its violation as one more square, this is a problem of non-negative least squares
+    whose solution is a multiple of w.
     """
 
     def weights(self, gram: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
 """PCGrad (Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020)."""
+
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,10 +11,12 @@ from .base import GradientWeighting
 
 @WEIGHTINGS.register_module()
 class PCGrad(GradientWeighting):
-    """Where the gradients of two tasks conflict, each loses what points against the other; then the mean is taken.
+    """Where the gradients of two tasks conflict, each loses what points against the other; then the
+    mean is taken.
 
-    For each task i: d = g_i, and for the other tasks j in random order, the same in all processes, if d . g_j < 0:
-    d <- d - (d . g_j) g_j / |g_j|^2. The step is the mean of the d. The paper's is their sum.
+    For each task i: d = g_i, and for the other tasks j in random order, the same in all processes,
+    if d . g_j < 0: d <- d - (d . g_j) g_j / |g_j|^2. The step is the mean of the d. The paper's is
+    their sum.
     """
 
     def __init__(self, tasks: Mapping[str, float]) -> None:

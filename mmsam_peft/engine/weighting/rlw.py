@@ -1,5 +1,6 @@
-"""Random loss weighting (Lin et al., "Reasonable Effectiveness of Random Weighting: A Litmus Test for Multi-Task Learning",
-TMLR 2022)."""
+"""Random loss weighting (Lin et al., "Reasonable Effectiveness of Random Weighting: A Litmus Test
+for Multi-Task Learning", TMLR 2022)."""
+
 from collections.abc import Mapping
 
 import torch
@@ -11,7 +12,8 @@ from .base import LossWeighting
 
 @WEIGHTINGS.register_module()
 class RLW(LossWeighting):
-    """L = sum_t weight_t L_t, weight = softmax(z), z_t ~ N(0, 1) anew in each iteration and the same in all processes."""
+    """L = sum_t weight_t L_t, weight = softmax(z), z_t ~ N(0, 1) anew in each iteration and the
+    same in all processes."""
 
     def __init__(self, tasks: Mapping[str, float]) -> None:
         super().__init__(tasks)

@@ -1,5 +1,6 @@
-"""Uncertainty weighting (Kendall et al., "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
-Semantics", CVPR 2018)."""
+"""Uncertainty weighting (Kendall et al., "Multi-Task Learning Using Uncertainty to Weigh Losses for
+Scene Geometry and Semantics", CVPR 2018)."""
+
 from collections.abc import Mapping
 
 import torch
@@ -11,10 +12,12 @@ from .base import LossWeighting
 
 @WEIGHTINGS.register_module()
 class Uncertainty(LossWeighting):
-    """L = 1/T sum_t (exp(-s_t) L_t + s_t), with trained log-variances s_t that begin at 0, where it is ``Fixed``.
+    """L = 1/T sum_t (exp(-s_t) L_t + s_t), with trained log-variances s_t that begin at 0, where it
+    is ``Fixed``.
 
-    The paper's sum of L_t / (2 sigma_t^2) + log sigma_t, s = 2 log sigma, is T/2 times that. At its minimum over s_t,
-    exp(s_t) = L_t. The s_t of a task with a loss of exactly 0, as one without labels has, is left alone.
+    The paper's sum of L_t / (2 sigma_t^2) + log sigma_t, s = 2 log sigma, is T/2 times that. At its
+    minimum over s_t, exp(s_t) = L_t. The s_t of a task with a loss of exactly 0, as one without
+    labels has, is left alone.
     """
 
     def __init__(self, tasks: Mapping[str, float]) -> None:

@@ -1,4 +1,5 @@
 """Encoders, a file per family; one is registered by being here."""
+
 from importlib import import_module
 from pkgutil import iter_modules
 

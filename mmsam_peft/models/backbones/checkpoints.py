@@ -1,4 +1,5 @@
 """Reading SAM weights wholly or not at all; resizing what depends on the image size."""
+
 import re
 from collections import defaultdict
 from collections.abc import Collection
@@ -16,23 +17,30 @@ from .sam_keys import ENCODER, to_sam_keys, unwrapped
 
 
 def read_sam_checkpoint(path: str) -> dict[str, Tensor]:
-    """Opens a path, folder or URL through MMEngine's loader and returns its weights under SAM's keys.
+    """Opens a path, folder or URL through MMEngine's loader and returns its weights under SAM's
+    keys.
 
     Raises:
-        ValueError: It holds no state dict, an adapter, another model than SAM, or updates of a fine-tuning method beside the
-            weights they belong to.
+        ValueError: It holds no state dict, an adapter, another model than SAM, or updates of a
+            fine-tuning method beside the weights they belong to.
     """
     content = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
     if not isinstance(content, dict):
-        raise ValueError(f'{path} holds a {type(content).__name__}, expected a state dict: tensors by name.')
+        raise ValueError(
+            f'{path} holds a {type(content).__name__}, expected a state dict: tensors by name.'
+        )
     state = unwrapped(content)
     _check_is_base(state, path)
     check_not_foreign([key for key in state if isinstance(key, str)], str(path))
     state = to_sam_keys(state, str(path))
     check_only_sam(state, str(path))
     if any(key.startswith(('mask_decoder.hf_', 'mask_decoder.hq_')) for key in state):
-        print_log(f"{path} is of HQ-SAM: its encoder and decoder are SAM's, its high-quality token and what belongs to it are "
-                  'left out.', 'current')
+        print_log(
+            f"{path} is of HQ-SAM: its encoder and decoder are SAM's, its high-quality token and "
+            'what belongs to it are '
+            'left out.',
+            'current',
+        )
     return state
 
 
@@ -45,21 +53,33 @@ def _check_is_base(state: dict, path: str) -> None:
     header = parse_header(carried['header'], path)
     method = header['peft']['type']
     if not carried['whole']:
-        raise ValueError(f'{path} is an adapter of mmsam_peft ({method}), no base weights: give it as the weights of '
-                         'tools/test.py, tools/predict.py or init_model, or as load_from; model.checkpoint names the weights '
-                         f'it was trained on. As a base for other trainings: {MERGE_FIRST}')
-    names = [f'image_encoder.{name.removeprefix("backbone.")}' for name in header.get('tensors', ())
-             if name.startswith('backbone.')]
+        raise ValueError(
+            f'{path} is an adapter of mmsam_peft ({method}), no base weights: give it as the '
+            'weights of '
+            'tools/test.py, tools/predict.py or init_model, or as load_from; model.checkpoint '
+            'names the weights '
+            f'it was trained on. As a base for other trainings: {MERGE_FIRST}'
+        )
+    names = [
+        f'image_encoder.{name.removeprefix("backbone.")}'
+        for name in header.get('tensors', ())
+        if name.startswith('backbone.')
+    ]
     if added := [name for name in names if not ENCODER.fullmatch(name)]:
-        raise ValueError(f'{path} is a checkpoint of a model trained with {method}, whose updates lie beside the weights '
-                         f'({added[0]}): as model.checkpoint it would lose them. {MERGE_FIRST}')
+        raise ValueError(
+            f'{path} is a checkpoint of a model trained with {method}, whose updates lie beside '
+            'the weights '
+            f'({added[0]}): as model.checkpoint it would lose them. {MERGE_FIRST}'
+        )
 
 
 def resize_pos_embed(pos_embed: Tensor, size: tuple[int, int]) -> Tensor:
     """(1, h, w, C) to (1, H, W, C), bicubic."""
     if pos_embed.shape[1:3] == tuple(size):
         return pos_embed
-    resized = F.interpolate(pos_embed.permute(0, 3, 1, 2).float(), size=tuple(size), mode='bicubic', align_corners=False)
+    resized = F.interpolate(
+        pos_embed.permute(0, 3, 1, 2).float(), size=tuple(size), mode='bicubic', align_corners=False
+    )
     return resized.permute(0, 2, 3, 1).to(pos_embed.dtype)
 
 
@@ -74,16 +94,26 @@ def _fit(key: str, value: Tensor, target: Tensor) -> Tensor:
     return value
 
 
-def load_part(module: nn.Module, state: dict[str, Tensor], prefixes: tuple[str, ...], source: str,
-              added: Collection[str] = (), optional: Collection[str] = (), sizes: str = 'backbone.arch') -> list[str]:
-    """Loads what ``state`` holds under ``prefixes`` into ``module`` and logs one line on what became of it.
+def load_part(
+    module: nn.Module,
+    state: dict[str, Tensor],
+    prefixes: tuple[str, ...],
+    source: str,
+    added: Collection[str] = (),
+    optional: Collection[str] = (),
+    sizes: str = 'backbone.arch',
+) -> list[str]:
+    """Loads what ``state`` holds under ``prefixes`` into ``module`` and logs one line on what
+    became of it.
 
     Args:
-        module: Its own keys carry none of the prefixes, ``blocks.0.norm1.weight`` for ``image_encoder.blocks.0.norm1.weight``.
+        module: Its own keys carry none of the prefixes, ``blocks.0.norm1.weight`` for
+            ``image_encoder.blocks.0.norm1.weight``.
         state: Weights under SAM's keys.
         source: The checkpoint's name, for the messages.
         added: The module's keys that no checkpoint is expected to hold.
-        optional: Beginnings of the module's keys that a checkpoint may lack, all of one beginning or none.
+        optional: Beginnings of the module's keys that a checkpoint may lack, all of one beginning
+            or none.
         sizes: What in the config has to fit the file.
 
     Returns:
@@ -93,7 +123,12 @@ def load_part(module: nn.Module, state: dict[str, Tensor], prefixes: tuple[str, 
         ValueError: Nothing matches, a tensor has another shape (another arch), or some are missing.
     """
     own = module.state_dict()
-    part = {key.removeprefix(prefix): value for prefix in prefixes for key, value in state.items() if key.startswith(prefix)}
+    part = {
+        key.removeprefix(prefix): value
+        for prefix in prefixes
+        for key, value in state.items()
+        if key.startswith(prefix)
+    }
     fitted, resized, wrong = {}, [], []
     for key in [key for key in own if key in part]:
         value = _fit(key, part[key], own[key])
@@ -102,35 +137,60 @@ def load_part(module: nn.Module, state: dict[str, Tensor], prefixes: tuple[str, 
         if value.shape == own[key].shape:
             fitted[key] = value
         else:
-            wrong.append(f'{key}: {tuple(part[key].shape)} in the checkpoint, {tuple(own[key].shape)} in the model')
+            wrong.append(
+                f'{key}: {tuple(part[key].shape)} in the checkpoint, {tuple(own[key].shape)} in '
+                'the model'
+            )
     if wrong:
         more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
-        raise ValueError(f'{source} belongs to another architecture: {"; ".join(sorted(wrong)[:3])}{more}. '
-                         f'Set {sizes} to what the checkpoint was made for, or use another checkpoint.')
+        raise ValueError(
+            f'{source} belongs to another architecture: {"; ".join(sorted(wrong)[:3])}{more}. '
+            f'Set {sizes} to what the checkpoint was made for, or use another checkpoint.'
+        )
     if not fitted:
-        raise ValueError(f'Nothing in {source} matches {type(module).__name__}: expected keys like '
-                         f'{prefixes[0]}{next(iter(own))}, got {", ".join(list(state)[:3]) or "no tensors"}. '
-                         f'{likely_cause(state)}')
+        raise ValueError(
+            f'Nothing in {source} matches {type(module).__name__}: expected keys like '
+            f'{prefixes[0]}{next(iter(own))}, got {", ".join(list(state)[:3]) or "no tensors"}. '
+            f'{likely_cause(state)}'
+        )
     missing = [key for key in own if key not in fitted and key not in added]
     unused = [key for key in part if key not in own]
     _check_whole(own, missing, optional, source, state)
     if deeper := [key for key in unused if key.startswith('transformer.')]:
-        raise ValueError(f'{source} has {len(deeper)} tensors that {type(module).__name__} has no place for, such as '
-                         f'{deeper[0]}. Set {sizes} to what the checkpoint was made for, or use another checkpoint.')
+        raise ValueError(
+            f'{source} has {len(deeper)} tensors that {type(module).__name__} has no place for, '
+            'such as '
+            f'{deeper[0]}. Set {sizes} to what the checkpoint was made for, or use another '
+            'checkpoint.'
+        )
     module.load_state_dict(fitted, strict=False)
-    print_log(f'{source} -> {type(module).__name__}: {len(fitted)} tensors loaded, {len(resized)} of them resized'
-              f'{_groups(resized)}, {len(missing)} missing{_groups(missing)}, {len(unused)} unused{_groups(unused)}', 'current')
+    print_log(
+        f'{source} -> {type(module).__name__}: {len(fitted)} tensors loaded, {len(resized)} of '
+        'them resized'
+        f'{_groups(resized)}, {len(missing)} missing{_groups(missing)}, {len(unused)} '
+        f'unused{_groups(unused)}',
+        'current',
+    )
     return missing
 
 
-def _check_whole(own: Collection[str], missing: list[str], optional: Collection[str], source: str,
-                 state: Collection[str]) -> None:
-    """Raises ValueError where a file holds a part of a model: the rest would stay at random values."""
+def _check_whole(
+    own: Collection[str],
+    missing: list[str],
+    optional: Collection[str],
+    source: str,
+    state: Collection[str],
+) -> None:
+    """Raises ValueError where a file holds a part of a model: the rest would stay at random
+    values."""
     gone = {kind for kind in optional if all(key in missing for key in own if kind in key)}
     lacking = [key for key in missing if not any(kind in key for kind in gone)]
     if lacking:
-        raise ValueError(f'{source} lacks {len(lacking)} of {len(own)} tensors of the model, such as {", ".join(lacking[:3])}, '
-                         f'which would stay at random values. {likely_cause(state)}')
+        raise ValueError(
+            f'{source} lacks {len(lacking)} of {len(own)} tensors of the model, such as '
+            f'{", ".join(lacking[:3])}, '
+            f'which would stay at random values. {likely_cause(state)}'
+        )
 
 
 def _groups(keys: list[str]) -> str:
@@ -138,7 +198,11 @@ def _groups(keys: list[str]) -> str:
     count = defaultdict(int)
     for key in keys:
         count[re.sub(r'^blocks\.\d+\.(attn\.)?', '', key).split('.')[0]] += 1
-    return f' ({", ".join(f"{name} x{n}" if n > 1 else name for name, n in count.items())})' if count else ''
+    return (
+        f' ({", ".join(f"{name} x{n}" if n > 1 else name for name, n in count.items())})'
+        if count
+        else ''
+    )
 
 
 def guess_arch(state: dict[str, Tensor]) -> tuple[int, int] | None:

@@ -6,12 +6,11 @@ from collections.abc import Collection
 from .sam_keys import ENCODER
 
 MERGE_FIRST = (
-    'Merge its updates into the weights first: tools/merge_adapter.py for a file of ours, merge_and_unload() of '
+    'Merge its updates into the weights first: tools/merge_adapter.py for a file of ours, '
+    'merge_and_unload() of '
     "Hugging Face's peft, or the program that made it."
 )
-SAM_ONLY = (
-    "Use SAM's own weights (sam_vit_b, sam_vit_l, sam_vit_h), or others of the same encoder."
-)
+SAM_ONLY = "Use SAM's own weights (sam_vit_b, sam_vit_l, sam_vit_h), or others of the same encoder."
 FOREIGNERS = [  # (what it is, what its names have), the first that fits
     ('SAM 3', r'(^|\.)(vision_backbone|detector_model|tracker_model|geometry_encoder)\.'),
     (
@@ -51,7 +50,8 @@ def check_only_sam(keys: Collection[str], source: str) -> None:
     )
     if inside:
         raise ValueError(
-            f"{source} has {len(inside)} tensors inside SAM's layers that SAM does not have, such as {inside[0]}: "
+            f"{source} has {len(inside)} tensors inside SAM's layers that SAM does not have, such "
+            f'as {inside[0]}: '
             f'a fine-tuning method wraps its layers, or they are of another encoder. {MERGE_FIRST}'
         )
 

@@ -1,4 +1,5 @@
 """The beginning of an encoder in which nothing is trained."""
+
 from typing import NamedTuple
 
 import torch
@@ -10,8 +11,9 @@ from ...peft.placement import stages
 
 
 class FrozenPrefix:
-    """Patch embedding, position and the blocks before the first in which anything is trained; where nothing of the encoder is,
-    the neck as well. What it computes of an image stays the same throughout training.
+    """Patch embedding, position and the blocks before the first in which anything is trained; where
+    nothing of the encoder is, the neck as well. What it computes of an image stays the same
+    throughout training.
 
         finish(prefix(image)) == encoder(image)
 
@@ -24,21 +26,43 @@ class FrozenPrefix:
     """
 
     def __init__(self, encoder: nn.Module) -> None:
-        anatomy, method = anatomy_of(encoder), type(encoder.peft).__name__ if encoder.peft else 'Full'
+        anatomy, method = (
+            anatomy_of(encoder),
+            type(encoder.peft).__name__ if encoder.peft else 'Full',
+        )
         depth = len(anatomy.blocks)
-        cure = "Use peft type Frozen, or a method on late blocks, such as dict(type='LoRA', blocks='last:4')."
+        cure = (
+            'Use peft type Frozen, or a method on late blocks, such as '
+            "dict(type='LoRA', blocks='last:4')."
+        )
         if 'walk' not in anatomy.can:
-            raise ValueError(f'{type(encoder).__name__} does not run its blocks one by one, so that no beginning of it stands '
-                             'alone: train it without a feature cache.')
+            raise ValueError(
+                f'{type(encoder).__name__} does not run its blocks one by one, so that no '
+                'beginning of it stands '
+                'alone: train it without a feature cache.'
+            )
         if getattr(encoder, 'out_indices', None) is not None:
-            raise ValueError(f'out_indices={anatomy.outputs}: a frozen beginning is known for encoders that return '
-                             'the output of their neck. Leave out_indices away.')
+            raise ValueError(
+                f'out_indices={anatomy.outputs}: a frozen beginning is known for encoders that '
+                'return '
+                'the output of their neck. Leave out_indices away.'
+            )
         if encoder.walk is not run_blocks:
-            raise ValueError(f'{method} follows all blocks beside the encoder, so that no beginning of it stands alone. {cure}')
+            raise ValueError(
+                f'{method} follows all blocks beside the encoder, so that no beginning of it '
+                f'stands alone. {cure}'
+            )
         # what a method added outside the blocks may be used in any of them
         added = encoder.peft.added if encoder.peft else ()
-        self.stages = {name: 0 if name in added and stage == depth else stage for name, stage in stages(encoder).items()}
-        starts = {name: self.stages[name] for name, p in encoder.named_parameters(remove_duplicate=False) if p.requires_grad}
+        self.stages = {
+            name: 0 if name in added and stage == depth else stage
+            for name, stage in stages(encoder).items()
+        }
+        starts = {
+            name: self.stages[name]
+            for name, p in encoder.named_parameters(remove_duplicate=False)
+            if p.requires_grad
+        }
         first = min(starts.values(), default=depth + 1)
         if first == 0:
             name = min(starts, key=starts.get)
@@ -50,7 +74,8 @@ class FrozenPrefix:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W), normalised, to the map (B, h, w, C) after the last frozen block, or the neck's (B, C, h, w)."""
+        """Images (B, 3, H, W), normalised, to the map (B, h, w, C) after the last frozen block, or
+        the neck's (B, C, h, w)."""
         if self.whole:
             return self.encoder(images)[0]
         x = self.encoder.pad(images)
@@ -68,8 +93,11 @@ class FrozenPrefix:
 
     def state(self) -> dict[str, Tensor]:
         """Everything its output depends on, by name, except the encoder's ``arch``."""
-        return {name: value for name, value in self.encoder.state_dict().items()
-                if self.whole or self.stages[name] < self.blocks}
+        return {
+            name: value
+            for name, value in self.encoder.state_dict().items()
+            if self.whole or self.stages[name] < self.blocks
+        }
 
 
 class Encoded(NamedTuple):

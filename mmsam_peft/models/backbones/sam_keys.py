@@ -84,7 +84,8 @@ def to_sam_keys(content: dict, source: str = 'The state dict') -> dict[str, Tens
             renamed[name].shape == state[key].shape and renamed[name].equal(state[key])
         ):
             raise ValueError(
-                f'{source} holds two models: both {origin[name]} and {key} would be {name}. Save the one that is '
+                f'{source} holds two models: both {origin[name]} and {key} would be {name}. Save '
+                'the one that is '
                 'meant into a file of its own.'
             )
         renamed[name], origin[name] = state[key], key

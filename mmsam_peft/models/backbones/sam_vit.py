@@ -1,4 +1,6 @@
-"""SAM's image encoder (Kirillov et al., "Segment Anything", 2023, after Li et al., "ViTDet", 2022), as a backbone."""
+"""SAM's image encoder (Kirillov et al., "Segment Anything", 2023, after Li et al., "ViTDet", 2022),
+as a backbone."""
+
 import math
 from collections.abc import Sequence
 
@@ -30,7 +32,9 @@ PUBLISHED = {
 }
 """Where SAM's authors publish the weights of an arch."""
 COMMON = dict(patch_size=16, window_size=14, mlp_ratio=4, out_channels=256)
-BLOCK = BlockParts(linears=dict(qkv='attn.qkv', proj='attn.proj', lin1='mlp.lin1', lin2='mlp.lin2'), mlp='mlp')
+BLOCK = BlockParts(
+    linears=dict(qkv='attn.qkv', proj='attn.proj', lin1='mlp.lin1', lin2='mlp.lin2'), mlp='mlp'
+)
 
 
 class PatchEmbed(nn.Module):
@@ -49,56 +53,97 @@ class SAMViT(BaseModule):
     """SAM's image encoder, fine-tuned by any method of the ``PEFT`` registry.
 
     Args:
-        arch: 'tiny', 'base', 'large', 'huge', or a dict with embed_dim, depth, num_heads, global_attn_indexes and, where they
-            differ from SAM's, patch_size, window_size (0: all blocks global), mlp_ratio, out_channels.
-        img_size: The (H, W) the position tables are kept for; inputs of other sizes resize them on the way.
+        arch: 'tiny', 'base', 'large', 'huge', or a dict with embed_dim, depth, num_heads,
+            global_attn_indexes and, where they differ from SAM's, patch_size, window_size (0: all
+            blocks global), mlp_ratio, out_channels.
+        img_size: The (H, W) the position tables are kept for; inputs of other sizes resize them on
+            the way.
         peft: Config of the fine-tuning method; None leaves every parameter trainable.
-        unfreeze: Names, or beginnings of names, of parameters trained beside the method's: ``('neck',)``.
-        out_indices: Blocks whose maps are returned instead of the neck's output, for heads that want several levels.
+        unfreeze: Names, or beginnings of names, of parameters trained beside the method's:
+            ``('neck',)``.
+        out_indices: Blocks whose maps are returned instead of the neck's output, for heads that
+            want several levels.
         attention: 'fused' or 'eager', the twin that keeps the attention matrix.
-        checkpointing: Keep only the blocks' inputs for the backward pass and compute the rest again: less memory, more time.
-        compile: True, or options of ``torch.compile``: every block is compiled, in place, so that names and files stay the
-            same; copies and pickles of the encoder are not compiled. For images of one size: each other one compiles anew.
-        checkpoint: Path or URL of SAM weights (or any of the layouts of ``checkpoints.py``), loaded by ``init_weights``;
-            'published' stands for the address of the arch's own.
+        checkpointing: Keep only the blocks' inputs for the backward pass and compute the rest
+            again: less memory, more time.
+        compile: True, or options of ``torch.compile``: every block is compiled, in place, so that
+            names and files stay the same; copies and pickles of the encoder are not compiled. For
+            images of one size: each other one compiles anew.
+        checkpoint: Path or URL of SAM weights (or any of the layouts of ``checkpoints.py``), loaded
+            by ``init_weights``; 'published' stands for the address of the arch's own.
 
     Raises:
-        ValueError: Unknown arch, attention or out_indices; an ``unfreeze`` name or PEFT target that matches nothing;
-            'published' weights of an arch that has none.
+        ValueError: Unknown arch, attention or out_indices; an ``unfreeze`` name or PEFT target that
+            matches nothing; 'published' weights of an arch that has none.
     """
 
-    def __init__(self, arch: str | dict = 'base', img_size: int | Sequence[int] = 1024, peft: dict | None = None,
-                 unfreeze: Sequence[str] = (), out_indices: Sequence[int] | None = None, attention: str = 'fused',
-                 checkpointing: bool = False, compile: bool | dict = False, checkpoint: str | None = None) -> None:
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        img_size: int | Sequence[int] = 1024,
+        peft: dict | None = None,
+        unfreeze: Sequence[str] = (),
+        out_indices: Sequence[int] | None = None,
+        attention: str = 'fused',
+        checkpointing: bool = False,
+        compile: bool | dict = False,
+        checkpoint: str | None = None,
+    ) -> None:
         super().__init__()
         if isinstance(arch, str) and arch not in ARCHS:
-            raise ValueError(f'arch={arch!r} is unknown: use one of {", ".join(ARCHS)}, or a dict of its sizes.')
+            raise ValueError(
+                f'arch={arch!r} is unknown: use one of {", ".join(ARCHS)}, or a dict of its sizes.'
+            )
         if attention not in ATTENTION:
-            raise ValueError(f'attention={attention!r} is unknown: use one of {", ".join(ATTENTION)}.')
+            raise ValueError(
+                f'attention={attention!r} is unknown: use one of {", ".join(ATTENTION)}.'
+            )
         self.arch = {**COMMON, **(ARCHS[arch] if isinstance(arch, str) else arch)}
         if self.arch.keys() != COMMON.keys() | ARCHS['base'].keys():
-            raise ValueError(f'arch={dict(arch)}: as a dict it needs {", ".join(ARCHS["base"])} '
-                             f'and may have {", ".join(COMMON)}.')
+            raise ValueError(
+                f'arch={dict(arch)}: as a dict it needs {", ".join(ARCHS["base"])} '
+                f'and may have {", ".join(COMMON)}.'
+            )
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
         self.published = PUBLISHED.get(arch) if isinstance(arch, str) else None
         self.checkpoint = self.address_of(checkpoint)
-        dim, depth, self.patch_size = self.arch['embed_dim'], self.arch['depth'], self.arch['patch_size']
+        dim, depth, self.patch_size = (
+            self.arch['embed_dim'],
+            self.arch['depth'],
+            self.arch['patch_size'],
+        )
         grid = tuple(math.ceil(side / self.patch_size) for side in self.img_size)
         if out_indices is not None and not all(0 <= i < depth for i in out_indices):
-            raise ValueError(f'out_indices={tuple(out_indices)}: the encoder has blocks 0 to {depth - 1}.')
+            raise ValueError(
+                f'out_indices={tuple(out_indices)}: the encoder has blocks 0 to {depth - 1}.'
+            )
         self.out_indices = out_indices
 
         self.patch_embed = PatchEmbed(self.patch_size, dim)
         self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, *grid, dim), std=0.02))
         self.blocks = nn.ModuleList(
-            Block(dim, self.arch['num_heads'], self.arch['mlp_ratio'],
-                  0 if i in self.arch['global_attn_indexes'] else self.arch['window_size'], grid, attention,
-                  checkpointing)
-            for i in range(depth if out_indices is None else max(out_indices) + 1))
+            Block(
+                dim,
+                self.arch['num_heads'],
+                self.arch['mlp_ratio'],
+                0 if i in self.arch['global_attn_indexes'] else self.arch['window_size'],
+                grid,
+                attention,
+                checkpointing,
+            )
+            for i in range(depth if out_indices is None else max(out_indices) + 1)
+        )
         out = self.arch['out_channels']
-        self.neck = None if out_indices is not None else nn.Sequential(
-            nn.Conv2d(dim, out, 1, bias=False), LayerNorm2d(out), nn.Conv2d(out, out, 3, padding=1, bias=False),
-            LayerNorm2d(out))
+        self.neck = (
+            None
+            if out_indices is not None
+            else nn.Sequential(
+                nn.Conv2d(dim, out, 1, bias=False),
+                LayerNorm2d(out),
+                nn.Conv2d(out, out, 3, padding=1, bias=False),
+                LayerNorm2d(out),
+            )
+        )
 
         self.walk = run_blocks  # where a method may put a module: the name is part of adapter files
         self.peft = build_method(peft) if peft else None
@@ -109,23 +154,36 @@ class SAMViT(BaseModule):
                 block.compile(**({} if compile is True else compile))
 
     def address_of(self, checkpoint: str | None) -> str | None:
-        """``checkpoint`` itself; for 'published', the address of the arch's weights. ValueError where there are none."""
+        """``checkpoint`` itself; for 'published', the address of the arch's weights. ValueError
+        where there are none."""
         if checkpoint == 'published' and self.published is None:
-            raise ValueError(f"checkpoint='published', but SAM's authors publish weights for arch={'/'.join(PUBLISHED)} only; "
-                             f'got an encoder of width {self.arch["embed_dim"]} and depth {self.arch["depth"]}. Set '
-                             'model.checkpoint to a file or an address, or to None for random values.')
+            raise ValueError(
+                "checkpoint='published', but SAM's authors publish weights for "
+                f'arch={"/".join(PUBLISHED)} only; '
+                f'got an encoder of width {self.arch["embed_dim"]} and depth {self.arch["depth"]}. '
+                'Set '
+                'model.checkpoint to a file or an address, or to None for random values.'
+            )
         return self.published if checkpoint == 'published' else checkpoint
 
     @property
     def anatomy(self) -> Anatomy:
-        return Anatomy(self.blocks, BLOCK, before=('patch_embed.', 'pos_embed'), norms=(nn.LayerNorm, LayerNorm2d),
-                       can={'maps', 'tokens', 'walk', 'branches', 'resize'}, patches=self.patch_embed.proj,
-                       outputs=self.out_indices)
+        return Anatomy(
+            self.blocks,
+            BLOCK,
+            before=('patch_embed.', 'pos_embed'),
+            norms=(nn.LayerNorm, LayerNorm2d),
+            can={'maps', 'tokens', 'walk', 'branches', 'resize'},
+            patches=self.patch_embed.proj,
+            outputs=self.out_indices,
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, 3, H, W), normalised, to the neck's map (B, 256, H / 16, W / 16), or to one map (B, C, ..) per out_index.
+        """Images (B, 3, H, W), normalised, to the neck's map (B, 256, H / 16, W / 16), or to one
+        map (B, C, ..) per out_index.
 
-        Sides that are no multiple of the patch size are zero-padded at the bottom and right, as SAM pads.
+        Sides that are no multiple of the patch size are zero-padded at the bottom and right, as SAM
+        pads.
         """
         image, maps = self.pad(x), []
         for i, x in enumerate(self.walk(self, image)):
@@ -145,7 +203,8 @@ class SAMViT(BaseModule):
         return patches + resize_pos_embed(self.pos_embed, patches.shape[1:3])
 
     def init_weights(self) -> None:
-        """Loads ``checkpoint``, once. Raises ValueError when it belongs to another arch or matches nothing."""
+        """Loads ``checkpoint``, once. Raises ValueError when it belongs to another arch or matches
+        nothing."""
         if self._is_init:
             return
         self._is_init = True
@@ -153,21 +212,33 @@ class SAMViT(BaseModule):
             self.load_sam(read_sam_checkpoint(self.checkpoint), self.checkpoint)
 
     def load_sam(self, state: dict[str, Tensor], source: str) -> None:
-        """Loads the encoder from a state dict under SAM's keys, before or after a PEFT method was injected.
+        """Loads the encoder from a state dict under SAM's keys, before or after a PEFT method was
+        injected.
 
-        Files without neck, or without relative positions (which are zero then), are fine. ValueError for a file that lacks
-        any other weight, or is of another arch.
+        Files without neck, or without relative positions (which are zero then), are fine.
+        ValueError for a file that lacks any other weight, or is of another arch.
         """
         found, expected = guess_arch(state), (self.arch['embed_dim'], self.arch['depth'])
         if found and found != expected:
             known = {(a['embed_dim'], a['depth']): name for name, a in ARCHS.items()}
-            raise ValueError(f'{source} holds an encoder of width {found[0]} and depth {found[1]}'
-                             f'{f" (arch={known[found]!r})" if found in known else ""}; the model has width {expected[0]} and '
-                             f'depth {expected[1]}. Set backbone.arch to match, or use another checkpoint.')
-        added = [name for name in self.state_dict() if not ENCODER.fullmatch(f'image_encoder.{name}')]
-        missing = load_part(self, state, ('image_encoder.',), source, added, optional=('neck', 'rel_pos'))
+            raise ValueError(
+                f'{source} holds an encoder of width {found[0]} and depth {found[1]}'
+                f'{f" (arch={known[found]!r})" if found in known else ""}; the model has width '
+                f'{expected[0]} and '
+                f'depth {expected[1]}. Set backbone.arch to match, or use another checkpoint.'
+            )
+        added = [
+            name for name in self.state_dict() if not ENCODER.fullmatch(f'image_encoder.{name}')
+        ]
+        missing = load_part(
+            self, state, ('image_encoder.',), source, added, optional=('neck', 'rel_pos')
+        )
         named = dict(self.named_parameters())
         frozen = [key for key in missing if key.startswith('neck') and not named[key].requires_grad]
         if frozen:
-            print_log(f'{source} has no neck, and the neck is frozen at random values: train it with '
-                      "backbone.unfreeze=['neck'].", 'current', level=30)
+            print_log(
+                f'{source} has no neck, and the neck is frozen at random values: train it with '
+                "backbone.unfreeze=['neck'].",
+                'current',
+                level=30,
+            )

@@ -1,4 +1,5 @@
 """SAM's mask decoder without prompt tokens and IoU head."""
+
 import math
 
 import torch
@@ -13,22 +14,33 @@ SIZES = 'in_channels, depth, mlp_dim and num_tokens of decode_head'
 
 
 class SAMDecoder(nn.Module):
-    """The parts of SAM's mask decoder, under its names, and one pass through them for whole batches.
+    """The parts of SAM's mask decoder, under its names, and one pass through them for whole
+    batches.
 
-    A subclass calls ``build_decoder`` in its constructor. All mask tokens go through hypernetwork MLP 0; SAM's other MLPs and
-    its IoU head take no part and are left out.
+    A subclass calls ``build_decoder`` in its constructor. All mask tokens go through hypernetwork
+    MLP 0; SAM's other MLPs and its IoU head take no part and are left out.
     """
 
-    def build_decoder(self, dim: int, num_tokens: int, depth: int, num_heads: int, mlp_dim: int) -> None:
-        self.transformer = TwoWayTransformer(depth=depth, embedding_dim=dim, num_heads=num_heads, mlp_dim=mlp_dim)
+    def build_decoder(
+        self, dim: int, num_tokens: int, depth: int, num_heads: int, mlp_dim: int
+    ) -> None:
+        self.transformer = TwoWayTransformer(
+            depth=depth, embedding_dim=dim, num_heads=num_heads, mlp_dim=mlp_dim
+        )
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(num_tokens, dim)
         self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(dim, dim // 4, 2, stride=2), LayerNorm2d(dim // 4), nn.GELU(),
-            nn.ConvTranspose2d(dim // 4, dim // 8, 2, stride=2), nn.GELU())
+            nn.ConvTranspose2d(dim, dim // 4, 2, stride=2),
+            LayerNorm2d(dim // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(dim // 4, dim // 8, 2, stride=2),
+            nn.GELU(),
+        )
         self.output_hypernetworks_mlps = nn.ModuleList([MLP(dim, dim, dim // 8, 3)])
 
-    def decode_map(self, x: Tensor, position: Tensor, num_masks: int | None = None) -> tuple[Tensor, Tensor]:
+    def decode_map(
+        self, x: Tensor, position: Tensor, num_masks: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """From a map with its dense prompt to masks.
 
         Args:
@@ -42,23 +54,29 @@ class SAMDecoder(nn.Module):
         B, C, h, w = x.shape
         tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(B, -1, -1)
         tokens, x = self.transformer(x, position.to(x.dtype).expand(B, -1, -1, -1), tokens)
-        x = self.output_upscaling(x.transpose(1, 2).reshape(B, C, h, w))  # (B, h * w, C) -> (B, C, h, w) -> (B, C / 8, 4h, 4w)
+        x = self.output_upscaling(
+            x.transpose(1, 2).reshape(B, C, h, w)
+        )  # (B, h * w, C) -> (B, C, h, w) -> (B, C / 8, 4h, 4w)
         tokens = tokens[:, 1:][:, :num_masks]
         masks = self.output_hypernetworks_mlps[0](tokens) @ x.flatten(2)
         return tokens, masks.unflatten(2, x.shape[2:])
 
 
 def exact_position(pe_layer: nn.Module, x: Tensor) -> Tensor:
-    """SAM's random positional encoding (C, h, w) of a map (.., h, w); not in bfloat16, which would blur neighbouring cells."""
+    """SAM's random positional encoding (C, h, w) of a map (.., h, w); not in bfloat16, which would
+    blur neighbouring cells."""
     with torch.autocast(x.device.type, enabled=False):
         return pe_layer(tuple(x.shape[-2:]))
 
 
 def to_image(logits: Tensor, size: tuple[int, int], stride: int) -> Tensor:
-    """(B, N, 4h, 4w) to (B, N, *size): up to the encoder's zero-padded input, then the padding is cut off.
+    """(B, N, 4h, 4w) to (B, N, *size): up to the encoder's zero-padded input, then the padding is
+    cut off.
 
     Args:
         stride: Image pixels per feature cell and axis.
     """
     padded = [math.ceil(side / stride) * stride for side in size]
-    return F.interpolate(logits, size=padded, mode='bilinear', align_corners=False)[..., :size[0], :size[1]]
+    return F.interpolate(logits, size=padded, mode='bilinear', align_corners=False)[
+        ..., : size[0], : size[1]
+    ]

@@ -1,4 +1,6 @@
-"""SAM's mask decoder without prompts, as an MMSegmentation decode head: binary, or multi-class by mask classification."""
+"""SAM's mask decoder without prompts, as an MMSegmentation decode head: binary, or multi-class by
+mask classification."""
+
 import torch
 from mmengine.logging import print_log
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -15,54 +17,93 @@ from .sam_decoder import SIZES, SAMDecoder, exact_position, to_image
 
 @MODELS.register_module()
 class SAMMaskHead(SAMDecoder, BaseDecodeHead):
-    """SAM's mask decoder driven by the dense no-mask embedding alone: no sparse tokens, no IoU head, whole batches at once.
+    """SAM's mask decoder driven by the dense no-mask embedding alone: no sparse tokens, no IoU
+    head, whole batches at once.
 
-    Parameters carry SAM's names, so that SAM checkpoints load into them. The no-mask embedding and the random positional
-    encoding stay frozen.
+    Parameters carry SAM's names, so that SAM checkpoints load into them. The no-mask embedding and
+    the random positional encoding stay frozen.
 
-    Binary (``num_queries=None``): one mask token and one hypernetwork MLP, 1 logit channel, ``threshold`` on its sigmoid.
+    Binary (``num_queries=None``): one mask token and one hypernetwork MLP, 1 logit channel,
+    ``threshold`` on its sigmoid.
 
-    Multi-class (``num_queries=N``): N mask tokens share the hypernetwork MLP; a linear layer classifies each of them into
-    ``num_classes`` and 'no object'; training by set prediction (Conv-LoRA, section 3.3). Its output is
-    log sum_q softmax(class_q) * sigmoid(mask_q), (B, num_classes, h, w). From a SAM checkpoint the queries start as SAM's
-    token 0 plus noise of its own spread; the reference program starts them identical, and identical queries get identical
+    Multi-class (``num_queries=N``): N mask tokens share the hypernetwork MLP; a linear layer
+    classifies each of them into ``num_classes`` and 'no object'; training by set prediction
+    (Conv-LoRA, section 3.3). Its output is log sum_q softmax(class_q) * sigmoid(mask_q), (B,
+    num_classes, h, w). From a SAM checkpoint the queries start as SAM's token 0 plus noise of its
+    own spread; the reference program starts them identical, and identical queries get identical
     gradients.
 
     Args:
         num_classes: Background included.
-        num_queries: None for binary (then ``num_classes`` must be 2), or N of at least ``num_classes``.
+        num_queries: None for binary (then ``num_classes`` must be 2), or N of at least
+            ``num_classes``.
         in_channels: Channels of the encoder's neck, and the decoder's width.
         depth, num_heads, mlp_dim: The two-way transformer's.
         stride: Image pixels per feature cell and axis: the encoder's patch size.
-        peft: Config of a fine-tuning method for the two-way transformer, whose own weights then stay SAM's; the tokens,
-            up-scaling, hypernetwork and class head go on being trained. None trains the whole decoder.
+        peft: Config of a fine-tuning method for the two-way transformer, whose own weights then
+            stay SAM's; the tokens, up-scaling, hypernetwork and class head go on being trained.
+            None trains the whole decoder.
         loss_decode: Binary: any of MMSegmentation's or our binary losses, or a list; multi-class:
             ``SetPredictionLoss``, which is told ``num_classes``.
 
     Raises:
-        ValueError: ``num_classes`` and ``num_queries`` do not fit, or the loss cannot use a single channel.
+        ValueError: ``num_classes`` and ``num_queries`` do not fit, or the loss cannot use a single
+            channel.
     """
 
-    def __init__(self, num_classes: int = 2, num_queries: int | None = None, in_channels: int = 256, depth: int = 2,
-                 num_heads: int = 8, mlp_dim: int = 2048, stride: int = 16, threshold: float = 0.5,
-                 peft: dict | None = None, loss_decode: dict | list[dict] | None = None, **kwargs) -> None:
+    def __init__(
+        self,
+        num_classes: int = 2,
+        num_queries: int | None = None,
+        in_channels: int = 256,
+        depth: int = 2,
+        num_heads: int = 8,
+        mlp_dim: int = 2048,
+        stride: int = 16,
+        threshold: float = 0.5,
+        peft: dict | None = None,
+        loss_decode: dict | list[dict] | None = None,
+        **kwargs,
+    ) -> None:
         binary = num_queries is None
         if binary and num_classes != 2:
-            raise ValueError(f'num_classes={num_classes} needs num_queries=N (at least {num_classes}): without queries the '
-                             'head is binary and has 2 classes.')
+            raise ValueError(
+                f'num_classes={num_classes} needs num_queries=N (at least {num_classes}): without '
+                'queries the '
+                'head is binary and has 2 classes.'
+            )
         if not binary and num_queries < num_classes:
-            raise ValueError(f'num_queries={num_queries} is below num_classes={num_classes}: an image may show every class.')
+            raise ValueError(
+                f'num_queries={num_queries} is below num_classes={num_classes}: an image may show '
+                'every class.'
+            )
         if binary:
             loss_decode = loss_decode or dict(type='mmsam_peft.StructureLoss')
         else:
-            loss_decode = dict(loss_decode or dict(type='mmsam_peft.SetPredictionLoss'), num_classes=num_classes)
-        super().__init__(in_channels, in_channels, num_classes=num_classes, out_channels=1 if binary else num_classes,
-                         threshold=threshold, dropout_ratio=0, loss_decode=loss_decode, init_cfg=None, **kwargs)
+            loss_decode = dict(
+                loss_decode or dict(type='mmsam_peft.SetPredictionLoss'), num_classes=num_classes
+            )
+        super().__init__(
+            in_channels,
+            in_channels,
+            num_classes=num_classes,
+            out_channels=1 if binary else num_classes,
+            threshold=threshold,
+            dropout_ratio=0,
+            loss_decode=loss_decode,
+            init_cfg=None,
+            **kwargs,
+        )
         del self.conv_seg
-        unfit = [type(loss).__name__ for loss in self.losses if isinstance(loss, (DiceLoss, TverskyLoss))]
+        unfit = [
+            type(loss).__name__ for loss in self.losses if isinstance(loss, (DiceLoss, TverskyLoss))
+        ]
         if unfit:
-            raise ValueError(f'{unfit[0]} of MMSegmentation compares a single channel with the background: use DiceBCELoss, '
-                             'StructureLoss or BalancedBCELoss, or CrossEntropyLoss with use_sigmoid=True.')
+            raise ValueError(
+                f'{unfit[0]} of MMSegmentation compares a single channel with the background: use '
+                'DiceBCELoss, '
+                'StructureLoss or BalancedBCELoss, or CrossEntropyLoss with use_sigmoid=True.'
+            )
         self.num_queries, self.stride = num_queries, stride
         dim = in_channels
         self.build_decoder(dim, num_queries or 1, depth, num_heads, mlp_dim)
@@ -78,25 +119,37 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
 
     @property
     def losses(self) -> list[nn.Module]:
-        return list(self.loss_decode) if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
+        return (
+            list(self.loss_decode)
+            if isinstance(self.loss_decode, nn.ModuleList)
+            else [self.loss_decode]
+        )
 
     def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, C, h, w) to mask tokens (B, N, C) and mask logits (B, N, 4h, 4w)."""
-        return self.decode_map(x + self.no_mask_embed.weight[..., None, None], exact_position(self.pe_layer, x))
+        return self.decode_map(
+            x + self.no_mask_embed.weight[..., None, None], exact_position(self.pe_layer, x)
+        )
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Feature maps, of which ``in_index`` is taken, to logits (B, 1 or num_classes, 4h, 4w)."""
         tokens, masks = self.decode(self._transform_inputs(inputs))
         return masks if self.class_head is None else semantic_logits(self.class_head(tokens), masks)
 
-    def loss(self, inputs: tuple[Tensor, ...], batch_data_samples: list, train_cfg: dict) -> dict[str, Tensor]:
+    def loss(
+        self, inputs: tuple[Tensor, ...], batch_data_samples: list, train_cfg: dict
+    ) -> dict[str, Tensor]:
         """The losses at label size (binary) or on sampled points (multi-class), by name."""
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)  # (B, H, W)
         tokens, masks = self.decode(self._transform_inputs(inputs))
         if self.class_head is not None:
             if any(side % self.stride for side in labels.shape[1:]):
-                masks = to_image(masks, labels.shape[1:], self.stride)  # the points are relative: the padding must be gone
-            return self.loss_decode(self.class_head(tokens), masks, labels, ignore_index=self.ignore_index)
+                masks = to_image(
+                    masks, labels.shape[1:], self.stride
+                )  # the points are relative: the padding must be gone
+            return self.loss_decode(
+                self.class_head(tokens), masks, labels, ignore_index=self.ignore_index
+            )
         masks = to_image(masks, labels.shape[1:], self.stride)
         losses: dict[str, Tensor] = {}
         for loss in self.losses:
@@ -104,24 +157,35 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
             losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
         return losses
 
-    def predict(self, inputs: tuple[Tensor, ...], batch_img_metas: list[dict], test_cfg: dict) -> Tensor:
+    def predict(
+        self, inputs: tuple[Tensor, ...], batch_img_metas: list[dict], test_cfg: dict
+    ) -> Tensor:
         """Logits at the size of the network's input, (B, 1 or num_classes, H, W)."""
         meta = batch_img_metas[0]
-        in_window = isinstance(meta['img_shape'], torch.Size)  # MMSegmentation's mark of sliding-window inference
+        in_window = isinstance(
+            meta['img_shape'], torch.Size
+        )  # MMSegmentation's mark of sliding-window inference
         size = meta['img_shape'] if in_window else meta.get('pad_shape', meta['img_shape'])[:2]
         tokens, masks = self.decode(self._transform_inputs(inputs))
         masks = to_image(masks, size, self.stride)
         return masks if self.class_head is None else semantic_logits(self.class_head(tokens), masks)
 
     def load_sam(self, state: dict[str, Tensor], source: str) -> None:
-        """Loads the decoder from a state dict under SAM's keys; a file without a mask decoder leaves it as it was, which is a
-        ValueError where ``peft`` would freeze it. So is a file with a part of one, or one of other sizes."""
+        """Loads the decoder from a state dict under SAM's keys; a file without a mask decoder
+        leaves it as it was, which is a ValueError where ``peft`` would freeze it. So is a file with
+        a part of one, or one of other sizes."""
         key = 'mask_decoder.mask_tokens.weight'
         if key not in state:
             if self.peft:
-                raise ValueError(f'{source} has no mask decoder, and decode_head.peft would freeze one of random values: use '
-                                 'a checkpoint with a decoder, or train it by decode_head.peft=None.')
-            print_log(f'{source} has no mask decoder: {type(self).__name__} starts from random values.', 'current')
+                raise ValueError(
+                    f'{source} has no mask decoder, and decode_head.peft would freeze one of '
+                    'random values: use '
+                    'a checkpoint with a decoder, or train it by decode_head.peft=None.'
+                )
+            print_log(
+                f'{source} has no mask decoder: {type(self).__name__} starts from random values.',
+                'current',
+            )
             return
         own, found = self.mask_tokens.weight, state[key]
         if found.shape[1:] == own.shape[1:] and len(found) != len(own):

@@ -1,7 +1,15 @@
-"""Losses: of one-channel heads with MMSegmentation's interface, and of heads whose queries predict a set of masks."""
+"""Losses: of one-channel heads with MMSegmentation's interface, and of heads whose queries predict
+a set of masks."""
+
 from .balanced_bce import BalancedBCELoss
 from .dice_bce import DiceBCELoss
 from .set_prediction import SetPredictionLoss, semantic_logits
 from .structure_loss import StructureLoss
 
-__all__ = ['BalancedBCELoss', 'DiceBCELoss', 'SetPredictionLoss', 'StructureLoss', 'semantic_logits']
+__all__ = [
+    'BalancedBCELoss',
+    'DiceBCELoss',
+    'SetPredictionLoss',
+    'StructureLoss',
+    'semantic_logits',
+]

@@ -1,4 +1,5 @@
 """Class-balanced cross-entropy."""
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -8,7 +9,8 @@ from .binary import BinaryLoss, divide
 
 @MODELS.register_module()
 class BalancedBCELoss(BinaryLoss):
-    """Cross-entropy in which foreground and background weigh the same in total, as the balanced error rate does.
+    """Cross-entropy in which foreground and background weigh the same in total, as the balanced
+    error rate does.
 
     With r the share of foreground among the n valid pixels of an image::
 
@@ -16,7 +18,8 @@ class BalancedBCELoss(BinaryLoss):
 
     An image of one class only has nothing to balance and gives 0, as in the source.
 
-    Source: Xie and Tu, Holistically-Nested Edge Detection (ICCV 2015, arXiv 1504.06375), equation 2, as a mean over pixels.
+    Source: Xie and Tu, Holistically-Nested Edge Detection (ICCV 2015, arXiv 1504.06375), equation
+    2, as a mean over pixels.
     """
 
     loss_name = 'loss_balanced_bce'

@@ -1,4 +1,5 @@
 """What the losses of a one-channel head share."""
+
 import torch
 from torch import Tensor, nn
 
@@ -9,10 +10,12 @@ def divide(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 
 class BinaryLoss(nn.Module):
-    """Loss of a binary mask: computed per image in float32 (float64 logits stay float64), averaged over the images.
+    """Loss of a binary mask: computed per image in float32 (float64 logits stay float64), averaged
+    over the images.
 
-    Ignored pixels get weight 0; an image of nothing but ignored pixels does not count in the average, and a batch of such
-    images gives a zero with a zero gradient. Nothing here waits for the device. Logits must be finite, also where ignored.
+    Ignored pixels get weight 0; an image of nothing but ignored pixels does not count in the
+    average, and a batch of such images gives a zero with a zero gradient. Nothing here waits for
+    the device. Logits must be finite, also where ignored.
 
     Args:
         loss_weight: Factor on the loss.
@@ -24,7 +27,13 @@ class BinaryLoss(nn.Module):
         super().__init__()
         self.loss_weight = loss_weight
 
-    def forward(self, seg_logits: Tensor, seg_label: Tensor, weight: Tensor | None = None, ignore_index: int = 255) -> Tensor:
+    def forward(
+        self,
+        seg_logits: Tensor,
+        seg_label: Tensor,
+        weight: Tensor | None = None,
+        ignore_index: int = 255,
+    ) -> Tensor:
         """Scalar loss.
 
         Args:
@@ -39,8 +48,10 @@ class BinaryLoss(nn.Module):
         one_channel = seg_logits.dim() == 4 and seg_logits.shape[1] == 1
         if not one_channel or seg_logits.squeeze(1).shape != seg_label.shape:
             raise ValueError(
-                f'{type(self).__name__} got logits {tuple(seg_logits.shape)} and labels {tuple(seg_label.shape)}, expected '
-                '(B, 1, H, W) and (B, H, W): use a head with one output channel and resize its logits to the labels'
+                f'{type(self).__name__} got logits {tuple(seg_logits.shape)} and labels '
+                f'{tuple(seg_label.shape)}, expected '
+                '(B, 1, H, W) and (B, H, W): use a head with one output channel and resize its '
+                'logits to the labels'
             )
         logits = seg_logits.squeeze(1).to(torch.promote_types(seg_logits.dtype, torch.float32))
         mask = (seg_label == 1).to(logits.dtype)
@@ -51,5 +62,6 @@ class BinaryLoss(nn.Module):
         return self.loss_weight * divide((losses * counted).sum(), counted.sum())
 
     def per_image(self, logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-        """Losses (B,) of logits, masks in {0, 1} (0 where ignored) and weights (0 where ignored), each (B, H, W)."""
+        """Losses (B,) of logits, masks in {0, 1} (0 where ignored) and weights (0 where ignored),
+        each (B, H, W)."""
         raise NotImplementedError

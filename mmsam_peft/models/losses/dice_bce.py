@@ -1,4 +1,5 @@
 """Soft Dice and cross-entropy."""
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,9 +13,11 @@ class DiceBCELoss(BinaryLoss):
 
     With the mask g, probabilities p and sums over the pixels of an image::
 
-        loss = dice_weight * (1 - (2 sum(p g) + 1) / (sum(p) + sum(g) + 1)) + bce_weight * mean(BCE(p, g))
+        loss = dice_weight * (1 - (2 sum(p g) + 1) / (sum(p) + sum(g) + 1)) + bce_weight *
+        mean(BCE(p, g))
 
-    Source: Milletari et al., V-Net (3DV 2016, arXiv 1606.04797), with plain for squared sums; the 1 covers empty masks.
+    Source: Milletari et al., V-Net (3DV 2016, arXiv 1606.04797), with plain for squared sums; the 1
+    covers empty masks.
 
     Args:
         dice_weight: Factor on the Dice loss.
@@ -24,7 +27,9 @@ class DiceBCELoss(BinaryLoss):
 
     loss_name = 'loss_dice_bce'
 
-    def __init__(self, dice_weight: float = 1.0, bce_weight: float = 1.0, loss_weight: float = 1.0) -> None:
+    def __init__(
+        self, dice_weight: float = 1.0, bce_weight: float = 1.0, loss_weight: float = 1.0
+    ) -> None:
         super().__init__(loss_weight)
         self.dice_weight = dice_weight
         self.bce_weight = bce_weight

@@ -1,4 +1,5 @@
 """Bipartite matching of queries and the class masks of an image."""
+
 import warnings
 
 import numpy as np
@@ -13,10 +14,11 @@ from .binary import divide
 def matching_costs(
     class_logits: Tensor, point_logits: Tensor, point_labels: Tensor, ignore_index: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Costs (B, K, N) of query n standing for class k: minus the probability of the class, mean cross-entropy, Dice loss.
+    """Costs (B, K, N) of query n standing for class k: minus the probability of the class, mean
+    cross-entropy, Dice loss.
 
-    The cross-entropy of logits x with a mask t is softplus(x) - x t, so all pairs are matrix products. A point on an ignored
-    pixel does not count.
+    The cross-entropy of logits x with a mask t is softplus(x) - x t, so all pairs are matrix
+    products. A point on an ignored pixel does not count.
 
     Args:
         class_logits: (B, N, K + 1).
@@ -39,11 +41,13 @@ def matching_costs(
 
 
 def assign(costs: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Matches (3, M) = (image, query, class) of least total cost per image, in the order of images and classes.
+    """Matches (3, M) = (image, query, class) of least total cost per image, in the order of images
+    and classes.
 
     Costs that are not finite count as zero: whoever made them gives a loss that is not finite, too.
 
-    With more classes in an image than queries, the classes that fit worst are left out, with a warning.
+    With more classes in an image than queries, the classes that fit worst are left out, with a
+    warning.
 
     Args:
         costs: (B, K, N).
@@ -52,7 +56,8 @@ def assign(costs: np.ndarray, present: np.ndarray) -> np.ndarray:
     num_queries = costs.shape[2]
     if present.sum(1).max() > num_queries:
         warnings.warn(
-            f'an image shows more classes than the head has queries ({num_queries}), the surplus does not train: add queries',
+            f'an image shows more classes than the head has queries ({num_queries}), the surplus '
+            'does not train: add queries',
             stacklevel=2,
         )
     costs, matches = np.where(np.isfinite(costs), costs, 0), []

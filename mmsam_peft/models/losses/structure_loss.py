@@ -1,4 +1,5 @@
 """Structure loss of PraNet."""
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -8,24 +9,26 @@ from .binary import BinaryLoss, divide
 
 @MODELS.register_module()
 class StructureLoss(BinaryLoss):
-    """Cross-entropy and IoU that stress pixels which differ from their surroundings, such as boundaries.
+    """Cross-entropy and IoU that stress pixels which differ from their surroundings, such as
+    boundaries.
 
     With the mask g, probabilities p and sums over the pixels of an image::
 
         w    = 1 + 5 |avgpool31(g) - g|
         loss = sum(w BCE(p, g)) / sum(w)  +  1 - (sum(w p g) + 1) / (sum(w (p + g - p g)) + 1)
 
-    The average counts what lies outside the image as background, and ignored pixels likewise: padding an image with ignored
-    pixels changes nothing. The reference program of Conv-LoRA loses w in the cross-entropy; this follows the definition.
+    The average counts what lies outside the image as background, and ignored pixels likewise:
+    padding an image with ignored pixels changes nothing. The reference program of Conv-LoRA loses w
+    in the cross-entropy; this follows the definition.
 
-    Source: Fan et al., PraNet (MICCAI 2020, arXiv 2006.11392), loss function; the weights are those of Wei et al., F3Net
-    (AAAI 2020, arXiv 1911.11445).
+    Source: Fan et al., PraNet (MICCAI 2020, arXiv 2006.11392), loss function; the weights are those
+    of Wei et al., F3Net (AAAI 2020, arXiv 1911.11445).
     """
 
     loss_name = 'loss_structure'
 
     def per_image(self, logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-        around = sums_of_31(sums_of_31(mask, 1), 2) / 31 ** 2
+        around = sums_of_31(sums_of_31(mask, 1), 2) / 31**2
         weight = weight * (1 + 5 * (around - mask).abs())
         bce = F.binary_cross_entropy_with_logits(logits, mask, reduction='none')
         bce = divide((weight * bce).sum((1, 2)), weight.sum((1, 2)))

@@ -1,4 +1,5 @@
 """Predictions made of NaN look like any: class 0 is the largest, and none is above a threshold."""
+
 from collections.abc import Sequence
 
 import torch
@@ -8,8 +9,9 @@ from torch import Tensor
 from ...finite import NotFiniteError
 
 
-def require_finite_outputs(outputs: Tensor, samples: Sequence[SegDataSample] | None,
-                           what: str) -> None:
+def require_finite_outputs(
+    outputs: Tensor, samples: Sequence[SegDataSample] | None, what: str
+) -> None:
     """Looks at a network's outputs (B, ...) of the images ``samples``, before classes are read off.
 
     Raises:
@@ -19,14 +21,18 @@ def require_finite_outputs(outputs: Tensor, samples: Sequence[SegDataSample] | N
         return
     finite = outputs.flatten(1).isfinite().all(1).tolist()
     metas = [sample.metainfo for sample in samples] if samples else [{}] * len(finite)
-    names = [meta.get('img_path') or f'image {i} of the batch'
-             for i, meta in enumerate(metas) if not finite[i]]
+    names = [
+        meta.get('img_path') or f'image {i} of the batch'
+        for i, meta in enumerate(metas)
+        if not finite[i]
+    ]
     if names:
         raise NotFiniteError(
             f'{", ".join(map(str, names))}: the model gives {what} that are NaN or infinite. If '
             'all images fail, its weights are broken: use an earlier checkpoint, or train with a '
             'lower learning rate (optim_wrapper.optimizer.lr). If some do, look at their pixels. '
-            'Use bfloat16 or float32 in place of float16.')
+            'Use bfloat16 or float32 in place of float16.'
+        )
 
 
 @torch.no_grad()

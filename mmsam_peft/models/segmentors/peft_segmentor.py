@@ -1,4 +1,5 @@
 """MMSegmentation's encoder-decoder around a fine-tuned SAM encoder."""
+
 import logging
 
 import torch
@@ -20,12 +21,14 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @MODELS.register_module()
 class PEFTSegmentor(EncoderDecoder):
-    """An ``EncoderDecoder`` that adds the fine-tuning method's auxiliary losses and accepts adapter files as checkpoints.
+    """An ``EncoderDecoder`` that adds the fine-tuning method's auxiliary losses and accepts adapter
+    files as checkpoints.
 
     Args:
         backbone: An encoder with an anatomy: ``SAMViT``, or one as docs/add_an_encoder.md adds.
-        checkpoint: Path or URL of SAM weights for the encoder and, where file and head have one, SAM's mask decoder.
-            'published': those that are published for the backbone's arch. None trains from random values.
+        checkpoint: Path or URL of SAM weights for the encoder and, where file and head have one,
+            SAM's mask decoder. 'published': those that are published for the backbone's arch. None
+            trains from random values.
         kwargs: ``EncoderDecoder``'s: decode_head, data_preprocessor, test_cfg, ...
 
     Raises:
@@ -34,18 +37,29 @@ class PEFTSegmentor(EncoderDecoder):
 
     def __init__(self, backbone: dict, checkpoint: str | None = None, **kwargs) -> None:
         super().__init__(backbone, **kwargs)
-        self.checkpoint = self.backbone.address_of(checkpoint) if checkpoint == 'published' else checkpoint
+        self.checkpoint = (
+            self.backbone.address_of(checkpoint) if checkpoint == 'published' else checkpoint
+        )
         self.base_loaded = checkpoint is None
-        self.head_cfg = {key: value for key, value in kwargs['decode_head'].items() if not key.startswith('loss')}
+        self.head_cfg = {
+            key: value for key, value in kwargs['decode_head'].items() if not key.startswith('loss')
+        }
         self.peft_cfg = dict(backbone.get('peft') or dict(type='Full'))
 
     def init_weights(self) -> None:
         super().init_weights()
-        frozen = {f'backbone.{name}' for name, _ in self.backbone.named_parameters()} - trained_names(self)
+        frozen = {
+            f'backbone.{name}' for name, _ in self.backbone.named_parameters()
+        } - trained_names(self)
         if frozen and not self.checkpoint and not self.backbone.checkpoint:
-            print_log(f'{self.peft_cfg["type"]} freezes {len(frozen)} tensors of the encoder, and without model.checkpoint '
-                      'they are random: set it to SAM weights, or train from scratch with peft type Full.', 'current',
-                      level=logging.WARNING)
+            print_log(
+                f'{self.peft_cfg["type"]} freezes {len(frozen)} tensors of the encoder, and '
+                'without model.checkpoint '
+                'they are random: set it to SAM weights, or train from scratch with peft type '
+                'Full.',
+                'current',
+                level=logging.WARNING,
+            )
         self.load_base()
 
     def load_base(self) -> None:
@@ -58,7 +72,8 @@ class PEFTSegmentor(EncoderDecoder):
                 self.decode_head.load_sam(state, self.checkpoint)
 
     def extract_feat(self, inputs: Tensor | Encoded) -> tuple[Tensor, ...]:
-        """The encoder's maps of images, or of what its frozen beginning has made of them already."""
+        """The encoder's maps of images, or of what its frozen beginning has made of them
+        already."""
         if not isinstance(inputs, Encoded):
             return super().extract_feat(inputs)
         maps = inputs.prefix.finish(inputs.map)
@@ -72,17 +87,20 @@ class PEFTSegmentor(EncoderDecoder):
         return losses
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
-        """Logits at the size of the inputs; under autocast too in float32, in which they are averaged, resized and compared."""
+        """Logits at the size of the inputs; under autocast too in float32, in which they are
+        averaged, resized and compared."""
         return at_least_float32(super().encode_decode(inputs, batch_img_metas))
 
     def postprocess_result(self, seg_logits: Tensor, data_samples: list | None = None) -> list:
-        """Raises NotFiniteError when logits (B, K, H, W) are not finite: they would become background."""
+        """Raises NotFiniteError when logits (B, K, H, W) are not finite: they would become
+        background."""
         require_finite_outputs(seg_logits, data_samples, 'logits')
         return super().postprocess_result(seg_logits, data_samples)
 
     @property
     def adapted(self) -> dict[str, tuple[nn.Module, PEFTMethod]]:
-        """What fine-tuning methods went into, by the beginning of its parameters' names: (host, method)."""
+        """What fine-tuning methods went into, by the beginning of its parameters' names: (host,
+        method)."""
         adapted = {}
         for part in ('backbone', 'decode_head'):
             module = getattr(self, part)
@@ -91,48 +109,69 @@ class PEFTSegmentor(EncoderDecoder):
                 adapted[f'{path}.'] = self.get_submodule(path), module.peft
         return adapted
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *args) -> None:
-        """Checks what is being loaded into the whole model; MMEngine by itself skips what does not fit.
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, local_metadata: dict, *args
+    ) -> None:
+        """Checks what is being loaded into the whole model; MMEngine by itself skips what does not
+        fit.
 
-        The header of an adapter, or of a ``.pth``, comes in the metadata. MMEngine, MMSegmentation's ``init_model`` and its
-        inferencer build a model, open a file and call this method, with nothing of ours between: so it is here that an
-        adapter is completed by its base, even where that starts a download. (torch's public pre-hook would be the place, but
+        The header of an adapter, or of a ``.pth``, comes in the metadata. MMEngine,
+        MMSegmentation's ``init_model`` and its inferencer build a model, open a file and call this
+        method, with nothing of ours between: so it is here that an adapter is completed by its
+        base, even where that starts a download. (torch's public pre-hook would be the place, but
         torch 2.4 has none.) ``state_dict`` is the caller's copy and may be changed.
 
         Raises:
-            ValueError: Nothing matches; tensors are missing, of another shape or no floating-point numbers; a header does not
-                belong to this model.
+            ValueError: Nothing matches; tensors are missing, of another shape or no floating-point
+                numbers; a header does not belong to this model.
         """
         own = {prefix + key: value for key, value in self.state_dict().items()}
         carried = carried_header(local_metadata)
         if carried:
             if not carried['whole'] or (self.checkpoint and is_at_hand(str(self.checkpoint))):
                 self.load_base()
-            state = {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
+            state = {
+                key.removeprefix(prefix): value
+                for key, value in state_dict.items()
+                if key.startswith(prefix)
+            }
             check_loaded(self, carried, state, self.checkpoint is not None and self.base_loaded)
             for key, value in own.items():
                 state_dict.setdefault(key, value)
         elif not own.keys() & state_dict.keys():
             got = ', '.join(list(state_dict)[:3]) or 'no keys'
-            raise ValueError(f'Nothing in the checkpoint matches the model: got {got}; expected keys like {next(iter(own))}. '
-                             'SAM weights belong in model.checkpoint.')
+            raise ValueError(
+                f'Nothing in the checkpoint matches the model: got {got}; expected keys like '
+                f'{next(iter(own))}. '
+                'SAM weights belong in model.checkpoint.'
+            )
         self._check_tensors(own, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def _check_tensors(self, own: dict[str, Tensor], state: dict, prefix: str) -> None:
-        """Whether a state dict has all that the model needs, in its shapes; MMEngine by itself skips what does not fit."""
-        wrong = [f'{key} {_kind(state[key])}, the model has {_kind(value)}' for key, value in own.items()
-                 if key in state and not _fits(state[key], value)]
+        """Whether a state dict has all that the model needs, in its shapes; MMEngine by itself
+        skips what does not fit."""
+        wrong = [
+            f'{key} {_kind(state[key])}, the model has {_kind(value)}'
+            for key, value in own.items()
+            if key in state and not _fits(state[key], value)
+        ]
         if wrong:
-            raise ValueError(f'The checkpoint does not fit the model: {"; ".join(wrong[:3])}'
-                             f'{f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""}. Use the config it was trained with.')
+            raise ValueError(
+                f'The checkpoint does not fit the model: {"; ".join(wrong[:3])}'
+                f'{f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""}. Use the config it was '
+                'trained with.'
+            )
         needed = {key for key in own if not key.startswith(f'{prefix}weighting.')}
         if self.checkpoint and self.base_loaded:  # what is frozen is there already
             needed &= {prefix + name for name in adapter_names(self)}
         if missing := sorted(needed - state.keys()):
-            raise ValueError(f'The checkpoint lacks {len(missing)} of the model\'s tensors, such as '
-                             f'{", ".join(missing[:3])}, which would stay at random values. Use the config it was trained '
-                             'with; base weights belong in model.checkpoint.')
+            raise ValueError(
+                f"The checkpoint lacks {len(missing)} of the model's tensors, such as "
+                f'{", ".join(missing[:3])}, which would stay at random values. Use the config it '
+                'was trained '
+                'with; base weights belong in model.checkpoint.'
+            )
 
 
 def _kind(value: object) -> str:
@@ -142,7 +181,8 @@ def _kind(value: object) -> str:
 
 
 def _fits(value: object, own: Tensor) -> bool:
-    """Whether a tensor can become ``own``: of its shape, floating-point numbers of 16 bits or more for such, else its dtype."""
+    """Whether a tensor can become ``own``: of its shape, floating-point numbers of 16 bits or more
+    for such, else its dtype."""
     if not isinstance(value, Tensor) or value.shape != own.shape:
         return False
     return value.dtype in FLOATS if own.is_floating_point() else value.dtype == own.dtype

@@ -1,4 +1,5 @@
 """Test-time augmentation for binary and multi-class segmentors."""
+
 import torch
 from mmengine.model import BaseTTAModel
 from mmengine.structures import PixelData
@@ -8,9 +9,11 @@ from ...registry import MODELS
 
 @MODELS.register_module()
 class BinaryTTAModel(BaseTTAModel):
-    """Averages the foreground probabilities of a segmentor with one output channel over the augmented views.
+    """Averages the foreground probabilities of a segmentor with one output channel over the
+    augmented views.
 
-    MMSegmentation's ``SegTTAModel`` is right for several channels, but applies a second sigmoid to the probabilities of one.
+    MMSegmentation's ``SegTTAModel`` is right for several channels, but applies a second sigmoid to
+    the probabilities of one.
     """
 
     def merge_preds(self, data_samples_list: list[list]) -> list:
@@ -18,7 +21,13 @@ class BinaryTTAModel(BaseTTAModel):
         for views in data_samples_list:
             probability = torch.stack([view.seg_logits.data for view in views]).mean(0)  # (1, H, W)
             sample = views[0]
-            sample.set_data(dict(seg_logits=PixelData(data=probability),
-                                 pred_sem_seg=PixelData(data=(probability > self.module.decode_head.threshold).long())))
+            sample.set_data(
+                dict(
+                    seg_logits=PixelData(data=probability),
+                    pred_sem_seg=PixelData(
+                        data=(probability > self.module.decode_head.threshold).long()
+                    ),
+                )
+            )
             merged.append(sample)
         return merged

@@ -42,17 +42,29 @@ def test_every_kind_of_problem_in_one_report(write_pair, write, folder):
         else:
             lines = sections[line.strip()] = []
     assert set(sections) == {
-        'class count', 'masks without an image: 1', 'images without a mask: 1', 'unreadable images: 2', 'unreadable masks: 1',
-        'masks of another size than their image: 1', 'masks with values outside the classes: 1'}
+        'class count',
+        'masks without an image: 1',
+        'images without a mask: 1',
+        'unreadable images: 2',
+        'unreadable masks: 1',
+        'masks of another size than their image: 1',
+        'masks with values outside the classes: 1',
+    }
     for title, lines in sections.items():
-        assert [line.split()[0] for line in lines] == ['got'] * (len(lines) - 2) + ['expected', 'do'], title
+        assert [line.split()[0] for line in lines] == ['got'] * (len(lines) - 2) + [
+            'expected',
+            'do',
+        ], title
     assert '2 in the data set (background, object), 3 in the model' in sections['class count'][0]
     assert 'no_image.png' in sections['masks without an image: 1'][0]
     assert 'no_mask.png' in sections['images without a mask: 1'][0]
     assert 'empty.png' in sections['unreadable images: 2'][0]
     assert 'truncated_0.png' in sections['unreadable images: 2'][1]
     assert 'truncated_1.png' in sections['unreadable masks: 1'][0]
-    assert 'size.png: 6 x 8, its image 8 x 6' in sections['masks of another size than their image: 1'][0]
+    assert (
+        'size.png: 6 x 8, its image 8 x 6'
+        in sections['masks of another size than their image: 1'][0]
+    )
     values, counts = np.unique(MASK * 3 + MASK[::-1] * 2, return_counts=True)
     wrong = ', '.join(f'{v} ({c} pixels)' for v, c in zip(values, counts, strict=True) if v > 1)
     assert sections['masks with values outside the classes: 1'][0].endswith(f'values.png: {wrong}')
@@ -71,7 +83,9 @@ def test_wrong_class_count(write_pair, folder):
     write_pair('a')
     check_dataset(folder(), num_classes=2)
     text = problems(folder(), num_classes=12)
-    assert '2 in the data set (background, object), 12 in the model' in text and 'num_classes' in text
+    assert (
+        '2 in the data set (background, object), 12 in the model' in text and 'num_classes' in text
+    )
 
 
 @pytest.mark.parametrize('stored', ['clean', 'noisy'])
@@ -80,14 +94,19 @@ def test_masks_of_0_and_255_read_as_class_numbers(write_pair, folder, stored):
     if stored == 'noisy':
         mask[0, 1], mask[1, 1] = 3, 252
     write_pair('a', mask)
-    assert "mask_values='binary255'" in problems(folder()) or "'binary255' for masks stored as 0/255" in problems(folder())
+    assert "mask_values='binary255'" in problems(
+        folder()
+    ) or "'binary255' for masks stored as 0/255" in problems(folder())
     check_dataset(folder(mask_values='binary255'))
 
 
 def test_masks_of_0_and_1_read_as_0_and_255(write_pair, folder):
     write_pair('a')
     text = problems(folder(mask_values='binary255'))
-    assert 'got only the values 0 and 1, expected 0 and 255' in text and "'binary01' where in all" in text
+    assert (
+        'got only the values 0 and 1, expected 0 and 255' in text
+        and "'binary01' where in all" in text
+    )
     check_dataset(folder(mask_values='binary01'))
     check_dataset(folder(mask_values='index'))
 
@@ -153,8 +172,13 @@ def test_sets_of_mmseg_with_their_own_loaders(write_pair, tmp_path, scope, reduc
     write_pair('a', MASK + 1)
     pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
     dataset = mmseg.datasets.BaseSegDataset(
-        img_suffix='.png', data_root=str(tmp_path), data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'),
-        metainfo=dict(classes=('a', 'b')), reduce_zero_label=reduce_zero_label, pipeline=pipeline)
+        img_suffix='.png',
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'),
+        metainfo=dict(classes=('a', 'b')),
+        reduce_zero_label=reduce_zero_label,
+        pipeline=pipeline,
+    )
     if reduce_zero_label:
         check_dataset(dataset)
     else:
@@ -164,17 +188,23 @@ def test_sets_of_mmseg_with_their_own_loaders(write_pair, tmp_path, scope, reduc
 def test_a_set_without_classes(write_pair, tmp_path):
     write_pair('a')
     prefix = dict(img_path='img_dir/train', seg_map_path='ann_dir/train')
-    dataset = mmseg.datasets.BaseSegDataset(img_suffix='.png', data_root=str(tmp_path), data_prefix=prefix)
+    dataset = mmseg.datasets.BaseSegDataset(
+        img_suffix='.png', data_root=str(tmp_path), data_prefix=prefix
+    )
     assert 'class count' in problems(dataset, num_classes=2)
 
 
-@pytest.mark.parametrize('mask_values, stored, advice', [
-    ('binary01', 2 - MASK, "'index' the class numbers themselves"),
-    ('binary255', MASK * 0 + 255, "'binary01' anything but 0"),
-    ('binary255', MASK * 0, "'binary01' anything but 0"),
-    ('index', MASK * 0 + 1, "'binary255', masks of 0 and"),
-    ([[0, 0, 0], [9, 9, 9]], MASK * 9 * 0, 'the i-th colour of mask_values'),
-], ids=['trimap', 'all object', 'no object', 'index', 'colours'])
+@pytest.mark.parametrize(
+    'mask_values, stored, advice',
+    [
+        ('binary01', 2 - MASK, "'index' the class numbers themselves"),
+        ('binary255', MASK * 0 + 255, "'binary01' anything but 0"),
+        ('binary255', MASK * 0, "'binary01' anything but 0"),
+        ('index', MASK * 0 + 1, "'binary255', masks of 0 and"),
+        ([[0, 0, 0], [9, 9, 9]], MASK * 9 * 0, 'the i-th colour of mask_values'),
+    ],
+    ids=['trimap', 'all object', 'no object', 'index', 'colours'],
+)
 def test_one_class_that_holds_all_pixels(write_pair, folder, mask_values, stored, advice):
     write_pair('a', stored)
     text = problems(folder(mask_values=mask_values))
@@ -216,8 +246,10 @@ def test_messages_are_bounded(write_pair, folder, scope, tmp_path, monkeypatch):
     (tmp_path / 'list.txt').write_text('a\n' + '\a' * 100_000)
     text = problems(folder(ann_file='list.txt', classes=[f'class {i}' for i in range(200)]))
     assert len(text) < 3000 and '\a' not in text and 'names without an image: 1' in text
+
     def explode(content):
         raise TypeError(repr(content) * 1000)
+
     monkeypatch.setattr('mmsam_peft.datasets.transforms.loading.read_image', explode)
     assert len(problems(folder(pipeline=PIPELINE))) < 2000
 

@@ -26,14 +26,18 @@ def palette_image(indices: np.ndarray, *colours: int) -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize('image', [
-    Image.fromarray(CLASSES),
-    Image.fromarray(CLASSES.astype(np.uint16)),
-    Image.fromarray(CLASSES.astype(np.int32)),
-    Image.fromarray(CLASSES.astype(bool)),
-    Image.fromarray(np.repeat(CLASSES[..., None], 3, axis=2)),
-    palette_image(CLASSES, 9, 9, 9, 200, 0, 0),
-], ids=['L', 'uint16', 'int32', 'bilevel', 'grey RGB', 'palette'])
+@pytest.mark.parametrize(
+    'image',
+    [
+        Image.fromarray(CLASSES),
+        Image.fromarray(CLASSES.astype(np.uint16)),
+        Image.fromarray(CLASSES.astype(np.int32)),
+        Image.fromarray(CLASSES.astype(bool)),
+        Image.fromarray(np.repeat(CLASSES[..., None], 3, axis=2)),
+        palette_image(CLASSES, 9, 9, 9, 200, 0, 0),
+    ],
+    ids=['L', 'uint16', 'int32', 'bilevel', 'grey RGB', 'palette'],
+)
 def test_index_keeps_the_stored_numbers(image):
     result = mask_to_classes(image, 'index')
     assert result.dtype == np.uint8
@@ -49,14 +53,18 @@ def test_index_refuses_colours_and_numbers_above_a_byte():
         mask_to_classes(Image.fromarray(CLASSES.astype(np.uint16) * 300))
 
 
-@pytest.mark.parametrize('image', [
-    Image.fromarray(CLASSES),
-    Image.fromarray(CLASSES * 255),
-    Image.fromarray(CLASSES.astype(bool)),
-    Image.fromarray(CLASSES * 255).convert('RGBA'),
-    Image.fromarray(CLASSES.astype(np.uint16) * 65535),
-    palette_image(CLASSES, 0, 0, 0, 255, 255, 255),
-], ids=['0/1', '0/255', 'bilevel', 'RGBA', 'uint16', 'palette'])
+@pytest.mark.parametrize(
+    'image',
+    [
+        Image.fromarray(CLASSES),
+        Image.fromarray(CLASSES * 255),
+        Image.fromarray(CLASSES.astype(bool)),
+        Image.fromarray(CLASSES * 255).convert('RGBA'),
+        Image.fromarray(CLASSES.astype(np.uint16) * 65535),
+        palette_image(CLASSES, 0, 0, 0, 255, 255, 255),
+    ],
+    ids=['0/1', '0/255', 'bilevel', 'RGBA', 'uint16', 'palette'],
+)
 def test_binary01_takes_any_value_but_zero(image):
     np.testing.assert_array_equal(mask_to_classes(image, 'binary01'), CLASSES)
 
@@ -68,7 +76,9 @@ def test_binary255_splits_at_128():
 
 @pytest.mark.parametrize('mode', ['L', 'RGB', 'RGBA', 'LA', '1', 'P'])
 def test_binary255_in_every_mode(mode):
-    np.testing.assert_array_equal(mask_to_classes(Image.fromarray(CLASSES * 255).convert(mode), 'binary255'), CLASSES)
+    np.testing.assert_array_equal(
+        mask_to_classes(Image.fromarray(CLASSES * 255).convert(mode), 'binary255'), CLASSES
+    )
 
 
 def test_binary255_tolerates_jpeg_noise():
@@ -82,7 +92,9 @@ def test_binary255_tolerates_jpeg_noise():
 def test_colours_become_their_position_in_the_list():
     colours = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255], [0, 255, 0]], dtype=np.uint8)
     classes = np.random.default_rng(0).integers(0, 4, (7, 5))
-    np.testing.assert_array_equal(mask_to_classes(Image.fromarray(colours[classes]), colours.tolist()), classes)
+    np.testing.assert_array_equal(
+        mask_to_classes(Image.fromarray(colours[classes]), colours.tolist()), classes
+    )
     in_palette = Image.fromarray(colours[classes]).quantize(4)
     np.testing.assert_array_equal(mask_to_classes(in_palette, colours.tolist()), classes)
 
@@ -90,7 +102,10 @@ def test_colours_become_their_position_in_the_list():
 def test_unlisted_colours_are_named():
     pixels = np.zeros((2, 2, 3), np.uint8)
     pixels[1, 1] = (1, 2, 3)
-    with pytest.raises(ValueError, match=r'got 1 pixels of colours such as \[1, 2, 3\], expected only the 2 colours'):
+    with pytest.raises(
+        ValueError,
+        match=r'got 1 pixels of colours such as \[1, 2, 3\], expected only the 2 colours',
+    ):
         mask_to_classes(Image.fromarray(pixels), [[0, 0, 0], [9, 9, 9]])
 
 
@@ -100,7 +115,12 @@ def test_load_mask_relabels_like_mmseg(write, reduce_zero_label, label_map):
     path = write('a.png', np.array([[0, 1, 2], [3, 254, 255]], dtype=np.uint8))
 
     def sample():
-        return dict(seg_map_path=str(path), reduce_zero_label=reduce_zero_label, label_map=label_map, seg_fields=[])
+        return dict(
+            seg_map_path=str(path),
+            reduce_zero_label=reduce_zero_label,
+            label_map=label_map,
+            seg_fields=[],
+        )
 
     ours, theirs = LoadMask()(sample()), LoadAnnotations()(sample())
     np.testing.assert_array_equal(ours['gt_seg_map'], theirs['gt_seg_map'])
@@ -148,23 +168,38 @@ def test_the_colour_of_a_transparent_pixel_is_none(colours, values):
     assert mask_to_classes(everything, values).all()
 
 
-@pytest.mark.parametrize('pixels, values, message', [
-    (np.dstack([RED, BAND * 255]), 'index', 'got 20 transparent pixels, which have no class number'),
-    (np.dstack([RED, BAND * 255]), [[0, 0, 0], [255, 0, 0]], 'transparent pixels, which have no colour'),
-    (np.dstack([BAND * 255] * 3 + [BAND[:, ::-1] * 255]), 'binary255', 'beside black or several colours'),
-    (np.dstack([WHITE * 0, BAND * 255]), 'binary01', 'beside black or several colours'),
-    (RED, 'binary255', 'got colours, expected black and white'),
-    (BAND, 'binary255', 'got only the values 0 and 1, expected 0 and 255'),
-    (BAND * 100, 'binary255', 'got only the values 0 and 100'),
-    (BAND + 1, 'binary255', 'got only the values 1 and 2'),
-    (np.where(BAND[::-1, ::-1] == 1, 255, BAND), 'binary255', 'values 0, 1 and 255.*index'),
-    (np.where(BAND[::-1, ::-1] == 1, 255, BAND), 'binary01', 'values 0, 1 and 255.*index'),
-    (BAND * np.float32(0.7), 'index', 'got fractions or NaN'),
-    (BAND * np.float32(0.7), 'binary255', 'got fractions or NaN'),
-    (np.where(BAND == 1, np.nan, 0).astype(np.float32), 'binary01', 'got fractions or NaN'),
-    (BAND.astype(np.int32) * -1, 'binary01', 'got values from -1, expected none below 0'),
-    (BAND.astype(np.uint16) * 256, [[0, 0, 0], [255, 0, 0]], 'more than 8 bits'),
-])
+@pytest.mark.parametrize(
+    'pixels, values, message',
+    [
+        (
+            np.dstack([RED, BAND * 255]),
+            'index',
+            'got 20 transparent pixels, which have no class number',
+        ),
+        (
+            np.dstack([RED, BAND * 255]),
+            [[0, 0, 0], [255, 0, 0]],
+            'transparent pixels, which have no colour',
+        ),
+        (
+            np.dstack([BAND * 255] * 3 + [BAND[:, ::-1] * 255]),
+            'binary255',
+            'beside black or several colours',
+        ),
+        (np.dstack([WHITE * 0, BAND * 255]), 'binary01', 'beside black or several colours'),
+        (RED, 'binary255', 'got colours, expected black and white'),
+        (BAND, 'binary255', 'got only the values 0 and 1, expected 0 and 255'),
+        (BAND * 100, 'binary255', 'got only the values 0 and 100'),
+        (BAND + 1, 'binary255', 'got only the values 1 and 2'),
+        (np.where(BAND[::-1, ::-1] == 1, 255, BAND), 'binary255', 'values 0, 1 and 255.*index'),
+        (np.where(BAND[::-1, ::-1] == 1, 255, BAND), 'binary01', 'values 0, 1 and 255.*index'),
+        (BAND * np.float32(0.7), 'index', 'got fractions or NaN'),
+        (BAND * np.float32(0.7), 'binary255', 'got fractions or NaN'),
+        (np.where(BAND == 1, np.nan, 0).astype(np.float32), 'binary01', 'got fractions or NaN'),
+        (BAND.astype(np.int32) * -1, 'binary01', 'got values from -1, expected none below 0'),
+        (BAND.astype(np.uint16) * 256, [[0, 0, 0], [255, 0, 0]], 'more than 8 bits'),
+    ],
+)
 def test_what_can_mean_two_things_is_refused(pixels, values, message):
     with pytest.raises(ValueError, match=message):
         mask_to_classes(Image.fromarray(pixels), values)
@@ -172,7 +207,9 @@ def test_what_can_mean_two_things_is_refused(pixels, values, message):
 
 @pytest.mark.parametrize('values', ['index', 'binary01', [[0, 0, 0], [255, 255, 255]]])
 def test_compressed_class_numbers_are_refused(values):
-    with pytest.raises(ValueError, match="got a JPEG, whose compression changes values.*'binary255'"):
+    with pytest.raises(
+        ValueError, match="got a JPEG, whose compression changes values.*'binary255'"
+    ):
         mask_to_classes(as_jpeg(CLASSES), values)
 
 
@@ -199,8 +236,16 @@ def test_class_numbers_in_few_bits(bits):
 
 def grey_png(row: bytes, width: int, bits: int) -> bytes:
     """A PNG of one row."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+        return (
+            struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+        )
 
     header = struct.pack('>IIBBBBB', width, 1, bits, 0, 0, 0, 0)
-    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(b'\0' + row)) + chunk(b'IEND', b'')
+    return (
+        b'\x89PNG\r\n\x1a\n'
+        + chunk(b'IHDR', header)
+        + chunk(b'IDAT', zlib.compress(b'\0' + row))
+        + chunk(b'IEND', b'')
+    )

@@ -1,4 +1,5 @@
 """Weights from numbers, against the papers' definitions."""
+
 from itertools import product
 
 import numpy as np
@@ -11,7 +12,9 @@ GRADIENT = ['CAGrad', 'MGDA', 'NashMTL', 'PCGrad']
 
 
 def build(name: str, tasks: int, **options):
-    return WEIGHTINGS.build(dict(type=name, tasks={f'task{t}': 1.0 for t in range(tasks)}, **options))
+    return WEIGHTINGS.build(
+        dict(type=name, tasks={f'task{t}': 1.0 for t in range(tasks)}, **options)
+    )
 
 
 def gradients(tasks: int, seed: int, conflict: float = 1.0) -> np.ndarray:
@@ -32,6 +35,7 @@ def per_task(log_weights: torch.Tensor) -> list[float]:
 
 # Losses
 
+
 def test_rlw_weights_are_softmax_of_normal_noise():
     torch.manual_seed(0)
     weighting, logits = build('RLW', 3), []
@@ -43,13 +47,16 @@ def test_rlw_weights_are_softmax_of_normal_noise():
         weighting.observe(torch.ones(3))
     logits = torch.stack(logits)
     assert logits.mean(0).abs().max() < 0.06
-    assert torch.allclose(logits.var(0), torch.tensor(2 / 3).double(), atol=0.06), 'of centred standard normal numbers'
+    assert torch.allclose(logits.var(0), torch.tensor(2 / 3).double(), atol=0.06), (
+        'of centred standard normal numbers'
+    )
 
 
 def test_rlw_follows_the_seed():
     def first(seed):
         torch.manual_seed(seed)
         return build('RLW', 3).weights(None)
+
     assert first(0).equal(first(0)) and not first(0).equal(first(1))
 
 
@@ -62,14 +69,18 @@ def test_dwa_compares_the_last_two_intervals():
     first, second = np.exp(0.5 / 0.5), np.exp(2 / 0.5)  # (1.5 / 3, 2 / 1) over the temperature
     assert seen[:4] == [[0.5, 0.5]] * 4
     assert seen[4] == seen[5] == per_task(torch.tensor([first, second]) / (first + second))
-    assert per_task(weighting.weights(None)) == per_task(torch.tensor([9 / 1.5, 9 / 2]).div(0.5).softmax(0))
+    assert per_task(weighting.weights(None)) == per_task(
+        torch.tensor([9 / 1.5, 9 / 2]).div(0.5).softmax(0)
+    )
 
 
 def test_dwa_leaves_out_what_is_not_known():
     weighting = build('DWA', 3, interval=2)
     for losses in ([2, 0, 1], [4, 0, float('inf')], [1, 0, 2], [2, 5, 2]):
         weighting.observe(torch.tensor(losses))
-    assert per_task(weighting.weights(None)) == per_task(torch.tensor([0.5, 1, 2]).div(2).softmax(0))
+    assert per_task(weighting.weights(None)) == per_task(
+        torch.tensor([0.5, 1, 2]).div(2).softmax(0)
+    )
 
 
 def test_gls_is_the_geometric_mean():
@@ -78,7 +89,9 @@ def test_gls_is_the_geometric_mean():
     weights = build('GLS', 3).weights(losses.detach())
     assert torch.allclose(weights, losses.grad)
     assert (weights * losses).sum().item() == pytest.approx(2)
-    scaled = build('GLS', 3).weights(losses.detach() * torch.tensor([1e3, 1, 1e-3])) * torch.tensor([1e3, 1, 1e-3])
+    scaled = build('GLS', 3).weights(losses.detach() * torch.tensor([1e3, 1, 1e-3])) * torch.tensor(
+        [1e3, 1, 1e-3]
+    )
     assert torch.allclose(scaled, weights), 'the scales of the losses cancel'
 
 
@@ -95,7 +108,9 @@ def test_uncertainty_is_minimal_where_the_variance_is_the_loss():
         optimizer.zero_grad()
         weighting.terms(weighting.weights(None), losses).sum().backward()
         optimizer.step()
-    assert torch.allclose(weighting.log_variances.exp(), torch.tensor([0.3, 2.0, 1.0]), rtol=1e-4), 'the last has no loss'
+    assert torch.allclose(
+        weighting.log_variances.exp(), torch.tensor([0.3, 2.0, 1.0]), rtol=1e-4
+    ), 'the last has no loss'
 
 
 @pytest.mark.parametrize('name', ['Fixed', 'GLS', 'Uncertainty'])
@@ -106,6 +121,7 @@ def test_not_a_number_is_not_hidden(name):
 
 # Gradients
 
+
 @pytest.mark.parametrize('seed', range(5))
 def test_pcgrad_projects_in_some_order_onto_the_others(seed):
     def projected(i, order):
@@ -114,11 +130,14 @@ def test_pcgrad_projects_in_some_order_onto_the_others(seed):
             if d @ g[j] < 0:
                 d = d - (d @ g[j]) / (g[j] @ g[j]) * g[j]
         return d
+
     torch.manual_seed(0)
     g, weighting = gradients(3, seed), build('PCGrad', 3)
     others = [(1, 2), (0, 2), (0, 1)]
-    possible = [sum(projected(i, order) for i, order in enumerate(orders)) / 3
-                for orders in product(*[(pair, pair[::-1]) for pair in others])]
+    possible = [
+        sum(projected(i, order) for i, order in enumerate(orders)) / 3
+        for orders in product(*[(pair, pair[::-1]) for pair in others])
+    ]
     possible = {tuple(one.round(9)) for one in possible}
     assert len(possible) > 1
     assert {tuple(step(weighting, g).round(9)) for _ in range(60)} == possible
@@ -126,7 +145,8 @@ def test_pcgrad_projects_in_some_order_onto_the_others(seed):
 
 @pytest.mark.parametrize('tasks, seed', [(2, 0), (2, 1), (3, 0), (3, 1), (5, 2), (8, 3)])
 def test_mgda_is_the_shortest_convex_combination(tasks, seed):
-    """Every gradient reaches at least as far along the step as the step itself, those with a weight exactly as far."""
+    """Every gradient reaches at least as far along the step as the step itself, those with a weight
+    exactly as far."""
     g, weighting = gradients(tasks, seed), build('MGDA', tasks)
     gram = g @ g.T
     w = weighting.weights(gram / gram.max())
@@ -174,7 +194,7 @@ def test_nash_solves_the_bargaining_problem(tasks, seed):
     gram = g @ g.T
     a = weighting.weights(gram / gram.max())
     assert a.min() > 0
-    assert np.allclose(a * (gram @ a), np.linalg.norm(gram) / tasks ** 2, rtol=1e-5)
+    assert np.allclose(a * (gram @ a), np.linalg.norm(gram) / tasks**2, rtol=1e-5)
 
 
 @pytest.mark.parametrize('scales', [(1, 100), (1e-3, 1e3)])
@@ -187,9 +207,11 @@ def test_nash_has_one_direction_for_all_scales(scales):
 @pytest.mark.parametrize('name', ['PCGrad', 'MGDA', 'NashMTL'])
 def test_right_angles_need_no_compromise(name):
     g = np.eye(5)[:3] * np.array([[1.0], [2.0], [4.0]])
-    expected = dict(PCGrad=g.mean(0),
-                    MGDA=(g / (g ** 2).sum(1, keepdims=True)).sum(0) / (1 / (g ** 2).sum(1)).sum(),
-                    NashMTL=(1 + 2 ** 4 + 4 ** 4) ** 0.25 * np.eye(5)[:3].sum(0) / 3)
+    expected = dict(
+        PCGrad=g.mean(0),
+        MGDA=(g / (g**2).sum(1, keepdims=True)).sum(0) / (1 / (g**2).sum(1)).sum(),
+        NashMTL=(1 + 2**4 + 4**4) ** 0.25 * np.eye(5)[:3].sum(0) / 3,
+    )
     assert np.allclose(step(build(name, 3), g), expected[name], rtol=1e-6)
 
 
@@ -204,7 +226,9 @@ def test_equal_gradients_stay(name):
 def test_two_orders_of_tasks_are_one_problem(name, tasks, seed):
     g = gradients(tasks, seed, conflict=0 if name == 'PCGrad' else 1)
     g = np.abs(g) if name == 'PCGrad' else g  # its projections depend on the order
-    assert np.allclose(step(build(name, tasks), g), step(build(name, tasks), g[::-1]), atol=1e-4 * np.abs(g).max())
+    assert np.allclose(
+        step(build(name, tasks), g), step(build(name, tasks), g[::-1]), atol=1e-4 * np.abs(g).max()
+    )
 
 
 @pytest.mark.parametrize('name', GRADIENT)
@@ -220,7 +244,9 @@ def test_opposite_gradients_give_no_step(name):
 def test_the_others_have_their_share_where_a_gradient_is_zero(name):
     g = torch.from_numpy(gradients(3, 0))
     g[1] = 0
-    alone, among = (build(name, tasks).present_weights(rows) for tasks, rows in ((2, g[[0, 2]]), (3, g)))
+    alone, among = (
+        build(name, tasks).present_weights(rows) for tasks, rows in ((2, g[[0, 2]]), (3, g))
+    )
     assert np.allclose(among, [alone[0] * 2 / 3, 0, alone[1] * 2 / 3])
     g[2] = 0
     assert np.allclose(build(name, 3).present_weights(g), [1 / 3, 0, 0])

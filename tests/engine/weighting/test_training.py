@@ -1,4 +1,6 @@
-"""Training with every weighting, against the same by hand. Run as a script, this file is one of two processes."""
+"""Training with every weighting, against the same by hand. Run as a script, this file is one of two
+processes."""
+
 import os
 import subprocess
 import sys
@@ -23,20 +25,34 @@ from mmsam_peft.registry import WEIGHTINGS
 
 TASKS = dict(a=1.0, b=3.0)
 NAMES = sorted(WEIGHTINGS.module_dict)
-CASES = [(name, one_by_one) for one_by_one in (False, True) for name in NAMES if not (name == 'GLS' and one_by_one)]
+CASES = [
+    (name, one_by_one)
+    for one_by_one in (False, True)
+    for name in NAMES
+    if not (name == 'GLS' and one_by_one)
+]
 NUMBERS = count()
 Batch = dict[str, Tensor]
 
 
 class Toy(BaseModel):
-    """``b`` wants of the shared layer the contrary of ``a``, and more. A target that is no number is no label."""
+    """``b`` wants of the shared layer the contrary of ``a``, and more. A target that is no number
+    is no label."""
 
-    def __init__(self, weighting: str, one_by_one: bool = False, tasks: dict[str, float] = TASKS) -> None:
+    def __init__(
+        self, weighting: str, one_by_one: bool = False, tasks: dict[str, float] = TASKS
+    ) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.frozen = nn.Linear(4, 4).requires_grad_(False)
         self.shared = nn.Linear(4, 3)
-        self.heads = nn.ModuleDict({name: nn.Linear(3, channels) for name, channels in dict(a=1, b=2).items() if name in tasks})
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.Linear(3, channels)
+                for name, channels in dict(a=1, b=2).items()
+                if name in tasks
+            }
+        )
         if 'b' in tasks:
             self.heads.b.weight.data = -2 * self.heads.a.weight.data.repeat(2, 1)
         options = dict(interval=2) if weighting == 'DWA' else {}
@@ -56,9 +72,18 @@ class Toy(BaseModel):
 
     def forward(self, mode: str = 'loss', **batch: Tensor) -> dict[str, Tensor]:
         if not self.one_by_one:
-            return {**self.task_losses(batch, list(self.tasks)), **self.aux_losses(), 'norm': batch['x'].norm()}
-        return {'norm': batch['x'].norm(), **{f'{name}.loss': self.weighting.later('cpu', partial(self.one_task, batch, name))
-                                              for name in self.tasks}}
+            return {
+                **self.task_losses(batch, list(self.tasks)),
+                **self.aux_losses(),
+                'norm': batch['x'].norm(),
+            }
+        return {
+            'norm': batch['x'].norm(),
+            **{
+                f'{name}.loss': self.weighting.later('cpu', partial(self.one_task, batch, name))
+                for name in self.tasks
+            },
+        }
 
     def one_task(self, batch: Batch, name: str) -> dict[str, Tensor]:
         return {**self.task_losses(batch, [name]), **self.aux_losses()}
@@ -76,30 +101,43 @@ def joined(batches: list[Batch]) -> Batch:
     return {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
 
 
-# By hand: what loss weightings minimise, from the losses times weights of this iteration and those before
+# By hand: what loss weightings minimise, from the losses times weights of this iteration and those
+# before
+
 
 def dwa(history: list[Tensor], losses: Tensor) -> Tensor:
-    means = [torch.stack(history[i:i + 2]).mean(0) for i in range(0, len(history) - 1, 2)]
+    means = [torch.stack(history[i : i + 2]).mean(0) for i in range(0, len(history) - 1, 2)]
     ratio = means[-1] / means[-2] if len(means) > 1 else torch.ones_like(losses)
     return ((ratio / 2).exp() / (ratio / 2).exp().sum() * losses).sum()
 
 
 OBJECTIVES = dict(
     Fixed=lambda plain, losses: losses.mean(),
-    Uncertainty=lambda plain, losses: (losses / plain.log_variances.exp() + plain.log_variances).mean(),
+    Uncertainty=lambda plain, losses: (
+        losses / plain.log_variances.exp() + plain.log_variances
+    ).mean(),
     DWA=lambda plain, losses: dwa(plain.history, losses),
-    RLW=lambda plain, losses: (torch.randn(2, generator=torch.Generator().manual_seed(int(plain.weighting.draw) + len(
-        plain.history)), dtype=torch.double).softmax(0) * losses).sum(),
+    RLW=lambda plain, losses: (
+        torch.randn(
+            2,
+            generator=torch.Generator().manual_seed(int(plain.weighting.draw) + len(plain.history)),
+            dtype=torch.double,
+        ).softmax(0)
+        * losses
+    ).sum(),
     GLS=lambda plain, losses: losses.prod().sqrt(),
 )
 
 
 # By hand: the steps of gradient weightings for two gradients (2, N)
 
+
 def pcgrad(g: np.ndarray) -> np.ndarray:
     first, second = g
     product = first @ second
-    return (first - product / (second @ second) * second + second - product / (first @ first) * first) / 2
+    return (
+        first - product / (second @ second) * second + second - product / (first @ first) * first
+    ) / 2
 
 
 def cagrad(g: np.ndarray) -> np.ndarray:
@@ -130,17 +168,22 @@ STEPS = dict(PCGrad=pcgrad, CAGrad=cagrad, MGDA=mgda, NashMTL=nash)
 
 
 class Plain:
-    """SGD on a toy by hand; ``batches`` of a step are accumulated, ``clip`` is the largest norm of a step's gradient."""
+    """SGD on a toy by hand; ``batches`` of a step are accumulated, ``clip`` is the largest norm of
+    a step's gradient."""
 
     def __init__(self, name: str) -> None:
         self.name, self.model, self.history = name, Toy(name), []
         self.weighting = self.model.weighting
         self.log_variances = getattr(self.weighting, 'log_variances', None)
-        self.parameters = {key: value for key, value in self.model.named_parameters() if value.requires_grad}
+        self.parameters = {
+            key: value for key, value in self.model.named_parameters() if value.requires_grad
+        }
 
     def losses(self, batch: Batch) -> Tensor:
         values = self.model.task_losses(batch, list(TASKS))
-        return torch.stack([values[f'{name}.loss'] * weight / 2 for name, weight in TASKS.items()])  # the weights' mean is 2
+        return torch.stack(
+            [values[f'{name}.loss'] * weight / 2 for name, weight in TASKS.items()]
+        )  # the weights' mean is 2
 
     def objective(self, batch: Batch) -> Tensor:
         losses = self.losses(batch)
@@ -150,13 +193,27 @@ class Plain:
 
     def surrogate(self, batch: Batch) -> Tensor:
         """Has the gradient that a gradient weighting should make."""
-        losses, shared, heads = self.losses(batch), list(self.model.shared.parameters()), list(self.model.heads.parameters())
-        g = np.stack([np.concatenate([value.flatten() for value in torch.autograd.grad(loss, shared, retain_graph=True)])
-                      for loss in losses])
+        losses, shared, heads = (
+            self.losses(batch),
+            list(self.model.shared.parameters()),
+            list(self.model.heads.parameters()),
+        )
+        g = np.stack(
+            [
+                np.concatenate(
+                    [
+                        value.flatten()
+                        for value in torch.autograd.grad(loss, shared, retain_graph=True)
+                    ]
+                )
+                for loss in losses
+            ]
+        )
         assert g[0] @ g[1] < 0, 'the tasks have to conflict for a test'
         own = torch.autograd.grad(losses.mean(), heads)
-        return (torch.cat([value.flatten() for value in shared]) @ torch.from_numpy(STEPS[self.name](g))
-                + sum((value * slope).sum() for value, slope in zip(heads, own, strict=True)))
+        return torch.cat([value.flatten() for value in shared]) @ torch.from_numpy(
+            STEPS[self.name](g)
+        ) + sum((value * slope).sum() for value, slope in zip(heads, own, strict=True))
 
     def step(self, *batches: Batch, clip: float = float('inf'), lr: float = 0.1) -> None:
         if self.name in STEPS:
@@ -191,7 +248,10 @@ def test_equals_training_by_hand(name, one_by_one):
         log = model.train_step(batch, wrapper)
         assert set(log) == {'loss', 'a.loss', 'b.loss', 'loss_aux', 'norm', 'a.weight', 'b.weight'}
         assert next(iter(log)) == 'loss'
-        assert all(log[key].item() == pytest.approx(value.item(), abs=1e-5) for key, value in expected.items())
+        assert all(
+            log[key].item() == pytest.approx(value.item(), abs=1e-5)
+            for key, value in expected.items()
+        )
     assert_same(model, plain.model)
     assert not any(value.requires_grad for value in log.values())
 
@@ -201,10 +261,15 @@ def test_the_log_has_weights_and_total(name, one_by_one):
     model, batch = Toy(name, one_by_one), make_batches(1)[0]
     log = model.train_step(batch, sgd(model))
     weights = [log['a.weight'].item(), log['b.weight'].item()]
-    total = log['loss_aux'] + (log['a.loss'] * weights[0] + log['b.loss'] * weights[1] if name in OBJECTIVES
-                               else log['a.loss'] * 0.25 + log['b.loss'] * 0.75)
+    total = log['loss_aux'] + (
+        log['a.loss'] * weights[0] + log['b.loss'] * weights[1]
+        if name in OBJECTIVES
+        else log['a.loss'] * 0.25 + log['b.loss'] * 0.75
+    )
     assert log['loss'].item() == pytest.approx(total.item())
-    assert (weights == [0.25, 0.75]) == (name in ('Fixed', 'DWA', 'Uncertainty')), 'two of these begin like Fixed'
+    assert (weights == [0.25, 0.75]) == (name in ('Fixed', 'DWA', 'Uncertainty')), (
+        'two of these begin like Fixed'
+    )
 
 
 @pytest.mark.parametrize('name', [name for name in NAMES if name != 'Fixed'])
@@ -220,9 +285,13 @@ def test_none_is_like_another(name):
 
 @pytest.mark.parametrize('name, one_by_one', CASES)
 def test_accumulated_iterations(name, one_by_one):
-    """Of loss weightings, the mean of the iterations' steps; of gradient weightings, a step with the joint batch."""
+    """Of loss weightings, the mean of the iterations' steps; of gradient weightings, a step with
+    the joint batch."""
     model, plain = Toy(name, one_by_one), Plain(name)
-    wrapper, batches = sgd(model, accumulative_counts=2, clip_grad=dict(max_norm=0.5)), make_batches(8)
+    wrapper, batches = (
+        sgd(model, accumulative_counts=2, clip_grad=dict(max_norm=0.5)),
+        make_batches(8),
+    )
     for first, second in zip(batches[::2], batches[1::2], strict=True):
         plain.step(first, second, clip=0.5)
         before = model.shared.weight.clone()
@@ -236,15 +305,21 @@ def test_accumulated_iterations(name, one_by_one):
 def loss_scaling(monkeypatch) -> type[AmpOptimWrapper]:
     """MMEngine's, which wants a GPU, with the loss scaler of CPUs."""
     monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
-    monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', partial(torch.amp.GradScaler, device='cpu'))
+    monkeypatch.setattr(
+        amp_optimizer_wrapper, 'GradScaler', partial(torch.amp.GradScaler, device='cpu')
+    )
     return partial(AmpOptimWrapper, dtype='bfloat16', loss_scale=dict(init_scale=1024.0))
 
 
 @pytest.mark.parametrize('name, one_by_one', CASES)
 def test_loss_scaling(name, one_by_one, loss_scaling):
-    """Cancels out. A step with an overflow is left out and halves the scale, also when others are accumulated with it."""
+    """Cancels out. A step with an overflow is left out and halves the scale, also when others are
+    accumulated with it."""
     model, plain = Toy(name, one_by_one), Plain(name)
-    wrapper, batches = sgd(model, loss_scaling, accumulative_counts=2, clip_grad=dict(max_norm=0.5)), make_batches(8)
+    wrapper, batches = (
+        sgd(model, loss_scaling, accumulative_counts=2, clip_grad=dict(max_norm=0.5)),
+        make_batches(8),
+    )
     for number, (first, second) in enumerate(zip(batches[::2], batches[1::2], strict=True)):
         if number != 1:
             plain.step(first, second, clip=0.5)
@@ -271,19 +346,26 @@ def train_guarded(model: nn.Module, batches: list[Batch]) -> None:
 @pytest.mark.parametrize('fault', ['x', 'loss'])
 @pytest.mark.parametrize('name, one_by_one', CASES)
 def test_a_step_that_is_left_out(name, one_by_one, fault):
-    """Leaves no trace in parameters and weightings, also of the iteration that was accumulated with it. The second fault is a
-    loss of infinity, whose gradient need not be."""
+    """Leaves no trace in parameters and weightings, also of the iteration that was accumulated with
+    it. The second fault is a loss of infinity, whose gradient need not be."""
     model, other, batches = Toy(name, one_by_one), Toy(name, one_by_one), make_batches(8)
-    broken = dict(batches[2], x=batches[2]['x'] * torch.nan) if fault == 'x' else dict(batches[2], a=batches[2]['a'] * 1e300)
+    broken = (
+        dict(batches[2], x=batches[2]['x'] * torch.nan)
+        if fault == 'x'
+        else dict(batches[2], a=batches[2]['a'] * 1e300)
+    )
     train_guarded(model, [*batches[:2], broken, *batches[3:]])
     train_guarded(other, [*batches[:2], *batches[4:]])
-    for (key, value), expected in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
+    for (key, value), expected in zip(
+        model.state_dict().items(), other.state_dict().values(), strict=True
+    ):
         assert value.equal(expected), key
 
 
 @pytest.mark.parametrize('name, one_by_one', CASES)
 def test_mixed_precision(name, one_by_one):
-    """The forward pass is in bfloat16 and steps differ by its rounding only, jointly or one by one."""
+    """The forward pass is in bfloat16 and steps differ by its rounding only, jointly or one by
+    one."""
     model, exact = Toy(name, one_by_one).float(), Toy(name).float()
     seen = []
     model.heads.b.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
@@ -299,7 +381,9 @@ def test_mixed_precision(name, one_by_one):
 
 @pytest.mark.parametrize('name', ['Fixed', 'MGDA'])
 def test_one_by_one_keeps_one_graph(name, monkeypatch):
-    """What the first task saved for its backward pass is gone when the second task's forward pass begins."""
+    """What the first task saved for its backward pass is gone when the second task's forward pass
+    begins."""
+
     class Kept:
         def __init__(self, value: Tensor) -> None:
             self.value = value
@@ -310,7 +394,9 @@ def test_one_by_one_keeps_one_graph(name, monkeypatch):
         saved.add(kept := Kept(value))
         return kept
 
-    def task_losses(self, batch: Batch, names: list[str], original=Toy.task_losses) -> dict[str, Tensor]:
+    def task_losses(
+        self, batch: Batch, names: list[str], original=Toy.task_losses
+    ) -> dict[str, Tensor]:
         alive.append(len(saved))
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.value):
             return original(self, batch, names)
@@ -324,7 +410,9 @@ def test_one_by_one_keeps_one_graph(name, monkeypatch):
 def test_auxiliary_losses_of_the_forward_pass_and_of_the_tasks():
     def run(losses):
         model = Toy('Fixed')
-        total, log = model.weighting({key: value(model) for key, value in losses.items()}, model.parameters())
+        total, log = model.weighting(
+            {key: value(model) for key, value in losses.items()}, model.parameters()
+        )
         total.backward()
         return model.shared.weight.grad, log['loss'].item()
 
@@ -336,18 +424,32 @@ def test_auxiliary_losses_of_the_forward_pass_and_of_the_tasks():
     def square(model):
         return model.aux_losses()['loss_aux']
 
-    slope, total = run({'a.loss': lambda model: task(model, 'a'), 'b.loss': lambda model: task(model, 'b'),
-                        'loss_early': square, 'loss_late': square})
-    expected, expected_total = run({
-        'loss_early': square,
-        'a.loss': lambda model: model.weighting.later('cpu', lambda: {'a.loss': task(model, 'a')}),
-        'b.loss': lambda model: model.weighting.later('cpu', lambda: {'b.loss': task(model, 'b'), 'loss_late': square(model)})})
+    slope, total = run(
+        {
+            'a.loss': lambda model: task(model, 'a'),
+            'b.loss': lambda model: task(model, 'b'),
+            'loss_early': square,
+            'loss_late': square,
+        }
+    )
+    expected, expected_total = run(
+        {
+            'loss_early': square,
+            'a.loss': lambda model: model.weighting.later(
+                'cpu', lambda: {'a.loss': task(model, 'a')}
+            ),
+            'b.loss': lambda model: model.weighting.later(
+                'cpu', lambda: {'b.loss': task(model, 'b'), 'loss_late': square(model)}
+            ),
+        }
+    )
     assert torch.allclose(slope, expected) and total == pytest.approx(expected_total)
 
 
 @pytest.mark.parametrize('name, one_by_one', CASES)
 def test_a_task_without_labels_takes_no_part(name, one_by_one):
-    """The other goes its own way, as if alone, at its share: a half, or of the geometric mean all."""
+    """The other goes its own way, as if alone, at its share: a half, or of the geometric mean
+    all."""
     model, batch = Toy(name, one_by_one), make_batches(1)[0]
     model.train_step({**batch, 'b': torch.full_like(batch['b'], float('nan'))}, sgd(model))
     start = Toy(name)
@@ -356,7 +458,9 @@ def test_a_task_without_labels_takes_no_part(name, one_by_one):
     total.backward()
     for (key, value), before in zip(model.named_parameters(), start.parameters(), strict=True):
         if 'log_variances' not in key:
-            assert torch.allclose(value, before - 0.1 * (0 if before.grad is None else before.grad)), key
+            assert torch.allclose(
+                value, before - 0.1 * (0 if before.grad is None else before.grad)
+            ), key
     if name == 'Uncertainty':
         assert model.weighting.log_variances[0] != 0 == model.weighting.log_variances[1]
 
@@ -364,11 +468,17 @@ def test_a_task_without_labels_takes_no_part(name, one_by_one):
 @pytest.mark.parametrize('name, one_by_one', CASES)
 def test_one_task(name, one_by_one):
     """Whatever its weight, it is trained alone, and the first step is the plain one."""
-    model, start, batch = Toy(name, one_by_one, dict(a=5.0)), Toy('Fixed', tasks=dict(a=1.0)), make_batches(1)[0]
+    model, start, batch = (
+        Toy(name, one_by_one, dict(a=5.0)),
+        Toy('Fixed', tasks=dict(a=1.0)),
+        make_batches(1)[0],
+    )
     model.train_step(batch, sgd(model))
     sum([*start.task_losses(batch, ['a']).values(), *start.aux_losses().values()]).backward()
     for (key, value), before in zip(model.named_parameters(), start.parameters(), strict=False):
-        assert torch.allclose(value, before - 0.1 * (0 if before.grad is None else before.grad)), key
+        assert torch.allclose(value, before - 0.1 * (0 if before.grad is None else before.grad)), (
+            key
+        )
 
 
 def test_only_gls_has_to_run_jointly():
@@ -380,12 +490,20 @@ def test_only_gls_has_to_run_jointly():
 def test_a_missing_loss_is_named(name):
     model = Toy(name)
     with pytest.raises(ValueError, match=r'Got the losses a\.loss, loss_aux; expected b\.loss too'):
-        model.weighting({**model.task_losses(make_batches(1)[0], ['a']), **model.aux_losses()}, model.parameters())
+        model.weighting(
+            {**model.task_losses(make_batches(1)[0], ['a']), **model.aux_losses()},
+            model.parameters(),
+        )
 
 
 # A runner
 
-STATE = dict(Uncertainty={'log_variances'}, DWA={'iterations', 'totals', 'means'}, RLW={'draw'}, PCGrad={'draw'})
+STATE = dict(
+    Uncertainty={'log_variances'},
+    DWA={'iterations', 'totals', 'means'},
+    RLW={'draw'},
+    PCGrad={'draw'},
+)
 
 
 class Batches(torch.utils.data.Dataset):
@@ -396,14 +514,28 @@ class Batches(torch.utils.data.Dataset):
         return make_batches(6, size=1)[number]
 
 
-def run(name: str, folder: Path, epochs: int, resume: bool = False, wrapper: dict | None = None) -> Toy:
+def run(
+    name: str, folder: Path, epochs: int, resume: bool = False, wrapper: dict | None = None
+) -> Toy:
     runner = Runner(
-        Toy(name), str(folder), experiment_name=f'weighting_{next(NUMBERS)}', resume=resume, log_level='ERROR',
+        Toy(name),
+        str(folder),
+        experiment_name=f'weighting_{next(NUMBERS)}',
+        resume=resume,
+        log_level='ERROR',
         default_scope='mmsam_peft',
-        train_dataloader=dict(batch_size=1, dataset=Batches(), sampler=dict(type='DefaultSampler', shuffle=False),
-                              collate_fn=lambda items: joined(items)),
-        train_cfg=dict(by_epoch=True, max_epochs=epochs), custom_hooks=[PlainCheckpointHook()],
-        optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.01), accumulative_counts=2, **(wrapper or {})))
+        train_dataloader=dict(
+            batch_size=1,
+            dataset=Batches(),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=lambda items: joined(items),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        custom_hooks=[PlainCheckpointHook()],
+        optim_wrapper=dict(
+            optimizer=dict(type='Adam', lr=0.01), accumulative_counts=2, **(wrapper or {})
+        ),
+    )
     return runner.train()
 
 
@@ -413,14 +545,25 @@ def test_a_resumed_run_goes_on_where_it_was(name, tmp_path):
     run(name, tmp_path / 'parts', 1)
     parts = run(name, tmp_path / 'parts', 3, resume=True)
     state = torch.load(tmp_path / 'parts' / 'epoch_1.pth', weights_only=False)['state_dict']
-    assert {key.removeprefix('weighting.') for key in state if key.startswith('weighting.')} == STATE.get(name, set())
-    for (key, value), expected in zip(parts.state_dict().items(), whole.state_dict().values(), strict=True):
+    assert {
+        key.removeprefix('weighting.') for key in state if key.startswith('weighting.')
+    } == STATE.get(name, set())
+    for (key, value), expected in zip(
+        parts.state_dict().items(), whole.state_dict().values(), strict=True
+    ):
         assert value.equal(expected), key
-    changed = {key for key, value in Toy(name).state_dict().items() if not value.equal(whole.state_dict()[key])}
-    assert {key for key in whole.state_dict() if not key.startswith('frozen')} - changed <= {'weighting.totals'}
+    changed = {
+        key
+        for key, value in Toy(name).state_dict().items()
+        if not value.equal(whole.state_dict()[key])
+    }
+    assert {key for key in whole.state_dict() if not key.startswith('frozen')} - changed <= {
+        'weighting.totals'
+    }
 
 
 # Two processes
+
 
 def train(model: nn.Module, part: slice) -> None:
     """Three steps of two iterations each with a part of the batches."""
@@ -430,28 +573,48 @@ def train(model: nn.Module, part: slice) -> None:
 
 
 def worker(rank: int, folder: Path) -> None:
-    torch.distributed.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
+    )
     for name, one_by_one in CASES:
         model = Toy(name, one_by_one)
         train(MMDistributedDataParallel(model), slice(2 * rank, 2 * rank + 2))
         guarded, batches = Toy(name, one_by_one), make_batches(6)
         if rank == 1:
             batches[2]['x'][-1, 0] = torch.nan
-        train_guarded(MMDistributedDataParallel(guarded), [
-            {key: value[2 * rank:2 * rank + 2] for key, value in batch.items()} for batch in batches])
-        torch.save([model.state_dict(), guarded.state_dict()], folder / f'{name}_{one_by_one}_{rank}.pth')
+        train_guarded(
+            MMDistributedDataParallel(guarded),
+            [
+                {key: value[2 * rank : 2 * rank + 2] for key, value in batch.items()}
+                for batch in batches
+            ],
+        )
+        torch.save(
+            [model.state_dict(), guarded.state_dict()], folder / f'{name}_{one_by_one}_{rank}.pth'
+        )
     torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory) -> dict[tuple[str, bool], list[list[dict[str, Tensor]]]]:
-    """By case, the two processes' states: trained, and trained with a batch of NaN in the second process."""
+    """By case, the two processes' states: trained, and trained with a batch of NaN in the second
+    process."""
     folder = tmp_path_factory.mktemp('parallel')
-    processes = [subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], stderr=subprocess.PIPE, text=True,
-                                  env={**os.environ, 'OMP_NUM_THREADS': '1'}) for rank in (0, 1)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(folder)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        )
+        for rank in (0, 1)
+    ]
     errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], '\n'.join(errors)
-    return {case: [torch.load(folder / f'{case[0]}_{case[1]}_{rank}.pth') for rank in (0, 1)] for case in CASES}
+    return {
+        case: [torch.load(folder / f'{case[0]}_{case[1]}_{rank}.pth') for rank in (0, 1)]
+        for case in CASES
+    }
 
 
 @pytest.mark.parametrize('case', CASES)
@@ -461,7 +624,9 @@ def test_two_processes_equal_one_with_the_joint_batch(trained, case):
     (first, _), (second, _) = trained[case]
     for key, value in model.state_dict().items():
         assert first[key].equal(second[key]), key
-        assert torch.allclose(first[key], value, rtol=0, atol=1e-6 if case[0] == 'NashMTL' else 1e-9), key
+        assert torch.allclose(
+            first[key], value, rtol=0, atol=1e-6 if case[0] == 'NashMTL' else 1e-9
+        ), key
 
 
 @pytest.mark.parametrize('case', CASES)
@@ -471,7 +636,9 @@ def test_two_processes_leave_out_the_same_step(trained, case):
     (_, first), (_, second) = trained[case]
     for key, value in model.state_dict().items():
         assert first[key].equal(second[key]), key
-        assert torch.allclose(first[key], value, rtol=0, atol=1e-6 if case[0] == 'NashMTL' else 1e-9), key
+        assert torch.allclose(
+            first[key], value, rtol=0, atol=1e-6 if case[0] == 'NashMTL' else 1e-9
+        ), key
 
 
 if __name__ == '__main__':

@@ -16,7 +16,10 @@ def test_formula():
         x, g = x[g != 255], g[g != 255]
         positive, negative, total = (g == 1).sum(), (g == 0).sum(), len(g)
         prob = 1 / (1 + np.exp(-x))
-        log_likelihood = negative / total * np.log(prob[g == 1]).sum() + positive / total * np.log(1 - prob[g == 0]).sum()
+        log_likelihood = (
+            negative / total * np.log(prob[g == 1]).sum()
+            + positive / total * np.log(1 - prob[g == 0]).sum()
+        )
         losses.append(-log_likelihood / total)
     value = BalancedBCELoss()(torch.from_numpy(logits).unsqueeze(1), torch.from_numpy(labels))
     assert value.item() == pytest.approx(np.mean(losses), rel=1e-12)
@@ -26,11 +29,14 @@ def test_undecided_prediction():
     """Logits 0 and a quarter of foreground: 2 * 1/4 * 3/4 ln 2."""
     labels = torch.zeros(1, 4, 4, dtype=torch.long)
     labels[:, 0] = 1
-    assert BalancedBCELoss()(torch.zeros(1, 1, 4, 4), labels).item() == pytest.approx(0.375 * math.log(2), rel=1e-5)
+    assert BalancedBCELoss()(torch.zeros(1, 1, 4, 4), labels).item() == pytest.approx(
+        0.375 * math.log(2), rel=1e-5
+    )
 
 
 def test_classes_weigh_the_same():
-    """At logits 0 the gradients of foreground and background cancel, however small the foreground."""
+    """At logits 0 the gradients of foreground and background cancel, however small the
+    foreground."""
     labels = torch.zeros(1, 8, 8, dtype=torch.long)
     labels[:, 0, :3] = 1
     logits = torch.zeros(1, 1, 8, 8, requires_grad=True)

@@ -1,4 +1,5 @@
 """What holds for every loss of a one-channel head."""
+
 import pytest
 import torch
 from mmengine.structures import PixelData
@@ -9,7 +10,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import mmsam_peft.models.losses  # noqa: F401
 from mmsam_peft.registry import MODELS
 
-NAMES = {'StructureLoss': 'loss_structure', 'BalancedBCELoss': 'loss_balanced_bce', 'DiceBCELoss': 'loss_dice_bce'}
+NAMES = {
+    'StructureLoss': 'loss_structure',
+    'BalancedBCELoss': 'loss_balanced_bce',
+    'DiceBCELoss': 'loss_dice_bce',
+}
 
 
 @pytest.fixture(params=NAMES)
@@ -30,13 +35,15 @@ def test_name_and_weight(loss):
     assert loss.loss_name == NAMES[type(loss).__name__]
     plain = type(loss)()
     logits, labels = example()
-    assert loss(logits, labels).item() == pytest.approx(1.5 * plain(logits, labels).item(), rel=1e-12)
+    assert loss(logits, labels).item() == pytest.approx(
+        1.5 * plain(logits, labels).item(), rel=1e-12
+    )
 
 
 def test_gradient(loss):
     logits, labels = example()
     assert torch.autograd.gradcheck(lambda x: loss(x, labels), logits)
-    gradient, = torch.autograd.grad(loss(logits, labels), logits)
+    (gradient,) = torch.autograd.grad(loss(logits, labels), logits)
     assert torch.equal(gradient.squeeze(1) == 0, labels == 255)
 
 
@@ -56,13 +63,18 @@ def test_ignored_logits_change_nothing(loss):
 
 def test_ignored_padding_changes_nothing(loss):
     logits, labels = example()
-    padded = loss(torch.nn.functional.pad(logits, (2, 3, 0, 5)), torch.nn.functional.pad(labels, (2, 3, 0, 5), value=255))
+    padded = loss(
+        torch.nn.functional.pad(logits, (2, 3, 0, 5)),
+        torch.nn.functional.pad(labels, (2, 3, 0, 5), value=255),
+    )
     torch.testing.assert_close(padded, loss(logits, labels), rtol=1e-12, atol=0)
 
 
 def test_other_ignore_index(loss):
     logits, labels = example()
-    torch.testing.assert_close(loss(logits, labels.where(labels != 255, -100), ignore_index=-100), loss(logits, labels))
+    torch.testing.assert_close(
+        loss(logits, labels.where(labels != 255, -100), ignore_index=-100), loss(logits, labels)
+    )
 
 
 def test_image_without_valid_pixels_does_not_count(loss):
@@ -89,7 +101,8 @@ def test_one_class_only(loss, label):
 
 
 def test_pixel_weight(loss):
-    """A zero weight removes a pixel, except from the surroundings of others: the foreground stays the same here."""
+    """A zero weight removes a pixel, except from the surroundings of others: the foreground stays
+    the same here."""
     logits, labels = example()
     dropped = (labels == 0) & (torch.arange(7) % 2 == 0)
     weighted = loss(logits, labels, weight=(~dropped).float())
@@ -119,7 +132,12 @@ def test_no_host_synchronisation(loss):
 def test_as_loss_of_a_decode_head(loss):
     logits, labels = example(torch.float32)
     head = FCNHead(
-        in_channels=4, channels=4, num_convs=1, num_classes=2, out_channels=1, threshold=0.5,
+        in_channels=4,
+        channels=4,
+        num_convs=1,
+        num_classes=2,
+        out_channels=1,
+        threshold=0.5,
         loss_decode=dict(type=f'mmsam_peft.{type(loss).__name__}', loss_weight=1.5),
     )
     samples = [SegDataSample(gt_sem_seg=PixelData(data=label[None])) for label in labels]

@@ -7,7 +7,9 @@ import torch
 from mmsam_peft.models.losses import DiceBCELoss
 
 
-@pytest.mark.parametrize(('dice_weight', 'bce_weight'), [(1.0, 1.0), (2.0, 0.0), (0.0, 3.0), (0.3, 0.7)])
+@pytest.mark.parametrize(
+    ('dice_weight', 'bce_weight'), [(1.0, 1.0), (2.0, 0.0), (0.0, 3.0), (0.3, 0.7)]
+)
 def test_formula(dice_weight, bce_weight):
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(3, 6, 5)), (rng.random((3, 6, 5)) < 0.3).astype(np.int64)
@@ -29,4 +31,6 @@ def test_undecided_prediction():
     labels = torch.zeros(1, 4, 4, dtype=torch.long)
     labels[:, 0] = 1
     expected = 1 - (2 * 2 + 1) / (8 + 4 + 1) + math.log(2)
-    assert DiceBCELoss()(torch.zeros(1, 1, 4, 4), labels).item() == pytest.approx(expected, rel=1e-5)
+    assert DiceBCELoss()(torch.zeros(1, 1, 4, 4), labels).item() == pytest.approx(
+        expected, rel=1e-5
+    )

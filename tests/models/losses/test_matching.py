@@ -10,7 +10,10 @@ from mmsam_peft.models.losses.matching import assign, matching_costs
 def test_costs():
     """Every pair by itself."""
     torch.manual_seed(0)
-    class_logits, point_logits = torch.randn(2, 3, 5, dtype=torch.float64), torch.randn(2, 3, 20, dtype=torch.float64)
+    class_logits, point_logits = (
+        torch.randn(2, 3, 5, dtype=torch.float64),
+        torch.randn(2, 3, 20, dtype=torch.float64),
+    )
     labels = torch.randint(0, 5, (2, 20)).masked_fill(torch.rand(2, 20) < 0.3, 255)
     labels[labels == 4] = 3
     costs = matching_costs(class_logits, point_logits, labels, 255)
@@ -30,7 +33,9 @@ def test_costs():
 
 
 def test_costs_without_valid_points():
-    _, cost_mask, cost_dice = matching_costs(torch.zeros(1, 2, 4), torch.randn(1, 2, 6), torch.full((1, 6), 255), 255)
+    _, cost_mask, cost_dice = matching_costs(
+        torch.zeros(1, 2, 4), torch.randn(1, 2, 6), torch.full((1, 6), 255), 255
+    )
     assert (cost_mask == 0).all() and (cost_dice == 0).all()
 
 
@@ -45,7 +50,8 @@ def test_least_total_cost(shown):
         chosen = image == index
         assert klass[chosen].tolist() == shown
         best = min(
-            itertools.permutations(range(5), len(shown)), key=lambda queries: costs[index, shown, list(queries)].sum()  # noqa: B023
+            itertools.permutations(range(5), len(shown)),
+            key=lambda queries: costs[index, shown, list(queries)].sum(),  # noqa: B023
         )
         assert query[chosen].tolist() == list(best)
 
@@ -58,5 +64,8 @@ def test_more_classes_than_queries():
 
 
 def test_costs_that_are_not_finite_count_as_zero():
-    """Here and there, so that the loss, and not an error in one of several processes, tells of them."""
-    assert assign(np.array([[[np.nan, 1], [np.inf, -1]]]), np.ones((1, 2), dtype=bool)).tolist() == [[0, 0], [0, 1], [0, 1]]
+    """Here and there, so that the loss, and not an error in one of several processes, tells of
+    them."""
+    assert assign(
+        np.array([[[np.nan, 1], [np.inf, -1]]]), np.ones((1, 2), dtype=bool)
+    ).tolist() == [[0, 0], [0, 1], [0, 1]]

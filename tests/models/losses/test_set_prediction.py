@@ -16,11 +16,14 @@ CLASSES = 4
 
 
 def build(**kwargs):
-    return MODELS.build(dict(type='SetPredictionLoss', num_classes=CLASSES, num_points=500) | kwargs)
+    return MODELS.build(
+        dict(type='SetPredictionLoss', num_classes=CLASSES, num_points=500) | kwargs
+    )
 
 
 def example(size=16):
-    """Predictions of 6 queries for 2 images with classes {0, 2, 3} and {0, 1}, some pixels ignored."""
+    """Predictions of 6 queries for 2 images with classes {0, 2, 3} and {0, 1}, some pixels
+    ignored."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.zeros(2, 32, 32, dtype=torch.long)
     labels[0, 4:14, 6:30], labels[0, 20:, :9], labels[1, 8:24, 8:24] = 2, 3, 1
@@ -40,18 +43,24 @@ def same(first, second, **kwargs):
 
 
 def test_undecided_prediction():
-    """All logits 0: cross-entropies ln 5 and ln 2; half the image is class 1, the points fall there as they like."""
+    """All logits 0: cross-entropies ln 5 and ln 2; half the image is class 1, the points fall there
+    as they like."""
     labels = torch.ones(1, 8, 8, dtype=torch.long)
     losses = build()(torch.zeros(1, 6, CLASSES + 1), torch.zeros(1, 6, 4, 4), labels)
     assert losses['loss_cls'].item() == pytest.approx(10 * math.log(5), rel=1e-5)
     assert losses['loss_mask'].item() == pytest.approx(5 * math.log(2), rel=1e-5)
-    assert losses['loss_dice'].item() == pytest.approx(5 * (1 - (500 + 1) / (250 + 500 + 1)), rel=1e-5)
+    assert losses['loss_dice'].item() == pytest.approx(
+        5 * (1 - (500 + 1) / (250 + 500 + 1)), rel=1e-5
+    )
 
 
 def test_formula():
-    """With many uniform points the losses approach those over all pixels, for the matching the loss made."""
+    """With many uniform points the losses approach those over all pixels, for the matching the loss
+    made."""
     class_logits, mask_logits, labels = example(32)
-    loss = build(num_points=200_000, oversample_ratio=1.0, importance_ratio=0.0, no_object_weight=0.3)
+    loss = build(
+        num_points=200_000, oversample_ratio=1.0, importance_ratio=0.0, no_object_weight=0.3
+    )
     losses = seeded(loss, class_logits, mask_logits * 3, labels)
     image, query, klass = seeded(loss.match, class_logits, mask_logits * 3, labels).tolist()
     assert list(zip(image, klass, strict=True)) == [(0, 0), (0, 2), (0, 3), (1, 0), (1, 1)]
@@ -60,8 +69,13 @@ def test_formula():
     target[image, query] = klass
     log_probs = class_logits.detach().double().log_softmax(-1).numpy()
     weights = np.where(target == CLASSES, 0.3, 1.0)
-    expected_cls = -(weights * np.take_along_axis(log_probs, target[..., None], -1)[..., 0]).sum() / weights.sum()
-    upsampled = F.interpolate(mask_logits.detach().double() * 3, scale_factor=8, mode='bilinear', align_corners=False).numpy()
+    expected_cls = (
+        -(weights * np.take_along_axis(log_probs, target[..., None], -1)[..., 0]).sum()
+        / weights.sum()
+    )
+    upsampled = F.interpolate(
+        mask_logits.detach().double() * 3, scale_factor=8, mode='bilinear', align_corners=False
+    ).numpy()
     dense = labels.repeat_interleave(8, 1).repeat_interleave(8, 2).numpy()
     bce, dice = [], []
     for b, q, k in zip(image, query, klass, strict=True):
@@ -77,8 +91,12 @@ def test_formula():
 def test_factors():
     args = example()
     plain = seeded(build(class_weight=1.0, mask_weight=1.0, dice_weight=1.0), *args)
-    for name, factor in seeded(build(class_weight=2.0, mask_weight=3.0, dice_weight=4.0), *args).items():
-        torch.testing.assert_close(factor, {'loss_cls': 2, 'loss_mask': 3, 'loss_dice': 4}[name] * plain[name])
+    for name, factor in seeded(
+        build(class_weight=2.0, mask_weight=3.0, dice_weight=4.0), *args
+    ).items():
+        torch.testing.assert_close(
+            factor, {'loss_cls': 2, 'loss_mask': 3, 'loss_dice': 4}[name] * plain[name]
+        )
 
 
 def perfect(labels, order):
@@ -94,7 +112,8 @@ def perfect(labels, order):
 
 
 def test_perfect_prediction():
-    """Logits and labels of one resolution: what remains is the interpolation along boundaries, so that is cut out."""
+    """Logits and labels of one resolution: what remains is the interpolation along boundaries, so
+    that is cut out."""
     _, _, labels = example()
     labels = labels.repeat_interleave(4, 1).repeat_interleave(4, 2)
     edge = torch.zeros_like(labels, dtype=torch.bool)
@@ -104,7 +123,11 @@ def test_perfect_prediction():
     class_logits, mask_logits = perfect(labels, order=(5, 0, 3, 1))
     labels[edge] = 255
     loss = build()
-    assert loss.match(class_logits, mask_logits, labels).tolist() == [[0, 0, 0, 1, 1], [5, 3, 1, 5, 0], [0, 2, 3, 0, 1]]
+    assert loss.match(class_logits, mask_logits, labels).tolist() == [
+        [0, 0, 0, 1, 1],
+        [5, 3, 1, 5, 0],
+        [0, 2, 3, 0, 1],
+    ]
     for value in loss(class_logits, mask_logits, labels).values():
         assert 0 <= value.item() < 1e-4
     for value in loss(-class_logits, -mask_logits, labels).values():
@@ -113,7 +136,8 @@ def test_perfect_prediction():
 
 @pytest.mark.parametrize('cost', ['class', 'mask', 'dice'])
 def test_each_cost_decides_the_matching(cost):
-    """Queries 3 and 1 fit classes 0 and 2 by their class only, queries 5 and 4 by their mask only."""
+    """Queries 3 and 1 fit classes 0 and 2 by their class only, queries 5 and 4 by their mask
+    only."""
     labels = torch.full((1, 8, 8), 255)
     labels[:, 2:6, 2:6], labels[:, :2] = 2, 0
     class_logits, mask_logits = torch.zeros(1, 6, CLASSES + 1), torch.zeros(1, 6, 8, 8)
@@ -140,15 +164,20 @@ def test_same_seed_same_result():
 
 
 def test_ignored_pixels():
-    """Neither a label that is ignored nor the logits under it matter; logits of label size, away from bilinear neighbours."""
+    """Neither a label that is ignored nor the logits under it matter; logits of label size, away
+    from bilinear neighbours."""
     class_logits, mask_logits, labels = example(32)
     before = seeded(build(), class_logits, mask_logits, labels)
     altered = mask_logits.detach().clone()
     altered[..., 29:, 29:] = 7.0
     assert same(before, seeded(build(), class_logits, altered, labels), rtol=0, atol=0)
-    other_index = seeded(build(), class_logits, mask_logits, labels.where(labels != 255, -1), ignore_index=-1)
+    other_index = seeded(
+        build(), class_logits, mask_logits, labels.where(labels != 255, -1), ignore_index=-1
+    )
     assert same(before, other_index, rtol=0, atol=0)
-    assert not same(before, seeded(build(), class_logits, mask_logits, labels.where(labels != 255, 1)))
+    assert not same(
+        before, seeded(build(), class_logits, mask_logits, labels.where(labels != 255, 1))
+    )
 
 
 def test_every_logit_gets_a_gradient():
@@ -200,7 +229,9 @@ def test_one_broken_logit_is_seen(which, at, value):
     """Also of a query that nothing is matched with; loss and gradient are NaN."""
     class_logits, mask_logits, labels = example()
     broken = dict({'class': class_logits, 'mask': mask_logits})
-    broken[which] = broken[which].clone().index_put(tuple(map(torch.tensor, at)), torch.tensor(value))
+    broken[which] = (
+        broken[which].clone().index_put(tuple(map(torch.tensor, at)), torch.tensor(value))
+    )
     total = sum(seeded(build(), broken['class'], broken['mask'], labels).values())
     total.backward()
     assert total.isnan() and class_logits.grad.isnan().any()
@@ -210,12 +241,18 @@ def test_one_broken_logit_is_seen(which, at, value):
 def test_autocast_with_large_logits(dtype):
     class_logits, mask_logits, labels = example()
     with torch.autocast('cpu', dtype=dtype):
-        losses = build()((class_logits.sign() * 1e4).to(dtype), (mask_logits.sign() * 1e4).to(dtype), labels)
+        losses = build()(
+            (class_logits.sign() * 1e4).to(dtype), (mask_logits.sign() * 1e4).to(dtype), labels
+        )
         moderate = seeded(build(), class_logits.to(dtype), mask_logits.to(dtype), labels)
     sum(losses.values()).backward()
     assert all(value.dtype == torch.float32 and value.isfinite() for value in losses.values())
     assert class_logits.grad.isfinite().all() and mask_logits.grad.isfinite().all()
-    assert same(moderate, seeded(build(), class_logits.to(dtype).float(), mask_logits.to(dtype).float(), labels), rtol=1e-5)
+    assert same(
+        moderate,
+        seeded(build(), class_logits.to(dtype).float(), mask_logits.to(dtype).float(), labels),
+        rtol=1e-5,
+    )
 
 
 def test_number_of_masks_is_averaged_over_processes(tmp_path):
@@ -225,7 +262,9 @@ def test_number_of_masks_is_averaged_over_processes(tmp_path):
 
     def work(rank):
         os.environ['GLOO_SOCKET_IFNAME'] = 'lo'
-        dist.init_process_group('gloo', init_method=f'file://{tmp_path}/init', rank=rank, world_size=2)
+        dist.init_process_group(
+            'gloo', init_method=f'file://{tmp_path}/init', rank=rank, world_size=2
+        )
         own_labels = labels if rank == 0 else torch.full_like(labels, 255)
         torch.save(seeded(build(), class_logits, mask_logits, own_labels), tmp_path / f'{rank}.pt')
         dist.destroy_process_group()
@@ -254,8 +293,18 @@ def test_unknown_label(unknown):
 
 def test_paper_defaults():
     loss = SetPredictionLoss(num_classes=3)
-    assert (loss.num_points, loss.class_weight, loss.mask_weight, loss.dice_weight) == (12544, 10, 5, 5)
-    assert (loss.cost_class, loss.cost_mask, loss.cost_dice, loss.no_object_weight) == (2, 5, 5, 0.1)
+    assert (loss.num_points, loss.class_weight, loss.mask_weight, loss.dice_weight) == (
+        12544,
+        10,
+        5,
+        5,
+    )
+    assert (loss.cost_class, loss.cost_mask, loss.cost_dice, loss.no_object_weight) == (
+        2,
+        5,
+        5,
+        0.1,
+    )
     assert (loss.oversample_ratio, loss.importance_ratio) == (3, 0.75)
 
 
@@ -264,10 +313,14 @@ def test_semantic_logits():
     scores = np.zeros((2, CLASSES, 16, 16))
     for b, q, k in np.ndindex(2, 6, CLASSES):
         weights = np.exp(class_logits[b, q].detach().double().numpy())
-        scores[b, k] += weights[k] / weights.sum() / (1 + np.exp(-mask_logits[b, q].detach().double().numpy()))
+        scores[b, k] += (
+            weights[k] / weights.sum() / (1 + np.exp(-mask_logits[b, q].detach().double().numpy()))
+        )
     result = semantic_logits(class_logits, mask_logits)
     np.testing.assert_allclose(result.detach(), np.log(scores), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(result.detach().softmax(1), scores / scores.sum(1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(
+        result.detach().softmax(1), scores / scores.sum(1, keepdims=True), rtol=1e-5
+    )
 
 
 def test_semantic_logits_under_autocast():

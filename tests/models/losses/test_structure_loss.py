@@ -41,13 +41,15 @@ def test_formula(ignored):
 
 
 def test_undecided_prediction_of_an_empty_mask():
-    """Logits 0: cross-entropy ln 2 whatever the weights; all weights 1, so the union is half the 64 pixels."""
+    """Logits 0: cross-entropy ln 2 whatever the weights; all weights 1, so the union is half the 64
+    pixels."""
     value = StructureLoss()(torch.zeros(3, 1, 8, 8), torch.zeros(3, 8, 8, dtype=torch.long))
     assert value.item() == pytest.approx(math.log(2) + 1 - 1 / (32 + 1), rel=1e-5)
 
 
 def test_boundary_weighs_more_in_the_cross_entropy():
-    """What the reference program misses: an error at the boundary costs more than one far from it."""
+    """What the reference program misses: an error at the boundary costs more than one far from
+    it."""
     labels = torch.zeros(1, 64, 64, dtype=torch.long)
     labels[:, :, :32] = 1
     near, far = torch.where(labels == 1, 20.0, -20.0).unsqueeze(1).repeat(2, 1, 1, 1).split(1)

@@ -1,4 +1,6 @@
-"""The two-way transformer of SAM's mask decoder: two layers and the final attention, for three tokens and a 4 x 4 map."""
+"""The two-way transformer of SAM's mask decoder: two layers and the final attention, for three
+tokens and a 4 x 4 map."""
+
 import torch
 from segment_anything.modeling.transformer import TwoWayTransformer
 
@@ -14,7 +16,9 @@ def build(peft):
 
 
 def inputs(generator, batch):
-    return tuple(torch.randn(batch, *size, generator=generator) for size in ((32, 4, 4), (32, 4, 4), (3, 32)))
+    return tuple(
+        torch.randn(batch, *size, generator=generator) for size in ((32, 4, 4), (32, 4, 4), (3, 32))
+    )
 
 
 def run(model, inputs):

@@ -1,9 +1,13 @@
-"""SAM's encoder: one windowed and one global block on a 4 x 4 grid, which the windows of 3 do not divide."""
+"""SAM's encoder: one windowed and one global block on a 4 x 4 grid, which the windows of 3 do not
+divide."""
+
 import torch
 
 from mmsam_peft.models.backbones import SAMViT
 
-ARCH = dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16)
+ARCH = dict(
+    embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=16
+)
 
 
 def build(peft, **settings):

@@ -1,13 +1,22 @@
 """Hugging Face's SamVisionEncoder."""
+
 import torch
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
 from mmsam_peft.peft import apply_peft, build_method
 
-CONFIG = SamVisionConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, global_attn_indexes=[1], window_size=3,
-                         image_size=64, mlp_dim=64, output_channels=16, initializer_range=0.1)  # by default 1e-10
-
+CONFIG = SamVisionConfig(
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    global_attn_indexes=[1],
+    window_size=3,
+    image_size=64,
+    mlp_dim=64,
+    output_channels=16,
+    initializer_range=0.1,
+)  # by default 1e-10
 
 
 def build(peft):

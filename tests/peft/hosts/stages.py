@@ -1,5 +1,7 @@
-"""What a Hiera-like encoder has that SAM's has not: maps that halve and widen between stages, by a block-level ``proj`` of the
-residual stream; mlp layers of other names; a fused qkv in which every head has its q, k and v side by side."""
+"""What a Hiera-like encoder has that SAM's has not: maps that halve and widen between stages, by a
+block-level ``proj`` of the residual stream; mlp layers of other names; a fused qkv in which every
+head has its q, k and v side by side."""
+
 import torch
 from torch import nn
 
@@ -57,10 +59,20 @@ class Stages(nn.Module):
 
     @property
     def anatomy(self) -> Anatomy:
-        parts = BlockParts(linears=dict(qkv='attn.qkv', proj='attn.proj', lin1='mlp.layers.0', lin2='mlp.layers.1'), mlp='mlp',
-                           qkv_groups=HEADS)
-        return Anatomy([block for stage in self.stages for block in stage], parts, before=('patch_embed.', 'stem_pos'),
-                       can={'maps'}, patches=self.patch_embed)
+        parts = BlockParts(
+            linears=dict(
+                qkv='attn.qkv', proj='attn.proj', lin1='mlp.layers.0', lin2='mlp.layers.1'
+            ),
+            mlp='mlp',
+            qkv_groups=HEADS,
+        )
+        return Anatomy(
+            [block for stage in self.stages for block in stage],
+            parts,
+            before=('patch_embed.', 'stem_pos'),
+            can={'maps'},
+            patches=self.patch_embed,
+        )
 
     def forward(self, x):
         x = self.patch_embed(x).permute(0, 2, 3, 1) + self.stem_pos

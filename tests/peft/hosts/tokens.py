@@ -1,4 +1,5 @@
 """An encoder of tokens (B, N, C) with separate q, k and v, and an mlp that is an nn.Sequential."""
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -17,7 +18,10 @@ class TokenBlock(nn.Module):
 
     def forward(self, x):
         y = self.ln_a(x)
-        q, k, v = (layer(y).unflatten(-1, (HEADS, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value))
+        q, k, v = (
+            layer(y).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
         x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return x + self.feed(self.ln_b(x))
 
@@ -32,7 +36,10 @@ class Tokens(nn.Module):
 
     @property
     def anatomy(self) -> Anatomy:
-        parts = BlockParts(linears=dict(q='query', k='key', v='value', proj='out', lin1='feed.0', lin2='feed.2'), mlp='feed')
+        parts = BlockParts(
+            linears=dict(q='query', k='key', v='value', proj='out', lin1='feed.0', lin2='feed.2'),
+            mlp='feed',
+        )
         return Anatomy(self.layers, parts, before=('embed.', 'cls_token'), patches=self.embed)
 
     def forward(self, x):
