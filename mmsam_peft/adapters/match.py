@@ -246,7 +246,8 @@ def _difference(found, expected) -> tuple[str, str]:
     if not isinstance(found, dict):
         return str(found)[:16], str(expected)[:16]
     keys = [key for key in {**found, **expected} if found.get(key) != expected.get(key)][:6]
-    return tuple(
+    there, here = (
         ', '.join(f'{key}={str(side.get(key, "(default)"))[:60]}' for key in keys)
         for side in (found, expected)
     )
+    return there, here

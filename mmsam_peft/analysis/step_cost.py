@@ -225,7 +225,8 @@ def step(
     optimizer.step()
     optimizer.zero_grad()
     marks.append(clock(setting.device))
-    return tuple(end - start for start, end in zip(marks, marks[1:], strict=False))
+    forward, backward, update = (end - start for start, end in zip(marks, marks[1:], strict=False))
+    return forward, backward, update
 
 
 def in_fresh_process(function: Callable[..., dict], *arguments) -> dict:

@@ -17,7 +17,7 @@ from ..models.backbones.checkpoints import read_sam_checkpoint, to_sam_keys
 from ..models.decode_heads import SAMMaskHead
 from ..models.segmentors import PEFTSegmentor
 from ..peft.base import Mergeable
-from ..peft.per_task import PerTaskMethod
+from ..peft.per_task import PerTaskLinear, PerTaskMethod
 from ..registry import MODELS
 from ..whole_files import whole_file
 
@@ -82,10 +82,10 @@ def merged_parameters(model: PEFTSegmentor, task: str | None = None) -> dict[str
         for name, layer in host.named_modules():
             if isinstance(layer, Mergeable):
                 twin = copy.deepcopy(layer)
-                if number is None:
-                    twin.merge()
-                else:
+                if isinstance(twin, PerTaskLinear) and number is not None:
                     twin.merge(number)
+                else:
+                    twin.merge()
                 values.update(
                     {
                         f'{prefix}{name}.{key}': twin.get_parameter(key).detach()

@@ -28,7 +28,8 @@ from .images import common_folder, find_images
 from .inference import pipeline_of
 from .outputs import OutputFolder, fingerprint
 
-Given, Made = TypeVar('Given'), TypeVar('Made')
+Given = TypeVar('Given')
+Made = TypeVar('Made')
 THREADS = min(4, os.cpu_count() or 1)
 """That read and write while the model computes."""
 
@@ -46,7 +47,7 @@ class Picture(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...] | None:
         """The shape of the network's input; None where there is none."""
-        return self.data and tuple(self.data['inputs'].shape)
+        return tuple(self.data['inputs'].shape) if self.data else None
 
 
 def predict(

@@ -64,13 +64,10 @@ def differences(found: dict, asked: dict) -> list[str]:
     free = {'schedule'} | (
         {'seed'} if None in (found.get('seed'), asked.get('seed')) else set()
     )  # MMEngine takes the stored seed
-    return walk(
-        *(
-            {key: value for key, value in side.items() if key not in free}
-            for side in (found, asked)
-        ),
-        '',
+    found, asked = (
+        {key: value for key, value in side.items() if key not in free} for side in (found, asked)
     )
+    return walk(found, asked, '')
 
 
 def _plain(value):

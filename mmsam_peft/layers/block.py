@@ -1,6 +1,7 @@
 """The transformer block of SAM's image encoder, with attention in windows or over the whole map."""
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .attention import Attention
+
+Made = TypeVar('Made')
 
 
 def window_partition(x: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
@@ -73,7 +76,7 @@ class Block(nn.Module):
         (B, P, C) after it."""
         return self.run(self.transform_both, x, extra)
 
-    def run(self, transform: Callable, *inputs: Tensor | None) -> Tensor | tuple[Tensor, ...]:
+    def run(self, transform: Callable[..., Made], *inputs: Tensor | None) -> Made:
         if self.checkpointing and torch.is_grad_enabled():
             return checkpoint(transform, *inputs, use_reentrant=False)
         return transform(*inputs)

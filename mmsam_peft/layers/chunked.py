@@ -75,7 +75,7 @@ def chunked_backward(
     """dq, dk, dv, drel_h and drel_w, for the gradient g of O."""
     dtype, grid = q.dtype, (rel_h.shape[2], rel_w.shape[2])
     g, q, k, v, rel_h, rel_w = precise(g, q, k, v, rel_h, rel_w)
-    sums = dq, dk, dv, drel_h, drel_w = [torch.zeros_like(x) for x in (q, k, v, rel_h, rel_w)]
+    dq, dk, dv, drel_h, drel_w = [torch.zeros_like(x) for x in (q, k, v, rel_h, rel_w)]
     for m, n, P, dP, room in chunks(q, k, rel_h, rel_w, scale, rooms=2):
         torch.bmm(g[m, n], v[m].mT, out=dP)
         dS = dP.sub_(torch.mul(dP, P, out=room).sum(-1, keepdim=True)).mul_(P)
@@ -84,7 +84,7 @@ def chunked_backward(
         dq[m, n] = (dS @ k[m]).mul_(scale)
         dS = dS[..., : grid[0] * grid[1]].unflatten(-1, grid)
         drel_h[m, n], drel_w[m, n] = dS.sum(-1), dS.sum(-2)
-    return tuple(x.to(dtype) for x in sums)
+    return dq.to(dtype), dk.to(dtype), dv.to(dtype), drel_h.to(dtype), drel_w.to(dtype)
 
 
 @chunked.register_fake

@@ -47,7 +47,7 @@ def e_measure(tp: np.ndarray, fp: np.ndarray, positives: int, total: int) -> np.
     if positives in (0, total):
         return (found if positives else total - found) / (total - 1 + EPS)
     cells = ((1, 1, tp), (1, 0, fp), (0, 1, positives - tp), (0, 0, total - positives - fp))
-    score = 0.0
+    score = np.zeros_like(found, dtype=float)
     for f, g, count in cells:
         f, g = f - found / total, g - positives / total
         xi = 2 * f * g / (f**2 + g**2 + EPS)

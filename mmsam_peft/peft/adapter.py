@@ -68,7 +68,7 @@ def specialise_mlps(
             f"blocks={blocks!r} names only blocks that have no mlp to adapt: use 'all' or of "
             f'{able}.'
         )
-    mlps = []
+    mlps: list[BottleneckMLP] = []
     for number in numbers:
         last = anatomy.linear(number, 'lin2').out_features
         first = last if of_output else anatomy.linear(number, 'lin1').in_features

@@ -133,7 +133,8 @@ class Anatomy:
 
     def linear(self, number: int, role: str) -> nn.Linear:
         """The first of a block's layers of a role."""
-        return self.blocks[number].get_submodule(self.parts[number].paths(role)[0])
+        layer: nn.Linear = self.blocks[number].get_submodule(self.parts[number].paths(role)[0])
+        return layer
 
     def width(self, numbers: Sequence[int]) -> int:
         """Channels C of these blocks. ValueError where they differ."""
@@ -205,7 +206,8 @@ def anatomy_of(host: nn.Module) -> Anatomy:
     """The host's own ``anatomy``, or as its class is described. ValueError where it is not
     known."""
     if hasattr(type(host), 'anatomy') or 'anatomy' in vars(host):
-        return host.anatomy
+        own: Anatomy = host.anatomy
+        return own
     for kind in type(host).__mro__:
         if kind.__name__ in DESCRIBERS:
             return DESCRIBERS[kind.__name__](host)

@@ -4,6 +4,7 @@ in one pass."""
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from .anatomy import anatomy_of
 from .base import Mergeable, PEFTMethod
 from .placement import Blocks, chosen_blocks, specialise_in_place, target_linears
 from .qkv import QKVParts
+
+Made = TypeVar('Made')
 
 
 class PerTaskLinear(Mergeable, nn.Linear):
@@ -100,7 +103,7 @@ class Branching:
     def add(self, x: Tensor, gain: Tensor) -> Tensor:
         return add_to_common(x, gain)
 
-    def run(self, transform: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+    def run(self, transform: Callable[..., Made], *inputs: Tensor | None) -> Made:
         """By the time of the backward pass, which may run ``transform`` again, other tasks may be
         active."""
         if self.checkpointing:
@@ -108,8 +111,8 @@ class Branching:
         return super().run(transform, *inputs)
 
     def run_for(
-        self, tasks: tuple[int, ...], transform: Callable[..., Tensor], *inputs: Tensor | None
-    ) -> Tensor:
+        self, tasks: tuple[int, ...], transform: Callable[..., Made], *inputs: Tensor | None
+    ) -> Made:
         with selected(per_task_layers(self), tasks):
             return transform(*inputs)
 

@@ -216,12 +216,8 @@ def specialise_in_place(module: nn.Module, kind: type) -> nn.Module:
 @cache
 def _combined(mixin: type, base: type[nn.Module]) -> type[nn.Module]:
     def __reduce_ex__(self, protocol: int) -> tuple:
-        _, _, *state = base.__reduce_ex__(self, protocol)
-        return (
-            _blank,
-            (mixin, base),
-            *state,
-        )  # pickle finds classes by name, and this one has no place of its own
+        # pickle finds classes by name, and this one has no place of its own
+        return _blank, (mixin, base), *base.__reduce_ex__(self, protocol)[2:]
 
     members = {'__module__': mixin.__module__, '__reduce_ex__': __reduce_ex__}
     return type(f'{mixin.__name__}{base.__name__}', (mixin, base), members)

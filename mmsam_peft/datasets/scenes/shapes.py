@@ -103,7 +103,7 @@ def _shape(rng: np.random.Generator, kind: str, place: np.ndarray) -> Shape:
 
 def _reach(shape: Shape) -> float:
     """No point of the shape is farther from the vertical through its centre."""
-    return np.linalg.norm(shape.axes[:, [0, 2]])
+    return float(np.linalg.norm(shape.axes[:, [0, 2]]))
 
 
 def _arrange(rng: np.random.Generator, wall: float, slope: float) -> list[Shape]:

@@ -20,7 +20,7 @@ class LoadImageFromNDArray(LoadImageOrArray):
         ValueError: The array cannot be such an image.
     """
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict) -> dict | None:
         if 'img' not in results:
             return super().transform(results)
         image = as_bgr(results['img'])

@@ -49,7 +49,7 @@ class LoadImageOrArray(LoadImageFromFile):
     """``LoadImageFromFile`` that also reads ``*.npy``: RGB (H, W, 3) of 8 bit, or of floating-point
     numbers from 0 to 1."""
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict) -> dict | None:
         path = results['img_path']
         if not path.endswith('.npy'):
             return super().transform(results)

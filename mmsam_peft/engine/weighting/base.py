@@ -26,6 +26,9 @@ from torch import Tensor, nn
 
 from .step import Gradients, Losses, add, average, computed, gradient, later, with_gradients
 
+Log = dict[str, Tensor | None]
+"""What is logged; None for the total as long as it is not known."""
+
 
 class Weighting(nn.Module):
     """Losses to a scalar. State is kept in parameters and buffers, equal in all processes.
@@ -48,7 +51,7 @@ class Weighting(nn.Module):
         self,
         losses: Mapping[str, Tensor | Callable[[], Losses]],
         parameters: Iterable[nn.Parameter],
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, Log]:
         """
         Args:
             losses: ``<task>.loss`` for each task, unweighted. Others with 'loss' in their name are
@@ -71,7 +74,7 @@ class Weighting(nn.Module):
                 f'Got the losses {", ".join(losses)}; expected {", ".join(missing)} too, one for '
                 'each task.'
             )
-        log = {'loss': None}
+        log: Log = {'loss': None}
         return self.step(
             losses, [parameter for parameter in parameters if parameter.requires_grad], log
         ), log
@@ -85,14 +88,10 @@ class Weighting(nn.Module):
                 'other. Run them jointly, or use another weighting.'
             )
 
-    def step(
-        self, losses: Mapping, parameters: Sequence[nn.Parameter], log: dict[str, Tensor]
-    ) -> Tensor:
+    def step(self, losses: Mapping, parameters: Sequence[nn.Parameter], log: Log) -> Tensor:
         raise NotImplementedError
 
-    def parts(
-        self, losses: Mapping, log: dict[str, Tensor]
-    ) -> Iterator[tuple[str | None, Tensor, bool]]:
+    def parts(self, losses: Mapping, log: Log) -> Iterator[tuple[str | None, Tensor, bool]]:
         """What to differentiate, one after the other: task (None: auxiliary losses), loss, is its
         graph needed again."""
         for values in computed(losses):
@@ -108,7 +107,7 @@ class Weighting(nn.Module):
             for number, (name, loss) in enumerate(parts, 1):
                 yield name, loss, number < len(parts)
 
-    def finish(self, log: dict[str, Tensor], total: Tensor, weights: Tensor) -> None:
+    def finish(self, log: Log, total: Tensor, weights: Tensor) -> None:
         log['loss'] = total.detach()
         log.update(
             {
@@ -135,9 +134,7 @@ class LossWeighting(Weighting):
         """Sees the losses (T,) of this process when the iteration's weights are no longer
         needed."""
 
-    def step(
-        self, losses: Mapping, parameters: Sequence[nn.Parameter], log: dict[str, Tensor]
-    ) -> Tensor:
+    def step(self, losses: Mapping, parameters: Sequence[nn.Parameter], log: Log) -> Tensor:
         if any(map(callable, losses.values())):
             self.require_one_by_one()
             return with_gradients(
@@ -156,7 +153,7 @@ class LossWeighting(Weighting):
         self,
         losses: Mapping,
         parameters: Sequence[nn.Parameter],
-        log: dict[str, Tensor],
+        log: Log,
         scale: Tensor,
     ) -> Gradients:
         """The gradient of the joint step, with one task's graph at a time."""
@@ -202,9 +199,7 @@ class GradientWeighting(Weighting):
         """
         raise NotImplementedError
 
-    def step(
-        self, losses: Mapping, parameters: Sequence[nn.Parameter], log: dict[str, Tensor]
-    ) -> Tensor:
+    def step(self, losses: Mapping, parameters: Sequence[nn.Parameter], log: Log) -> Tensor:
         parts = self.parts(losses, log)
         return with_gradients(
             lambda scale: self.weighted(parts, parameters, log, scale), parameters
@@ -214,7 +209,7 @@ class GradientWeighting(Weighting):
         self,
         parts: Iterator,
         parameters: Sequence[nn.Parameter],
-        log: dict[str, Tensor],
+        log: Log,
         scale: Tensor,
     ) -> Gradients:
         gradients, tasks, total = {}, {}, 0

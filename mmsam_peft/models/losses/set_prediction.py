@@ -181,10 +181,10 @@ class SetPredictionLoss(nn.Module):
         return bce.sum() / num_masks, dice.sum() / num_masks
 
 
-def _one_if_finite(*logits: Tensor) -> Tensor:
+def _one_if_finite(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     """1, or NaN where a logit is not finite: of a query that nothing was matched with, no loss
     would show it."""
-    return 1 + 0 * sum(one.detach().sum() for one in logits)
+    return 1 + 0 * (class_logits.detach().sum() + mask_logits.detach().sum())
 
 
 def semantic_logits(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
