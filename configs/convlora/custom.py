@@ -1,8 +1,8 @@
 # python tools/train.py configs/convlora/custom.py
-# Another method: --cfg-options model.backbone.peft.type=LoRA, or any other of README's table, with
-# its settings as model.backbone.peft.rank=8 and so on. Full needs smaller steps:
-# optim_wrapper.optimizer.lr=1e-5; from random values: Full with model.checkpoint=None.
-# Other networks: configs/segformer/custom_b0.py
+# For another method of README's table: --cfg-options model.backbone.peft.type=LoRA, with its
+# settings as model.backbone.peft.rank=8 and so on. Full needs smaller steps:
+# optim_wrapper.optimizer.lr=1e-5. To train from random values: Full with model.checkpoint=None.
+# For other networks: configs/segformer/custom_b0.py
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/sam_binary.py',
@@ -20,8 +20,8 @@ train_dataloader = val_dataloader = test_dataloader = dict(dataset=data)
 
 model = dict(backbone=dict(peft=dict(type='ConvLoRA')))
 
-# Three classes or more: name them above, set mask_values to 'index' or to their colours, put
-# sam_multiclass.py into _base_ for sam_binary.py, and, the first only for ConvLoRA,
+# For three classes or more: name them above, set mask_values to 'index' or to their colours,
+# replace sam_binary.py by sam_multiclass.py in _base_, and, the first only for ConvLoRA,
 # uncomment these lines:
 # model['backbone']['peft']['balance_weight'] = 2.0
 # model['decode_head'] = dict(num_classes=len(classes), num_queries=2 * len(classes))

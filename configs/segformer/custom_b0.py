@@ -1,6 +1,7 @@
 # python tools/train.py configs/segformer/custom_b0.py
-# Another network: put its file of configs/_base_/networks/ into _base_; those with an auxiliary
-# head (PSPNet, DeepLabV3+) also need auxiliary_head=dict(num_classes=len(classes)) in model
+# For another network, put its file from configs/_base_/networks/ into _base_. Those with an
+# auxiliary head (PSPNet, DeepLabV3+) also need, in model,
+# auxiliary_head=dict(num_classes=len(classes))
 _base_ = ['../_base_/networks/segformer_b0.py', '../_base_/datasets/custom.py']
 
 # Your data. configs/_base_/datasets/custom.py says how the folders look and what mask_values may be
@@ -13,7 +14,7 @@ train_dataloader = val_dataloader = test_dataloader = dict(dataset=data)
 
 model = dict(decode_head=dict(num_classes=len(classes)))
 
-# Three classes or more: name them above, set mask_values to 'index' or to their colours, and
+# For three classes or more: name them above, set mask_values to 'index' or to their colours, and
 # uncomment these lines:
 # val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 # default_hooks = dict(checkpoint=dict(save_best='mIoU'))

@@ -1,7 +1,7 @@
 # python tools/train.py configs/talora/custom_multitask.py
-# Another method: --cfg-options model.backbone.peft.type=LoRA, TaskLoRA, Frozen or any other, with
-# its settings as model.backbone.peft.rank=32 and so on. Full needs smaller steps:
-# optim_wrapper.optimizer.lr=1e-4. One task alone: --task depth
+# For another method: --cfg-options model.backbone.peft.type=LoRA, TaskLoRA, Frozen or any other,
+# with its settings as model.backbone.peft.rank=32 and so on. Full needs smaller steps:
+# optim_wrapper.optimizer.lr=1e-4. To train one task alone: --task depth
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/msam.py',
@@ -16,7 +16,7 @@ tasks = [
     dict(type='SurfaceNormals', name='normals'),
 ]
 data = dict(data_root='data/custom_multitask/', depth_unit=0.001, tasks=tasks)  # depth_unit: metres
-# What the best checkpoint is chosen by, as TASK/METRIC; rule='less' for errors
+# The best checkpoint has the best TASK/METRIC; for errors, rule='less'
 best = dict(save_best='seg/mIoU', rule='greater')
 
 model = dict(tasks=tasks, backbone=dict(peft=dict(type='TALoRA')))

@@ -1,8 +1,8 @@
 # Your own images and masks. Put them under data_root as
 #     img_dir/{train,val,test}/NAME.jpg   (also .jpeg .png .bmp .tif .tiff)
 #     ann_dir/{train,val,test}/NAME.png   (also .bmp .tif .tiff .gif .jpg .jpeg), of the same size
-# Images have 8 bits, grey or colour, and no transparency. EXIF orientation counts,
-# hidden files do not.
+# Images must have 8 bits, grey or colour, and no transparency. They are turned by their EXIF
+# orientation; hidden files are ignored.
 # Say what the stored mask values mean:
 #     'index'       the class number: 0, 1, 2, ... in the order of classes; 255 = ignored
 #     'binary01'    two classes: 0 is background, anything else the object

@@ -1,15 +1,15 @@
 # Your own images with labels of several tasks. Put them under data_root as
 #     img_dir/{train,val,test}/NAME.jpg    (also .jpeg .png .bmp .tif .tiff)
 #     TASK_dir/{train,val,test}/NAME.png   (or .npy), of the image's size; an image may lack some
-# Labels are, by the kind of the task,
+# Labels, by the kind of task:
 #     SemanticSegmentation, HumanParts     class numbers 0, 1, 2, ...; ignored: 255, in .npy also -1
-#     Depth, InverseDepth                  16-bit PNG in steps of depth_unit metres, or .npy in metres;
-#                                          unknown: 0
+#     Depth, InverseDepth                  16-bit PNG in steps of depth_unit metres, or .npy in
+#                                          metres; unknown: 0
 #     SurfaceNormals                       RGB of 8 bit, v / 127.5 - 1, or .npy (H, W, 3), x to the
 #                                          right; unknown: grey or zero
 #     Saliency, Edges                      masks of 0 and 255
-# Images have 8 bits, grey or colour, and no transparency; JPEG does not do for classes and depth.
-# EXIF orientation counts, hidden files do not.
+# Images must have 8 bits, grey or colour, and no transparency. JPEG is refused for classes and
+# depth. Images and labels are turned by their EXIF orientation; hidden files are ignored.
 # tools/dataset_converters/pseudo_normals.py derives normals from depth.
 _base_ = 'multitask.py'
 tasks = [

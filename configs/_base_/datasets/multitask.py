@@ -1,6 +1,7 @@
-# What data sets of several tasks share: pipelines and loaders. The file of a data set adds its
-# type, its root, its tasks, and what differs
-# Of the long side; labels stay as they are, losses and metrics are computed at their size
+# Shared by data sets of several tasks: pipelines and loaders. A data set's own file adds its type,
+# root, tasks, and what differs
+
+# The image's long side. Labels keep their size; losses and metrics are computed at it.
 image_size = 1024
 
 train_pipeline = [

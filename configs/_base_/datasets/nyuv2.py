@@ -1,7 +1,7 @@
 # NYUv2 as published with MTAN: {train,val}/{image,label,depth,normal}/*.npy, 795 + 654 images of
-# 288 x 384. Other forms of it, see NYUv2Dataset: layout='nyud_mt' (40 classes), or 'folder' (its
-# second split is 'test'; what tools/dataset_converters/nyuv2_mat.py writes; pseudo_normals.py there
-# derives the normals it lacks)
+# 288 x 384. NYUv2Dataset also reads layout='nyud_mt' (40 classes) and layout='folder', which
+# tools/dataset_converters/nyuv2_mat.py writes; its second split is 'test', and pseudo_normals.py
+# beside that tool derives the normals it lacks
 _base_ = 'multitask.py'
 tasks = [
     dict(type='SemanticSegmentation', name='seg', num_classes=13),

@@ -1,5 +1,5 @@
 # Shapes on a floor, generated: 200 + 50 + 50 images of 128 x 128 with classes, depth and normals,
-# drawn into data_root on first use (some seconds)
+# drawn into data_root on first use (a few seconds)
 _base_ = 'multitask.py'
 image_size = 256
 train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline

@@ -1,5 +1,5 @@
-# What data sets of images and masks share: pipelines, loaders, folders. The file of a data set adds
-# its type, its root, its metric, and what differs
+# Shared by data sets of images and masks: pipelines, loaders, folders. A data set's own file adds
+# its type, root, metric, and what differs
 image_size = (1024, 1024)
 
 train_pipeline = [

@@ -1,4 +1,4 @@
-# SAM ViT-B with a mask decoder for each dense task; the tasks come from the recipe
+# SAM ViT-B with a mask decoder for each dense task; the recipe sets the tasks
 _base_ = 'sam.py'
 model = dict(
     type='MultiTaskSegmentor',

@@ -1,4 +1,4 @@
-# What every model of SAM ViT-B has: weights, image sizes, encoder
+# Shared by all models on SAM ViT-B: weights, image sizes, encoder
 model = dict(
     type='PEFTSegmentor',
     checkpoint='published',  # the weights that SAM's authors publish for the arch

@@ -1,5 +1,5 @@
 # A small encoder in SAM's shape, trained class-agnostically on generated objects
-# (configs/pretrain/objects.py); its weights come with us
+# (configs/pretrain/objects.py); its weights come with the package
 model = dict(
     type='PEFTSegmentor',
     checkpoint='mmsam_peft://quickstart',

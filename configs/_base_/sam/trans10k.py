@@ -1,4 +1,4 @@
-# SAM on Trans10K-v2. 30 epochs are our choice: we know of no published number for this data
+# SAM on Trans10K-v2. 30 epochs are our choice: we know of no published number for this data set
 _base_ = [
     '../default_runtime.py',
     '../models/sam_multiclass.py',

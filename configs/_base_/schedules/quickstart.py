@@ -1,4 +1,4 @@
-# Six times through 400 images: AdamW 3e-3, ten iterations of warm-up, linear decay to zero
+# Six epochs of 400 images: AdamW 3e-3, ten iterations of warm-up, linear decay to zero
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=3e-3, weight_decay=1e-4),
     constructor='TrainedParamsConstructor', clip_grad=dict(max_norm=1.0))

@@ -1,4 +1,5 @@
-# SegFormer's recipe: AdamW, the head ten times faster than the backbone, one epoch of warm-up, linear decay to zero
+# SegFormer's recipe: AdamW, ten times the learning rate in the head, one epoch of warm-up, linear
+# decay to zero
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
