@@ -39,7 +39,7 @@ def test_replaces_only_in_the_end(tmp_path):
 
 
 def test_removes_only_what_is_unfinished(tmp_path):
-    for name in ('epoch_1.pth.unfinished-77', 'epoch_1.pth', 'my.unfinished-work'):
+    for name in (f'epoch_1.pth.unfinished-{0:032}', 'epoch_1.pth', 'my.unfinished-work'):
         (tmp_path / name).touch()
     remove_unfinished(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {'epoch_1.pth', 'my.unfinished-work'}

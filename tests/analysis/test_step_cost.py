@@ -15,6 +15,7 @@ def silent(_: str) -> None:
     pass
 
 
+@pytest.mark.slow
 def test_counting_is_computing():
     """Operations and kept bytes without computing anything are those of a real step; kept as the
     formula has it where only the blocks' inputs are kept."""
@@ -31,6 +32,7 @@ def test_what_depends_on_values_is_not_counted_without():
     assert in_fresh_process(count, 'plain:ConvLoRA', TINY, False)['flops'] > 0
 
 
+@pytest.mark.slow
 def test_operations_of_attention():
     """Of the eager form PyTorch counts the products, two forward and four backward. Ours does two
     more there: the logits again, and again their product with v."""
@@ -41,6 +43,7 @@ def test_operations_of_attention():
     assert fused['flops'] - eager['flops'] == 2 * sum(2 * n * n * 192 for n in tokens)
 
 
+@pytest.mark.slow
 def test_conv_lora_costs_what_lora_costs():
     """By counts of ViT-B."""
     setting = Setting('base', 512, 1, 'float32', 'cpu')
@@ -51,6 +54,7 @@ def test_conv_lora_costs_what_lora_costs():
     assert 1 < conv_lora['kept'] / lora['kept'] < 1.02
 
 
+@pytest.mark.slow
 def test_what_more_of_everything_costs():
     """Memory of images is linear, attention within the whole map alone more than linear; experts
     are free."""

@@ -39,6 +39,7 @@ def folder_of(make_runner, root):
     return find
 
 
+@pytest.mark.slow
 def test_whatever_the_maps_depend_on_leads_to_a_folder_of_its_own(folder_of, root):
     late = {'model.backbone.peft': dict(type='LoRA', blocks=[1])}
     same_place = [

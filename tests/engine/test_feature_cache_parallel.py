@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+
+pytestmark = pytest.mark.slow
 
 TINY = Path(__file__).parents[1] / 'data' / 'tiny.py'
 

@@ -11,6 +11,8 @@ from mmengine.hooks import Hook
 from mmsam_peft.datasets.feature_cache import HalfMap
 from mmsam_peft.engine.hooks import FeatureCacheHook
 
+pytestmark = pytest.mark.slow
+
 FLIP = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadMask'),

@@ -14,6 +14,8 @@ from mmengine.runner import Runner
 from PIL import Image
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = count()
 CONFIG = Path(__file__).parents[2] / 'configs/talora/custom_multitask.py'
 WEIGHTINGS = dict(

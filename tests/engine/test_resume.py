@@ -65,27 +65,23 @@ ENDLESS = {
 WORKERS = {'train_dataloader.num_workers': 2, 'train_dataloader.persistent_workers': True}
 
 
+ENDINGS = [
+    (
+        {**SHORT, 'model.backbone.peft.type': 'ConvLoRA', 'default_hooks.checkpoint.interval': 9},
+        Signal(1),
+        'interrupted.pth',
+    ),
+    # the last iteration of its epoch
+    ({**SHORT, 'default_hooks.checkpoint.interval': 9}, Signal(2), 'interrupted.pth'),
+    ({**SHORT, **WORKERS, 'optim_wrapper.accumulative_counts': 2}, Kill(4), 'epoch_1.pth'),
+    ({**ENDLESS, 'optim_wrapper.accumulative_counts': 2}, Signal(0), 'interrupted.pth'),
+    (ENDLESS, Kill(5), 'iter_4.pth'),
+]
+
+
 @pytest.mark.parametrize(
     ('options', 'end', 'left'),
-    [
-        (
-            {
-                **SHORT,
-                'model.backbone.peft.type': 'ConvLoRA',
-                'default_hooks.checkpoint.interval': 9,
-            },
-            Signal(1),
-            'interrupted.pth',
-        ),
-        (
-            {**SHORT, 'default_hooks.checkpoint.interval': 9},
-            Signal(2),
-            'interrupted.pth',
-        ),  # the last of its epoch
-        ({**SHORT, **WORKERS, 'optim_wrapper.accumulative_counts': 2}, Kill(4), 'epoch_1.pth'),
-        ({**ENDLESS, 'optim_wrapper.accumulative_counts': 2}, Signal(0), 'interrupted.pth'),
-        (ENDLESS, Kill(5), 'iter_4.pth'),
-    ],
+    [ENDINGS[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in ENDINGS[1:])],
 )
 def test_goes_on_bit_by_bit(make_runner, root, options, end, left):
     """Noise, random flips, workers, gradients of several iterations; ended in the middle of an
@@ -213,6 +209,7 @@ def test_a_copy_resumes_by_itself_from_what_is_whole(make_runner, root, caplog):
     assert 'victim' in text and 'keep_ckpt_ids' in text
 
 
+@pytest.mark.slow
 def test_more_epochs_follow_the_new_schedule(make_runner, root):
     make_runner(SHORT).train()
     longer = {'train_cfg.max_epochs': 4, 'resume': True}
@@ -241,6 +238,7 @@ def test_more_epochs_follow_the_new_schedule(make_runner, root):
         make_runner({'train_cfg.max_epochs': 3, 'resume': True}).train()
 
 
+@pytest.mark.slow
 def test_another_training_is_refused_by_name(make_runner, root):
     with pytest.raises(
         FileNotFoundError, match='nothing to resume in .*work: no training was begun there'
@@ -285,6 +283,7 @@ def test_another_training_is_refused_by_name(make_runner, root):
     )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_earlier_version_resumes(make_runner, root):
     """No record of the training, paths instead of names."""
     make_runner({'train_cfg.max_epochs': 1}).train()

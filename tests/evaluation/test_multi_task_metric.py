@@ -219,6 +219,7 @@ def worker(rank: int, folder: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes(samples, tmp_path):
     processes = [
         subprocess.Popen(

@@ -1,5 +1,9 @@
 import json
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_writes_what_it_prints(call, tmp_path, capsys):
     out = tmp_path / 'work/bench.json'

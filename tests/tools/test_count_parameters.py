@@ -10,6 +10,7 @@ def rows(text: str) -> dict[str, list[str]]:
     return {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.endswith('%')}
 
 
+@pytest.mark.slow
 def test_conv_lora_on_vit_h(start):
     """The published counts: Conv-LoRA, arXiv 2401.17868."""
     table = rows(

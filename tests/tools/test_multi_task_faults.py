@@ -10,6 +10,8 @@ from PIL import Image
 
 from .conftest import ARCH, ROOT
 
+pytestmark = pytest.mark.slow
+
 CONFIG = f"""
 _base_ = '{ROOT / 'configs/talora/custom_multitask.py'}'
 model = dict(checkpoint=None, data_preprocessor=dict(size=(64, 64), test_cfg=dict(size=(64, 64))),

@@ -9,6 +9,8 @@ import pytest
 from mmsam_peft.apis import init_model, save_adapter
 from mmsam_peft.apis.launch import load_config
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[2] / 'configs'
 TOOL = 'analysis_tools/single_task_baseline.py'
 

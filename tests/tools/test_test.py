@@ -61,6 +61,7 @@ def test_augmentation_averages_both_flips(start, trained, config, data, tmp_path
         )
 
 
+@pytest.mark.slow
 def test_bfloat16(start, tested, scores, trained, config, tmp_path):
     """Other roundings than in float32, seen in the probabilities; nearly the same scores."""
     hook = (
