@@ -142,6 +142,8 @@ def check_loaded(
     ):
         if found[key] != own[key]:
             there, here = _difference(found[key], own[key])
+            tasks = [list(side['head'].get('channels') or ()) for side in (found, own)]
+            cure = cure_for_one_task(*tasks) or cure
             raise ValueError(
                 f'{path} was trained on another {key}: the file has {there}, this model '
                 f'{here}. {cure}'
@@ -162,6 +164,18 @@ def check_loaded(
             f'this model {base[:16]}. Set model.checkpoint to the weights it was '
             'trained on.'
         )
+
+
+def cure_for_one_task(found: list[str], own: list[str]) -> str:
+    """What to do with weights of the tasks ``found`` in a model of the tasks ``own``, where it was
+    trained on one of several; else nothing."""
+    if len(found) != 1 or len(own) < 2 or found[0] not in own:
+        return ''
+    return (
+        f'It was trained on {found[0]} alone: give tools/test.py --task {found[0]}; '
+        'tools/predict.py, tools/merge_adapter.py and init_model take the task from the adapter '
+        'file.'
+    )
 
 
 def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_hand: bool) -> None:

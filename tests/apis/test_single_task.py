@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmsam_peft.adapters.match import load_adapter
 from mmsam_peft.apis import init_model, save_adapter
 from mmsam_peft.apis.inference import build_to_count
 from mmsam_peft.apis.launch import load_config
@@ -155,3 +156,17 @@ def test_an_adapter_trained_alone_says_so_itself(tmp_path, method):
     together = tmp_path / 'together.safetensors'
     save_adapter(init_model(path, device='cpu'), together)
     assert list(init_model(path, together, 'cpu').tasks) == ['seg', 'depth', 'normals']
+
+
+@pytest.mark.parametrize('method', ['lora_stl', 'lora_hps'])
+def test_weights_trained_alone_ask_for_their_task(tmp_path, method):
+    """Where the task is not taken from the file, as of a ``.pth`` and in tools/test.py."""
+    path, adapter = CONFIGS / method / 'quickstart_multitask.py', tmp_path / 'adapter.safetensors'
+    alone = init_model(load_config(str(path), task='normals'), device='cpu')
+    together = init_model(path, device='cpu')
+    save_adapter(alone, adapter)
+    with pytest.raises(ValueError, match='trained on normals alone: .* --task normals'):
+        load_adapter(together, adapter)
+    if method == 'lora_stl':
+        with pytest.raises(ValueError, match='trained on normals alone: .* --task normals'):
+            together.load_state_dict(alone.state_dict())

@@ -9,6 +9,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from ...adapters.match import cure_for_one_task
 from ...peft.per_task import PerTaskMethod
 from ...registry import MODELS, PEFT, WEIGHTINGS
 from ...tasks import build_tasks
@@ -94,10 +95,10 @@ class MultiTaskSegmentor(PEFTSegmentor):
         tasks, or in another order."""
         found, own = local_metadata.get('tasks', list(self.tasks)), list(self.tasks)
         if found != own and isinstance(self.backbone.peft, PerTaskMethod):
+            cure = cure_for_one_task(found, own) or 'Use the config it was trained with.'
             raise ValueError(
                 f"The checkpoint's encoder was adapted to the tasks {', '.join(found)}, in this "
-                'order; the model '
-                f'has {", ".join(own)}. Use the config it was trained with.'
+                f'order; the model has {", ".join(own)}. {cure}'
             )
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
