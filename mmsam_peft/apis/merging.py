@@ -170,8 +170,9 @@ def task_number(model: PEFTSegmentor, task: str | None) -> int | None:
     method, tasks = model.backbone.peft, list(getattr(model, 'tasks', ()))
     per_task = isinstance(method, PerTaskMethod) and method.num_tasks > 1
     if tasks and task not in tasks and (per_task or task is not None):
+        got = 'no task was given' if task is None else f'task={task!r}'
         why = 'the encoder is adapted for each task' if per_task else 'the model has no such task'
-        raise ValueError(f'task={task!r}: {why}: use one of {", ".join(tasks)}.')
+        raise ValueError(f'{got}: {why}: use one of {", ".join(tasks)} (--task).')
     return tasks.index(task) if per_task else None
 
 
