@@ -74,7 +74,7 @@ def test_a_form_is_what_it_says(name, is_it):
     [
         (
             'fused:LoRA',
-            "fused:LoRA: form 'fused' is unknown: take of sam, eager, plain, checkpointed",
+            "fused:LoRA: form 'fused' is unknown: choose from sam, eager, plain, checkpointed",
         ),
         ('eager+:LoRA', "form '' is unknown"),
         ('eager:', 'expected a method'),

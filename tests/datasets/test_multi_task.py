@@ -293,7 +293,7 @@ def test_no_images(build):
         ([TASKS[1], TASKS[1]], 'each only once'),
         (
             [dict(type='Depth', name='depth_map')],
-            'got a task named depth_map, which MMSegmentation takes',
+            'got a task named depth_map, which MMSegmentation uses',
         ),
         (
             [dict(type='SurfaceNormals', name='img')],

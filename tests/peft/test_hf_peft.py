@@ -384,7 +384,7 @@ def test_bad_input():
     )
     build_error(
         ValueError,
-        "'q', .* q, k and v are one: take 'qkv', or .* LoRA",
+        "'q', .* q, k and v are one: choose 'qkv', or .* LoRA",
         targets=('q', 'proj'),
         peft_type='LOHA',
     )

@@ -177,7 +177,7 @@ def test_unfrozen_blocks_are_trained():
     'settings, message',
     [
         (dict(reduction=0), 'reduction=0: .* use 1 or more'),
-        (dict(mlp_ratio=0.01), r'mlp_ratio=0.01: .* width 16, .* take 0.0625 or more'),
+        (dict(mlp_ratio=0.01), r'mlp_ratio=0.01: .* width 16, .* use 0.0625 or more'),
         (dict(blocks='last:4'), "blocks='last:4': .* 3 blocks"),
     ],
 )
