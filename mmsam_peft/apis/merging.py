@@ -187,7 +187,9 @@ def verify_merge(model: PEFTSegmentor, state: dict[str, Tensor], task: str | Non
     model, on a random image: |plain - model| / |model|, the larger of embedding and logits.
     ValueError above ``TOLERANCE``, or when it is NaN."""
     backbone = model.backbone
-    encoder = type(backbone)(backbone.arch, backbone.img_size, out_indices=backbone.out_indices)
+    maps = getattr(backbone, 'out_indices', None)
+    levels = {} if maps is None else dict(out_indices=maps)
+    encoder = type(backbone)(backbone.arch, backbone.img_size, **levels)
     encoder.load_sam(state, 'The merged model')
     model, encoder = copy.deepcopy(model).cpu().eval(), encoder.eval()
     number = task_number(model, task)
