@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 
-def hash_tensors(tensors: Mapping[str, Tensor]):
-    """SHA-256 of names, types, shapes and every bit of the values; more can be added to it."""
-    digest = hashlib.sha256()
+def hash_tensors(tensors: Mapping[str, Tensor], first: bytes = b''):
+    """SHA-256 of ``first``, then of names, types, shapes and every bit of the values; more can be
+    added to it."""
+    digest = hashlib.sha256(first)
     for name, value in sorted(tensors.items()):
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())

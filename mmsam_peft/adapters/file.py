@@ -2,16 +2,15 @@
 with a header that says where it belongs. ``.pth`` checkpoints carry the same header. Nothing here
 knows a model."""
 
-import hashlib
 import json
 import os
 from collections import OrderedDict
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ..finite import require_finite
+from ..hashing import hash_tensors
 from ..safe_load import load_safetensors
 from ..whole_files import whole_file
 from .header import ADAPTER, parse_header
@@ -26,11 +25,7 @@ def sealed(header: dict, tensors: dict[str, Tensor]) -> dict:
 def digest(header: dict, tensors: dict[str, Tensor]) -> str:
     """SHA-256 of a header without its ``sha256``, and of names, dtypes, shapes and bytes."""
     rest = {key: value for key, value in header.items() if key != 'sha256'}
-    content = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        content.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
-        content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return content.hexdigest()
+    return hash_tensors(tensors, json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def check_digest(header: dict, content: dict, path: str | os.PathLike) -> None:

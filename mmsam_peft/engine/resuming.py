@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from .checkpoints import (
@@ -13,6 +12,7 @@ from .checkpoints import (
     why_not_resumable,
 )
 from .run_settings import differences, run_settings
+from .unwrapping import unwrapped
 
 RECORD = {'settings', 'random', 'validated', 'sampler_seed', 'gradients'}
 OTHERWISE = (
@@ -78,7 +78,7 @@ def training_record(runner: Runner, checkpoint: dict) -> dict:
             f'{path} belongs to a training with other settings:\n  {lines}\n'
             f'Resume with the settings it was begun with. {OTHERWISE}'
         )
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner)
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     if missing := sorted(trained - checkpoint['state_dict'].keys()):
         raise ValueError(

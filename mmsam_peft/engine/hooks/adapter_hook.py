@@ -5,7 +5,6 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ...adapters.file import sealed, write_adapter
@@ -15,6 +14,7 @@ from ...models.segmentors import PEFTSegmentor
 from ...peft import count_parameters
 from ...registry import HOOKS
 from ..renewal import renew_adapters
+from ..unwrapping import unwrapped
 
 LAST = 'adapter_last.safetensors'
 
@@ -34,7 +34,7 @@ class AdapterHook(Hook):
     model = None
 
     def before_train(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner)
         self.model = model if isinstance(model, PEFTSegmentor) else None
         if self.model:
             self.header = adapter_header(self.model, runner.train_dataloader.dataset.metainfo)

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.datasets.transforms import PackSegInputs
 
@@ -21,6 +20,7 @@ from ...models.segmentors import PEFTSegmentor
 from ...registry import HOOKS
 from ...version import __version__
 from ...whole_files import write_whole
+from ..unwrapping import unwrapped
 
 FORMAT = 2
 
@@ -63,7 +63,7 @@ class FeatureCacheHook(Hook):
         self.turn = torch.zeros((), dtype=torch.long).share_memory_()
 
     def before_train(self, runner: Runner) -> None:
-        self.model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.model = unwrapped(runner)
         self.preprocessor, self.parts = (
             self.model.data_preprocessor,
             list(inner_datasets(runner.train_dataloader.dataset)),

@@ -5,16 +5,16 @@ from collections.abc import Iterable, Sequence
 
 from mmengine.dist import all_gather_object
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.structures import SegDataSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...finite import NAMED, NotFiniteError, not_finite, require_finite
 from ...models.segmentors import PEFTSegmentor
 from ...models.segmentors.finite_outputs import require_finite_samples
 from ...registry import HOOKS
 from ..step_guard import StepGuard
+from ..unwrapping import unwrapped
 
 PATIENCE = 5
 """After so many steps in a row that were left out, training stops."""
@@ -185,7 +185,3 @@ def image_names(batch) -> list[str]:
 
 def checkpoint_hooks(runner: Runner) -> Iterable[CheckpointHook]:
     return (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
-
-
-def unwrapped(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.structures import SegDataSample
 
 from ...datasets.transforms.loading import LoadImageOrArray
 from ...registry import HOOKS
 from ...visualization.panel import panel, panel_items
+from ..unwrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -58,9 +58,7 @@ class PanelHook(Hook):
     def _draw(self, runner: Runner, mode: str, samples: Sequence[SegDataSample], step: int) -> None:
         if not self.draw or runner.rank:
             return
-        tasks = (
-            runner.model.module if is_model_wrapper(runner.model) else runner.model
-        ).tasks.values()
+        tasks = (unwrapped(runner)).tasks.values()
         for i, sample in enumerate(samples, start=self.seen):
             if i % self.interval == 0:
                 image = (

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ...datasets.checks.dataset import inner_datasets
@@ -14,6 +13,7 @@ from ...registry import HOOKS
 from ...visualization.masks import write_mask
 from ...visualization.names import output_names
 from ...visualization.predictions import task_suffix, write_tasks
+from ..unwrapping import unwrapped
 
 
 @HOOKS.register_module()
@@ -32,7 +32,7 @@ class SaveMasksHook(Hook):
 
     def before_test_epoch(self, runner: Runner) -> None:
         self.dataset = runner.test_dataloader.dataset
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner)
         self.tasks = getattr(model, 'tasks', None)
         self.names = names_of(self.dataset)
 
