@@ -6,9 +6,16 @@ from .feature_cache_hook import FeatureCacheHook
 from .finite_hook import FiniteHook
 from .panel_hook import PanelHook
 from .plain_checkpoint_hook import PlainCheckpointHook
+from .report_hook import ReportHook
 from .save_masks_hook import SaveMasksHook
 
-RELIED_ON = ('CheckDataHook', 'FiniteHook', 'AdapterHook', 'PlainCheckpointHook')
+RELIED_ON = (
+    'CheckDataHook',
+    'FiniteHook',
+    'AdapterHook',
+    'PlainCheckpointHook',
+    'ReportHook',
+)
 """What our files and tools rely on, as in ``custom_hooks`` of configs/_base_/default_runtime.py. A
 config that sets its own ``custom_hooks`` replaces that list, so the tools add what is missing; see
 ``apis/launch.py``."""
@@ -23,5 +30,6 @@ __all__ = [
     'FiniteHook',
     'PanelHook',
     'PlainCheckpointHook',
+    'ReportHook',
     'SaveMasksHook',
 ]

@@ -1,0 +1,34 @@
+"""What Dice would be if a pixel were called foreground from another probability on."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .sample import ground_truth, probability
+
+THRESHOLDS = np.linspace(0, 1, 51)
+
+
+def image_curve(sample: dict, ignore_index: int = 255) -> np.ndarray | None:
+    """Dice of one image at each of ``THRESHOLDS``, (51,), as a fraction; None without a valid
+    pixel. An empty mask predicted empty has 1, as in ``BinaryMetric``.
+
+    Raises:
+        ValueError: The logits are not those of two classes.
+    """
+    target, valid = ground_truth(sample, 1, ignore_index)
+    scores = probability(sample, target.shape).to(target.device)[valid]
+    if not scores.numel():
+        return None
+    target = target[valid]
+    steps = len(THRESHOLDS) - 1
+    levels = (steps * scores + 1e-4).long().clamp(max=steps)  # 0.3 is at the threshold 0.3
+    tp, found = (_at_least(levels[target], steps), _at_least(levels, steps))
+    total = (found + target.sum()).clamp(min=1)
+    curve = torch.where(found + target.sum() > 0, 2 * tp / total, 1.0)
+    return curve.cpu().numpy().astype(np.float64)
+
+
+def _at_least(levels: Tensor, steps: int) -> Tensor:
+    """How many are at each level or above it."""
+    return torch.bincount(levels, minlength=steps + 1).flip(0).cumsum(0).flip(0)
