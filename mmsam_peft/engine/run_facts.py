@@ -13,6 +13,10 @@ from mmengine.runner import Runner
 
 PACKAGES = ('torch', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation', 'numpy')
 
+PRECISIONS = dict(
+    OptimWrapper='float32', AutocastOptimWrapper='bfloat16', AmpOptimWrapper='float16'
+)
+
 
 def settings(cfg: Config) -> dict[str, str]:
     """What one changes most, in words; what a config does not have is left out."""
@@ -23,7 +27,7 @@ def settings(cfg: Config) -> dict[str, str]:
     size = backbone.get('img_size')
     test = model.get('test_cfg') or {}
     found = dict(
-        config=cfg.get('filename'),
+        config=cfg.filename,
         encoder=f'{backbone.get("type")} {_arch(backbone.get("arch"))}'.strip(),
         method=_call(backbone.get('peft') or dict(type='Full')),
         head=_type(model.get('decode_head'))
@@ -38,7 +42,7 @@ def settings(cfg: Config) -> dict[str, str]:
         batch_size=loader.get('batch_size'),
         optimizer=_call(optimizer) if optimizer else None,
         augmentation=_augmentation(loader),
-        precision=_type(cfg.get('optim_wrapper')),
+        precision=PRECISIONS.get(_type(cfg.get('optim_wrapper'))),
     )
     return {name.replace('_', ' '): str(value) for name, value in found.items() if value}
 

@@ -4,7 +4,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from ..registry import METRICS
-from .sample import ground_truth, labelled, prediction, require_binary
+from .sample import UNLABELLED, ground_truth, labelled, prediction, require_binary
 
 
 @METRICS.register_module()
@@ -64,7 +64,7 @@ class BinaryMetric(BaseMetric):
                 (a & b).sum().item()
                 for a, b in ((pred, target), (pred, ~target), (~pred, target), (~pred, ~target))
             ]
-            self.results.append(counts if target.numel() else None)
+            self.results.append(counts if target.numel() else UNLABELLED)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         counts = np.array(labelled(results), dtype=np.float64)

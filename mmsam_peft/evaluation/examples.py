@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
 LONGEST = 320
@@ -18,7 +19,7 @@ SAMPLED = 128
 
 @dataclass(order=True)
 class Example:
-    """One image. ``prediction`` and ``truth`` (c, h, w) are every so manieth pixel of it."""
+    """One image. ``prediction`` and ``truth`` (c, h, w) are as ``small`` makes them."""
 
     score: float
     shown: float
@@ -98,9 +99,14 @@ def choose(
 
 
 def small(values: Tensor) -> np.ndarray:
-    """(c, H, W) -> (c, h, w), at most ``LONGEST`` high and wide: every so manieth pixel."""
-    step = -(-max(values.shape[-2:]) // LONGEST)
-    part = values[..., step // 2 :: step, step // 2 :: step]
-    if part.is_floating_point():
-        return part.float().cpu().numpy().astype(np.float16)
-    return part.cpu().numpy().astype(np.uint8)
+    """(c, H, W) -> (c, h, w), at most ``LONGEST`` high and wide: the values at pixels spread
+    evenly."""
+    scale = min(1, LONGEST / max(values.shape[-2:]))
+    for axis in (-2, -1):
+        length = values.shape[axis]
+        kept = max(1, round(scale * length))
+        places = ((torch.arange(kept) + 0.5) * length / kept).long().to(values.device)
+        values = values.index_select(axis, places)
+    if values.is_floating_point():
+        return values.float().cpu().numpy().astype(np.float16)
+    return values.cpu().numpy().astype(np.uint8)

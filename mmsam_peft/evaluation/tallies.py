@@ -58,8 +58,8 @@ class Tally:
 class BinaryTally(Tally):
     better = BinaryMetric.better
 
-    def numbers(self, result: Sequence[int] | None) -> Numbers | None:
-        if result is None:
+    def numbers(self, result: Sequence[int]) -> Numbers | None:
+        if not result:
             return None
         counts = np.array(result, np.float64)
         return dict(counts=counts, Dice=dice(counts), IoU=iou(counts))
@@ -84,8 +84,8 @@ class SaliencyTally(Tally):
 
     better = {name: how for name, how in SaliencyMetric.better.items() if not name.endswith('_max')}
 
-    def numbers(self, result: Mapping[str, np.ndarray] | None) -> Numbers | None:
-        if result is None:
+    def numbers(self, result: Mapping[str, np.ndarray]) -> Numbers | None:
+        if not result:
             return None
         curves = {f'{name}_mean': np.mean(result[f'{name}_curve']) for name in 'EF'}
         plain = {name: result[name] for name in self.better if name in result}

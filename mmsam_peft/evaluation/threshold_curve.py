@@ -23,10 +23,9 @@ def image_curve(sample: dict, ignore_index: int = 255) -> np.ndarray | None:
     target = target[valid]
     steps = len(THRESHOLDS) - 1
     levels = (steps * scores + 1e-4).long().clamp(max=steps)  # 0.3 is at the threshold 0.3
-    tp, found = (_at_least(levels[target], steps), _at_least(levels, steps))
-    total = (found + target.sum()).clamp(min=1)
-    curve = torch.where(found + target.sum() > 0, 2 * tp / total, 1.0)
-    return curve.cpu().numpy().astype(np.float64)
+    tp, found = _at_least(levels[target], steps), _at_least(levels, steps)
+    tp, total = (one.cpu().numpy() for one in (tp, found + target.sum()))
+    return np.where(total > 0, 2 * tp / np.maximum(total, 1), 1.0)
 
 
 def _at_least(levels: Tensor, steps: int) -> Tensor:

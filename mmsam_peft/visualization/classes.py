@@ -1,27 +1,16 @@
-"""Classes in colour over an image, its mistakes, and the three side by side."""
+"""Classes in colour over an image, and its mistakes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from ..tasks.semantic import spread_colours
-from .images import resized
 
 BACKGROUND = ('background', '_background_', 'bg', 'unlabeled', 'unlabelled')
 MISSED, EXTRA, CONFUSED = (230, 97, 0), (26, 133, 255), (200, 40, 140)
 """Colours of mistakes, which colour-blind people tell apart."""
-INK, PAPER, QUIET = (32, 36, 42), (255, 255, 255), (110, 116, 124)
-TILE = 320
-"""Pixels of the longer side of each picture in a row of three."""
-GAP, LINE = 10, 20
-MOST_NAMED = 14
-"""Classes in a legend."""
 
 
 @dataclass
@@ -93,67 +82,6 @@ def mistake_names(look: Look) -> list[tuple[str, tuple[int, int, int]]]:
     return found + ([('another class', CONFUSED)] if several else [])
 
 
-def triptych(
-    image: np.ndarray, prediction: np.ndarray, truth: np.ndarray, look: Look, title: str
-) -> np.ndarray:
-    """A picture, RGB, uint8: image, truth and prediction side by side, with a title and a legend of
-    the classes that are seen. It is at most three times ``TILE`` wide, whatever the image's size.
-
-    Args:
-        image: RGB, uint8 (H, W, 3), of any size.
-        prediction: Class numbers (h, w).
-        truth: Class numbers (h, w).
-    """
-    height, width = truth.shape
-    scale = min(1, TILE / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    image = resized(image, size)
-    masks = [
-        cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-        for mask in (truth, prediction)
-    ]
-    tiles = [image, *(overlay(image, mask, look) for mask in masks)]
-    column = max(size[1], 150)  # room for a title
-    whole = 3 * column + 4 * GAP
-    legend = _legend(look, masks, whole - 2 * GAP)
-    sheet = Image.new('RGB', (whole, 2 * LINE + size[0] + 3 * GAP + LINE * len(legend)), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, GAP / 2), _fitted(title, whole - 2 * GAP), INK, _font())
-    for i, (tile, name) in enumerate(zip(tiles, ('image', 'truth', 'prediction'), strict=True)):
-        left = GAP + i * (column + GAP)
-        draw.text((left, GAP / 2 + LINE), name, QUIET, _font())
-        sheet.paste(Image.fromarray(tile), (left + (column - size[1]) // 2, GAP + 2 * LINE))
-    for row, entries in enumerate(legend):
-        top = 2 * LINE + size[0] + 2 * GAP + row * LINE
-        for left, name, colour in entries:
-            draw.rectangle((left, top + 3, left + 11, top + 14), colour, QUIET)
-            draw.text((left + 17, top), name, INK, _font())
-    return np.asarray(sheet)
-
-
-def _legend(look: Look, masks: Sequence[np.ndarray], width: int) -> list[list[tuple]]:
-    """Rows of (left, name, colour) of the classes in ``masks``."""
-    counts = sum(np.bincount(mask.ravel(), minlength=256) for mask in masks)
-    present = [i for i in np.argsort(-counts, kind='stable') if counts[i] and i != look.clear]
-    entries = [
-        (look.names[i], tuple(map(int, look.colours[i]))) for i in present if i < len(look.names)
-    ]
-    more = len(entries) - MOST_NAMED
-    entries = entries[:MOST_NAMED] + ([(f'and {more} more', PAPER)] if more > 0 else [])
-    if counts[look.ignore] and look.ignore >= len(look.names):
-        entries.append(('ignored', (150, 150, 150)))
-    rows, left = [[]], GAP
-    for name, colour in entries:
-        name = _fitted(name, width - 30)
-        room = 17 + _font().getlength(name) + 14
-        if left + room > width and rows[-1]:
-            rows.append([])
-            left = GAP
-        rows[-1].append((left, name, colour))
-        left += room
-    return rows if rows[0] else []
-
-
 def _borders(mask: np.ndarray) -> np.ndarray:
     """(H, W) bool: pixels beside one of another number."""
     edge = np.zeros(mask.shape, bool)
@@ -172,20 +100,3 @@ def _hatched(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
     rows, columns = np.indices(where.shape, sparse=True)
     lines = np.where((rows + columns) % 8 < 2, 90, 165)[..., None].astype(np.uint8)
     return np.where(where[..., None], lines, picture)
-
-
-@lru_cache
-def _font() -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(
-        str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')), 13
-    )
-
-
-def _fitted(text: str, width: float) -> str:
-    """The text, its middle left out where it is too long."""
-    if _font().getlength(text) <= width:
-        return text
-    kept = len(text)
-    while kept > 2 and _font().getlength(text[: kept // 2] + '…' + text[-(kept // 2) :]) > width:
-        kept -= 2
-    return text[: kept // 2] + '…' + text[-(kept // 2) :]

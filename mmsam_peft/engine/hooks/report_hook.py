@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
@@ -21,6 +21,7 @@ from ...registry import HOOKS
 from ...visualization.report import write_report
 from ...visualization.report.work_dir import FACTS, FOLDER
 from ...whole_files import write_whole
+from ..best import best_checkpoint, main_score
 from ..run_facts import environment, settings
 from ..unwrapping import unwrapped
 from .check_data_hook import CheckDataHook
@@ -46,7 +47,7 @@ class ReportHook(Hook):
     # Training
 
     def before_train(self, runner: Runner) -> None:
-        self.best = _best(runner)
+        self.best = best_checkpoint(runner)
         if not is_main_process():
             return
         folder, before = Path(runner.work_dir) / FOLDER, {}
@@ -121,7 +122,7 @@ class ReportHook(Hook):
         self.collector.add(outputs)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        best = _best(runner)
+        best = best_checkpoint(runner)
         wanted = best is None or best != self.best
         self._finish(runner, runner.val_loop, 'val', metrics, wanted)
         self.best = best
@@ -134,7 +135,7 @@ class ReportHook(Hook):
     def _begin(self, runner: Runner, loop: BaseLoop) -> None:
         metrics, model = loop.evaluator.metrics, _segmentor(runner)
         views = _views(loop, metrics)
-        self.collector = Collector(metrics, views, _main(runner), curve=_binary(model, views))
+        self.collector = Collector(metrics, views, main_score(runner), curve=_binary(model, views))
 
     def _finish(
         self, runner: Runner, loop: BaseLoop, split: str, metrics: dict | None, wanted: bool
@@ -183,20 +184,6 @@ def _views(loop: BaseLoop, metrics: Sequence[BaseMetric]) -> dict[str, dict]:
             ignore=min(ignore, default=255),
         )
     }
-
-
-def _main(runner: Runner) -> str | None:
-    """By which the best checkpoint is chosen."""
-    for hook in runner.hooks:
-        if isinstance(hook, CheckpointHook) and hook.save_best:
-            return next((name for name in hook.key_indicators if name != 'auto'), None)
-    return None
-
-
-def _best(runner: Runner) -> str | None:
-    """The best checkpoint by the score that counts most."""
-    info = runner.message_hub.runtime_info
-    return next((str(info[key]) for key in sorted(info) if key.startswith('best_ckpt')), None)
 
 
 def _binary(model: nn.Module, views: dict) -> bool:

@@ -161,8 +161,8 @@ def class_table(scored: Scored, view: View) -> str:
         known = np.isfinite(row.iou)
         between = f'{amount(low)} – {amount(high)}' if np.isfinite([low, high]).all() else ''
         bar = (
-            f'<span class="track" style="display:block"><i class="own" style="width:{row.iou:.1f}%">'
-            '</i></span>'
+            '<span class="track" style="display:block"><i class="own" '
+            f'style="width:{row.iou:.1f}%"></i></span>'
             if known
             else ''
         )
@@ -187,13 +187,13 @@ def score_table(scored: Scored, view: View, baselines: Baselines) -> str:
         interval = scored.intervals.get(name)
         between = f'{amount(interval[0], 2)} – {amount(interval[1], 2)}' if interval else ''
         better = {'higher': '↑', 'lower': '↓'}.get(scored.record.info['better'].get(name), '')
-        compared = ''.join(
-            f'<td class="num">{amount(baselines[key][name], 2) if name in baselines[key] else ""}</td>'
-            for key in others
-        )
+        compared = [
+            amount(baselines[key][name], 2) if name in baselines[key] else '' for key in others
+        ]
+        compared = ''.join(f'<td class="num">{one}</td>' for one in compared)
         rows.append(
-            f'<tr><td>{escape(name)} {better}</td><td class="num"><strong>{amount(value, 2)}</strong>'
-            f'</td><td class="num">{between}</td>{compared}</tr>'
+            f'<tr><td>{escape(name)} {better}</td><td class="num"><strong>{amount(value, 2)}'
+            f'</strong></td><td class="num">{between}</td>{compared}</tr>'
         )
     head = ''.join(f'<th class="num">{escape(CALLED.get(key, key))}</th>' for key in others)
     return (
