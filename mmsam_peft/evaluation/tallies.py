@@ -16,6 +16,7 @@ from ..tasks.base import build_tasks
 from .binary_metric import BinaryMetric, dice, iou
 from .multi_task_metric import MultiTaskMetric
 from .saliency_metric import SaliencyMetric
+from .training_checks import IOU_METRICS
 
 Numbers = dict[str, np.ndarray]
 
@@ -106,6 +107,8 @@ class ClassTally(Tally):
     def __init__(self, metrics: Sequence[str], beta: int = 1, prefix: str = '') -> None:
         super().__init__(prefix)
         self.metrics, self.beta = list(metrics), beta
+        names = [result for name in self.metrics for result in IOU_METRICS[name]]
+        self.better = dict.fromkeys([*names, 'aAcc'], 'higher')
 
     def settings(self) -> dict:
         return dict(super().settings(), metrics=self.metrics, beta=self.beta)

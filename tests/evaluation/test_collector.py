@@ -136,6 +136,8 @@ def test_classes():
     )
     check_scores(record, digits=0.006)  # which IoUMetric rounds
     (counted,) = record.counted
+    assert record.info['main'] == record.views[0].score == 'x/mIoU'
+    assert len(record.views[0].examples) == 9
     labels, found = (
         np.concatenate([sample.get(name).data.numpy().ravel() for sample in samples])
         for name in ('gt_sem_seg', 'pred_sem_seg')

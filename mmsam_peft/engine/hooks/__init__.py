@@ -15,6 +15,7 @@ RELIED_ON = (
     'AdapterHook',
     'PlainCheckpointHook',
     'ReportHook',
+    'SettingsHook',  # of apis/
 )
 """What our files and tools rely on, as in ``custom_hooks`` of configs/_base_/default_runtime.py. A
 config that sets its own ``custom_hooks`` replaces that list, so the tools add what is missing; see
