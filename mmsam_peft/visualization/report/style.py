@@ -20,7 +20,7 @@ small { font-size: 12.5px; }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
   padding: 16px; min-width: 0; }
 .grid { display: grid; gap: 14px; }
-.two { grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); }
+.two { grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
 .three { grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); }
 .hero { display: grid; gap: 8px 40px; align-items: center; margin-top: 16px;
   grid-template-columns: minmax(200px, max-content) minmax(0, 1fr); }
