@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from mmengine.dist import all_gather_object, broadcast_object_list, collect_results, is_main_process
 from mmengine.evaluator import BaseMetric
+from torch import Tensor
 
 from .examples import Examples, choose, small
 from .record import Counted, Record, View
@@ -81,11 +82,15 @@ class Collector:
             if not tally.view
             else (f'pred_{tally.view}', f'gt_{tally.view}')
         )
+
+        def kept(values: Tensor) -> np.ndarray:  # the classes of one channel come as floats
+            return small(values if tally.view else values.byte())
+
         truth = sample.get(label).data
         coarse = truth[..., ::8, ::8]
         shown = float(((coarse != 0) & (coarse != 255)).float().mean()) if coarse.numel() else 0.0
         self.examples[tally.view].offer(
-            score, round(shown, 6), path, lambda: (small(sample.get(predicted).data), small(truth))
+            score, round(shown, 6), path, lambda: (kept(sample.get(predicted).data), kept(truth))
         )
 
     def finish(self, size: int, info: dict) -> Record | None:

@@ -36,7 +36,8 @@ def look_of(
     given = [tuple(map(int, colour)) for colour in palette or ()]
     first_is_black = len(given) == len(names) and not any(given[0])
     named = [i for i, name in enumerate(names) if name.strip().lower() in BACKGROUND]
-    clear = named[0] if named else 0 if first_is_black or not classes else None
+    unnamed_object = not classes and number == 2
+    clear = named[0] if named else 0 if first_is_black or unnamed_object else None
     shown = [given[i] for i in range(len(given)) if i != clear]
     if len(given) != len(names) or len(set(shown)) < len(shown):
         given = spread_colours(len(names))

@@ -53,9 +53,10 @@ def task_sheet(image: np.ndarray, items: Sequence[Item], title: str) -> np.ndarr
             for one in (prediction, label)
         )
         limits = (label is not None and task.limits(label)) or task.limits(prediction)
-        scale = f', {limits[0]:.3g} to {limits[1]:.3g} {task.unit}'.rstrip() if limits else ''
+        if limits:
+            title += f'   {task.name} {limits[0]:.3g} to {limits[1]:.3g} {task.unit}'.rstrip()
         drawn = None if label is None else over(image, task, label, limits)
-        rows[0].append((f'{task.name}, truth{scale}', drawn))
+        rows[0].append((f'{task.name}, truth', drawn))
         rows[1].append((f'{task.name}, prediction', over(image, task, prediction, limits)))
     return sheet(title, rows)
 

@@ -104,7 +104,7 @@ class PanelHook(Hook):
         meta = dataset.metainfo
         look = look_of(meta.get('classes'), meta.get('palette'), ignore, model.num_classes)
         prediction, truth = (
-            small(sample.get(name).data)[0] for name in ('pred_sem_seg', 'gt_sem_seg')
+            small(sample.get(name).data.byte())[0] for name in ('pred_sem_seg', 'gt_sem_seg')
         )
         title = Path(sample.img_path).name + _score(runner, loop, from_end)
         return triptych(image, prediction, truth, look, title)

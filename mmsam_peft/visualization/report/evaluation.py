@@ -13,6 +13,7 @@ from .scored import Scored
 
 WORDS = dict(val='validation', test='test')
 CALLED = dict(untuned='before tuning', constant='constant answer')
+ARROWS = dict(higher='↑', lower='↓')
 Baselines = Mapping[str, Mapping[str, float]]
 
 
@@ -20,8 +21,10 @@ def evaluation(scored: Scored, baselines: Baselines, gallery: Gallery) -> str:
     info = scored.record.info
     split = WORDS.get(info['split'], info['split'])
     parts = [f'<h2>On the {split} set</h2>' if info['split'] == 'test' else '']
+    if len(scored.record.views) > 1:
+        parts.append(overview(scored, baselines))
     for view in scored.record.views:
-        title = f'<h2>{escape(view.name)}</h2>' if view.name else ''
+        title = f'<h2 class="task">{escape(view.name)}</h2>' if view.name else ''
         parts += [title, headline(scored, view, baselines, split)]
         if pictures := gallery.html(view):
             parts += ['<h2>What it gets right and wrong</h2>', pictures]
@@ -35,6 +38,35 @@ def evaluation(scored: Scored, baselines: Baselines, gallery: Gallery) -> str:
     return ''.join(parts)
 
 
+def overview(scored: Scored, baselines: Baselines) -> str:
+    """The main score of each task."""
+    rows = []
+    for view in scored.record.views:
+        name, others = (
+            view.score,
+            [amount(one.get(view.score, np.nan)) for one in baselines.values()],
+        )
+        low_high = scored.intervals.get(name)
+        arrow = ARROWS.get(scored.record.info['better'].get(name), '')
+        rows.append(
+            f'<tr><td><strong>{escape(view.name)}</strong></td>'
+            f'<td>{escape(name.removeprefix(f"{view.name}/"))} {arrow}</td>'
+            f'<td class="num"><strong>{amount(scored.scores.get(name, np.nan))}</strong></td>'
+            f'<td class="num">{_between(low_high, 1)}</td>'
+            f'{"".join(f"""<td class="num">{one}</td>""" for one in others)}</tr>'
+        )
+    head = ''.join(f'<th class="num">{escape(CALLED.get(key, key))}</th>' for key in baselines)
+    return (
+        '<div class="card scroll" style="margin-top:16px"><table><tr><th>task</th><th></th>'
+        f'<th class="num">this model</th><th class="num">95 % interval</th>{head}</tr>'
+        f'{"".join(rows)}</table></div>'
+    )
+
+
+def _between(interval: tuple[float, float] | None, digits: int) -> str:
+    return f'{amount(interval[0], digits)} – {amount(interval[1], digits)}' if interval else ''
+
+
 def headline(scored: Scored, view: View, baselines: Baselines, split: str) -> str:
     name, value = view.score, scored.scores.get(view.score, float('nan'))
     low_high = scored.intervals.get(name)
@@ -42,7 +74,7 @@ def headline(scored: Scored, view: View, baselines: Baselines, split: str) -> st
     higher = scored.record.info['better'].get(name) == 'higher'
     known = {key: found[name] for key, found in baselines.items() if name in found}
     short = name.removeprefix(f'{view.name}/') if view.name else name
-    interval = f'{amount(low_high[0])} – {amount(low_high[1])}' if low_high else ''
+    interval = _between(low_high, 1)
     ranks = {'this model': (value, low_high)} | {
         CALLED.get(key, key): (found, None) for key, found in known.items()
     }
@@ -54,7 +86,7 @@ def headline(scored: Scored, view: View, baselines: Baselines, split: str) -> st
     )
     return (
         f'<div class="card hero">{own}<div>{_ranks(ranks, higher)}</div></div>'
-        f'{_verdict(short, value, low_high, known, higher)}'
+        f'{_verdict(value, low_high, known, higher) if known or not baselines else ""}'
     )
 
 
@@ -85,9 +117,7 @@ def _ranks(ranks: Mapping[str, tuple], higher: bool) -> str:
     return f'<div class="rank">{"".join(rows)}</div>'.replace('class=own', 'class="own"')
 
 
-def _verdict(
-    name: str, value: float, interval: tuple | None, known: Mapping[str, float], higher: bool
-) -> str:
+def _verdict(value: float, interval: tuple | None, known: Mapping[str, float], higher: bool) -> str:
     """In a sentence or two, whether tuning was worth it."""
     sign = 1 if higher else -1
     sentences, bad = [], False
@@ -185,8 +215,8 @@ def score_table(scored: Scored, view: View, baselines: Baselines) -> str:
     rows = []
     for name, value in scored.own(view).items():
         interval = scored.intervals.get(name)
-        between = f'{amount(interval[0], 2)} – {amount(interval[1], 2)}' if interval else ''
-        better = {'higher': '↑', 'lower': '↓'}.get(scored.record.info['better'].get(name), '')
+        between = _between(interval, 2)
+        better = ARROWS.get(scored.record.info['better'].get(name), '')
         compared = [
             amount(baselines[key][name], 2) if name in baselines[key] else '' for key in others
         ]

@@ -13,6 +13,7 @@ body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.5;
 main { max-width: 1080px; margin: 0 auto; padding: 24px 16px 64px; }
 h1 { font-size: 22px; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 17px; margin: 40px 0 10px; }
+h2.task { font-size: 21px; margin-top: 56px; padding-top: 18px; border-top: 2px solid var(--rule); }
 h3 { font-size: 14px; margin: 0 0 8px; color: var(--quiet); font-weight: 600; }
 p { margin: 6px 0; max-width: 75ch; }
 .quiet, figcaption small, .card > small { color: var(--quiet); }
