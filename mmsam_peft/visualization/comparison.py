@@ -8,7 +8,7 @@ import numpy as np
 from .classes import Look, overlay
 from .images import resized
 from .panel import Item, over
-from .sheet import NARROWEST, PAPER, Colour, sheet
+from .sheet import NARROWEST, PAPER, sheet
 
 TILE = 320
 """Pixels of the longer side of each picture, at most."""
@@ -77,8 +77,8 @@ def _nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(kept, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def _legend(look: Look, *masks: np.ndarray) -> list[tuple[str, Colour]]:
-    """Classes that are seen, the largest first."""
+def _legend(look: Look, *masks: np.ndarray) -> list[tuple]:
+    """(name, colour) of the classes that are seen, the largest first."""
     counts = sum(np.bincount(mask.ravel(), minlength=256) for mask in masks)
     present = [i for i in np.argsort(-counts, kind='stable') if counts[i] and i != look.clear]
     entries = [

@@ -155,7 +155,7 @@ def amount(value: float, digits: int = 1) -> str:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    whole = [i for i in range(math.ceil(low), math.floor(high) + 1)]
+    whole = [float(i) for i in range(math.ceil(low), math.floor(high) + 1)]
     if len(whole) >= 2:
         return whole[:: -(-len(whole) // 6)]
     values = [base * 10.0**i for i in range(math.floor(low), math.ceil(high)) for base in (1, 2, 5)]
