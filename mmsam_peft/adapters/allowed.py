@@ -1,8 +1,7 @@
-"""What a header may ask to be built. A file can come from anywhere: only model parts of this package
-and of MMSegmentation are built from one, and only in sizes that a model has."""
+"""What a header may ask to be built. A file can come from anywhere: only model parts of this
+package and of MMSegmentation are built from one, and only in sizes that a model has."""
 
 import re
-from collections.abc import Callable
 
 from mmengine.registry import Registry
 
@@ -106,7 +105,7 @@ def _require_windows(test_cfg: object) -> None:
         raise NotAllowedError(f'its test_cfg has the mode {_said(mode)}')
 
 
-def _pair(value: object) -> list[int] | None:
+def _pair(value) -> list[int] | None:
     pair = value if isinstance(value, list) else [value, value]
     sound = len(pair) == 2 and all(type(one) is int and one > 0 for one in pair)
     return pair if sound else None
@@ -168,8 +167,8 @@ def _said(value: object) -> str:
     return repr(value)[:60]
 
 
-def without(value: object, left_out: Callable[[str], object] = LEFT_OUT.fullmatch) -> object:
+def without(value):
     """Plain data without the keys that a header leaves out."""
     if isinstance(value, dict):
-        return {key: without(item) for key, item in value.items() if not left_out(key)}
+        return {key: without(item) for key, item in value.items() if not LEFT_OUT.fullmatch(key)}
     return [without(item) for item in value] if isinstance(value, list) else value

@@ -27,9 +27,7 @@ def weight_folders(weights: str | os.PathLike) -> list[Path]:
     return list(dict.fromkeys(place.expanduser().absolute() for place in places))
 
 
-def base_candidates(
-    weights: str | os.PathLike, base: dict, frozen_numbers: int
-) -> Iterator[str]:
+def base_candidates(weights: str | os.PathLike, base: dict, frozen_numbers: int) -> Iterator[str]:
     """What may be the base of the adapter ``weights``: files, or folders, of its name, also as our
     downloads are called; then other files of a likely size; then what SAM's authors publish.
 
@@ -46,7 +44,8 @@ def base_candidates(
     likely = [
         path
         for path in entries
-        if path not in named
+        if frozen_numbers  # else nothing tells one file from another
+        and path not in named
         and path != own
         and path.suffix in SUFFIXES
         and path.is_file()

@@ -173,14 +173,13 @@ def build_from_header(
             ``checkpoint`` is another base.
     """
     header, shapes = header_of(path)
-    config = config_from_header(path, header)
+    config, named = config_from_header(path, header), header.get('base_weights')
     numbers = frozen_numbers(skeleton(path, config, shapes))
-    whole = shapes is None
-    if checkpoint or not base and (whole or not numbers):
+    needed = shapes is not None and numbers > 0
+    if checkpoint or not needed and not (base and named):
         config.model.checkpoint = checkpoint
         return build(config)
     tried = []
-    named = header.get('base_weights')
     for candidate in base_candidates(path, named, numbers) if named else []:
         config.model.checkpoint = candidate
         try:
