@@ -256,7 +256,7 @@ def write(
                 write_array(prediction.probabilities.data, paths['probabilities'])
             if extras.polygons:
                 classes = model.dataset_meta.get('classes')
-                numbers = mask.squeeze(0).numpy()
+                numbers = mask.squeeze(0).long().numpy()
                 write_polygons(numbers, classes, background(model), paths['polygons'])
     except Exception as failed:
         if isinstance(failed, OSError) and failed.errno != errno.ENAMETOOLONG:

@@ -45,9 +45,8 @@ def test_another_threshold_and_probabilities_of_one_class(binary, images, tmp_pa
     found = {}
     for threshold in (None, 0.5, 0.3, 0.7):
         out = tmp_path / str(threshold)
-        assert not any(
-            error for _, error in predict(binary, images, out, extras=Extras(threshold, True, True))
-        )
+        results = predict(binary, images, out, extras=Extras(threshold, True, True))
+        assert [error for _, error in results] == [None] * 3
         probability = np.load(out / 'probabilities/0.npy')
         assert probability.shape == (1, 32, 40) and probability.dtype == np.float32
         assert 0 <= probability.min() < probability.max() <= 1
