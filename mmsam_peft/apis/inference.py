@@ -18,10 +18,12 @@ from ..adapters.header import ADAPTER
 from ..models.segmentors import PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
 from ..safe_load import load_safetensors
-from .configs import read_config, type_name
+from .configs import read_config
 from .from_header import build_from_header, is_weights
 from .merging import merged_model
 from .overrides import apply_overrides
+from .pipelines import type_name
+from .settings import check_settings
 from .single_task import keep_trained_task
 
 
@@ -79,6 +81,7 @@ def init_model(
         config.model.checkpoint = checkpoint
     require_adaptable(config, weights)
     keep_trained_task(config, weights)
+    check_settings(config)
     init_default_scope(config.setdefault('default_scope', SCOPE))
     model = mmseg_init_model(config, str(weights) if weights else None, default_device(device))
     if weights is None and isinstance(model, PEFTSegmentor):
@@ -148,6 +151,7 @@ def inferencer(
     config = config if isinstance(config, Config) else read_config(config)
     if checkpoint:
         config.model.checkpoint = checkpoint
+    check_settings(config)
     require_adaptable(config, weights)
     return MMSegInferencer(config, weights, device=default_device(device), scope=SCOPE, **kwargs)
 
