@@ -16,6 +16,7 @@ from mmengine.config import DictAction
 from mmsam_peft.apis import init_model, predict
 from mmsam_peft.apis.arguments import config_and_weights
 from mmsam_peft.apis.extras import Extras
+from mmsam_peft.apis.images import find_images
 from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
 from mmsam_peft.apis.prediction import reason
 
@@ -105,6 +106,7 @@ def main() -> None:
         config, weights, images = config_and_weights(args.given, 'IMAGES')
     except ValueError as error:
         parser.error(str(error))
+    find_images(images)  # before the model is built, which takes longer
     if args.amp:
         warn_of_slow_bf16()
     options = dict(args.cfg_options or {})

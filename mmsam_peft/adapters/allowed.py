@@ -45,14 +45,15 @@ LEFT_OUT = re.compile(
 """Keys that prediction does not need, or that read files and run programs."""
 LARGEST = 2**16
 PIXELS = dict.fromkeys(('scale', 'size', 'img_size', 'crop_size', 'stride', 'max_size'), 2**13)
-MOST = dict(depth=128, num_layers=128, num_convs=64, num_experts=64, scale_factor=16, **PIXELS)
-"""The largest numbers under keys that say how many modules or pixels there are; under any other:
-``LARGEST``."""
+MODULES = dict(depth=128, num_layers=128, num_convs=64, num_experts=64)
+MOST = dict(num_classes=1024, num_queries=4096, scale_factor=16, **MODULES, **PIXELS)
+"""The largest numbers under keys that say how many modules, classes or pixels there are; under any
+other: ``LARGEST``."""
 WINDOWS = 16
 """How often, per axis, sliding windows may cover a pixel."""
 LONGEST = 1024
 """Entries of a list, and characters of a text."""
-MODULES = re.compile('megatron|eva_|corda|runtime|_path|revision|mapping', re.IGNORECASE)
+IMPORTING = re.compile('megatron|eva_|corda|runtime|_path|revision|mapping', re.IGNORECASE)
 """Settings by which Hugging Face's package reads files or imports modules."""
 PLACE = re.compile(r'^([/\\~]|[A-Za-z]:[/\\])|\.\.[/\\]|://')
 """Texts that name a place of one machine."""
@@ -136,7 +137,7 @@ def _walk(value: object, key: str, tuner: bool = False) -> None:
     Face's package gets it."""
     if isinstance(value, dict):
         for name, inner in value.items():
-            if LEFT_OUT.fullmatch(name) and inner is not None or tuner and MODULES.search(name):
+            if LEFT_OUT.fullmatch(name) and inner is not None or tuner and IMPORTING.search(name):
                 raise NotAllowedError(f'its {key} sets {_said(name)}')
             _require_known(inner, name)
             _walk(inner, name, tuner or key == 'peft' and name == 'config')
@@ -151,7 +152,9 @@ def _walk(value: object, key: str, tuner: bool = False) -> None:
             raise NotAllowedError(f'its {key} is a long text, or names a file or an address')
     elif isinstance(value, int | float) and abs(value) > MOST.get(key, LARGEST):
         limit = MOST.get(key, LARGEST)
-        raise NotAllowedError(f'its {key} is {value:,}, and {limit:,} is the most that is built')
+        raise NotAllowedError(
+            f'its {key} is {_said(value)}, and {limit:,} is the most that is built'
+        )
 
 
 def _require_known(value: object, key: str) -> None:

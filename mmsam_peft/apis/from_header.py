@@ -189,7 +189,7 @@ def build_from_header(
             continue
         except FileNotFoundError as error:  # a download without a network
             raise FileNotFoundError(f'{how_to_get(path, header, tried)} {error}') from error
-        if Path(candidate).name != named['name'] and candidate != 'published':
+        if not candidate.endswith(named['name']) and candidate != 'published':
             print_log(f'Base weights of {path}: {candidate}', 'current', level=logging.INFO)
         return made
     raise FileNotFoundError(how_to_get(path, header, tried))

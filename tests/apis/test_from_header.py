@@ -26,8 +26,10 @@ from mmsam_peft.apis import (
     read_header,
 )
 from mmsam_peft.apis.arguments import config_and_weights
-from mmsam_peft.apis.from_header import skeleton
-from mmsam_peft.models.backbones import SAMViT
+from mmsam_peft.apis.configs import read_config
+from mmsam_peft.apis.from_header import config_from_header, skeleton
+from mmsam_peft.apis.inference import build_to_count, is_adaptable
+from mmsam_peft.models.backbones import SAMViT, sam_vit
 from mmsam_peft.registry import MODELS, PEFT
 
 DATA = Path(__file__).parents[1] / 'data'
@@ -195,6 +197,35 @@ def test_several_tasks(tiny, run, tmp_path, image, beside):
     assert np.load(tmp_path / 'out/depth/image.npy').shape == (1, 90, 150)
 
 
+CONFIGS = Path(__file__).parents[2] / 'configs'
+ZOO = [
+    path
+    for path in sorted(CONFIGS.glob('*/*.py'))
+    if path.parent.name in ('lora', 'talora') or path.stem.startswith('quickstart')
+]
+
+
+@pytest.mark.slow
+def test_every_model_of_the_zoo_can_be_built_from_its_header():
+    kept = 0
+    for path in ZOO:
+        config = read_config(path)
+        if is_adaptable(config):
+            model = build_to_count(config)
+            found = skeleton(path, config_from_header(path, recipe(model, config)), None)
+            pair = [
+                {
+                    name: value.shape
+                    for name, value in one.state_dict().items()
+                    if not name.startswith('weighting.')
+                }
+                for one in (model, found)
+            ]
+            assert pair[0] == pair[1], path
+            kept += 1
+    assert kept >= 20
+
+
 # Base weights
 
 
@@ -238,7 +269,7 @@ def test_a_file_of_the_name_that_is_another_is_passed_over(make, beside, run, tm
         init_model(path, device='cpu')
 
 
-def test_what_is_missing_is_said(make, tmp_path, monkeypatch):
+def test_what_is_missing_is_said(make, tiny, tmp_path, monkeypatch):
     _, _, path = make()
     with pytest.raises(
         FileNotFoundError,
@@ -254,38 +285,23 @@ def test_what_is_missing_is_said(make, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match='frozen weights that were random.*--checkpoint'):
         init_model(path)
 
+    address = 'https://dl.fbaipublicfiles.com/segment_anything/sam_vit_t.pth'
+    monkeypatch.setitem(sam_vit.ARCHS, 'small', dict(tiny().model.backbone.arch))
+    monkeypatch.setitem(sam_vit.PUBLISHED, 'small', address)
+    config = tiny({'model.backbone.arch': 'small', 'model.checkpoint': 'published'})
+    save_adapter(MODELS.build(config.model), path, META, config)
+    assert read_header(path)['base_weights'] == dict(
+        name='sam_vit_t.pth', published=True, licence='Apache-2.0'
+    )
+
     def offline(*arguments):
         raise OSError('no network')
 
     monkeypatch.setattr(torch.hub, 'download_url_to_file', offline)
-    arch = dict(arch='base', _delete_=True, type='SAMViT', img_size=64, peft=dict(type='LoRA'))
-    with torch.device('meta'):
-        model = MODELS.build(
-            Config(
-                dict(
-                    type='PEFTSegmentor',
-                    checkpoint='published',
-                    backbone={key: arch[key] for key in ('arch', 'type', 'img_size', 'peft')},
-                    decode_head=dict(type='SAMMaskHead'),
-                    test_cfg=dict(mode='whole'),
-                )
-            )._cfg_dict
-        )
-    model = model.to_empty(device='cpu')
-    for parameter in model.parameters():
-        parameter.data.zero_()
-    for buffer in model.buffers():
-        buffer.zero_()
-    config = dict(test_pipeline=[dict(type='LoadImageFromFile'), dict(type='PackSegInputs')])
-    path = tmp_path / 'vit_b.safetensors'
-    save_adapter(model, path, META, config)
-    assert read_header(path)['base_weights'] == dict(
-        name='sam_vit_b_01ec64.pth', published=True, licence='Apache-2.0'
-    )
     with pytest.raises(
         FileNotFoundError,
-        match='needs the base weights .*sam_vit_b_01ec64.pth, Apache-2.0.*Cannot download '
-        'https://dl.fbaipublicfiles.com.*no network.*put it at ',
+        match=f'needs the base weights .*sam_vit_t.pth, Apache-2.0.*Cannot download {address}'
+        '.*no network.*put it at ',
     ):
         init_model(path, device='cpu')
 
@@ -368,6 +384,7 @@ ATTACKS = {
     'a wide encoder': lambda h: model_of(h)['backbone']['arch'].update(embed_dim=10**9),
     'a large encoder': lambda h: model_of(h)['backbone']['arch'].update(embed_dim=2**15, depth=100),
     'a large head': lambda h: model_of(h)['decode_head'].update(mlp_dim=2**16),
+    'many classes': lambda h: model_of(h)['decode_head'].update(num_classes=10**4000),
     'a large picture': lambda h: h['recipe']['pipeline'][1].update(scale=[2**16, 2**16]),
     'tiny windows': lambda h: model_of(h).update(
         test_cfg=dict(mode='slide', crop_size=[64, 64], stride=[1, 1])
