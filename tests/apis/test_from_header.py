@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from mmsam_peft.adapters.file import sealed
 from mmsam_peft.adapters.header import ADAPTER
 from mmsam_peft.adapters.match import adapter_header, adapter_state, save_adapter
+from mmsam_peft.adapters.recipe import recipe
 from mmsam_peft.apis import (
     AdapterBank,
     inference_model,
