@@ -31,9 +31,8 @@ def is_weights(path: object) -> bool:
     return isinstance(path, str | os.PathLike) and Path(path).suffix.lower() in WEIGHTS
 
 
-def header_of(path: str | os.PathLike) -> tuple[dict, dict[str, torch.Size] | None]:
-    """The header of an adapter file or a ``.pth`` checkpoint, and the shapes of an adapter's
-    tensors.
+def header_of(path: str | os.PathLike) -> tuple[dict, dict[str, torch.Size]]:
+    """The header of an adapter file or a ``.pth`` checkpoint, and the shapes of its tensors.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -50,14 +49,15 @@ def header_of(path: str | os.PathLike) -> tuple[dict, dict[str, torch.Size] | No
         return parse_header(metadata[ADAPTER], path), shapes
     try:
         content = torch.load(path, map_location='cpu', mmap=True, weights_only=True)
-        text = content['meta'][ADAPTER]
+        text, tensors = content['meta'][ADAPTER], content['state_dict']
+        shapes = {name: getattr(tensor, 'shape', None) for name, tensor in tensors.items()}
     except Exception as error:  # damaged bytes fail in a dozen ways
         raise ValueError(
             f'{path} has no header of mmsam_peft, or cannot be read ({type(error).__name__}): it '
             'is of an earlier version, or of another program. Give the config it was trained with '
             'before it; base weights are given by --checkpoint PATH.'
         ) from None
-    return parse_header(text, path), None
+    return parse_header(text, path), shapes
 
 
 def config_from_header(path: str | os.PathLike, header: dict) -> Config:
@@ -144,14 +144,14 @@ def skeleton(path: str | os.PathLike, config: Config, shapes: dict | None) -> nn
     return model
 
 
-def frozen_numbers(model: nn.Module) -> int:
-    """How many numbers of the adapted parts no training changes."""
-    return sum(
-        parameter.numel()
-        for host, method in model.adapted.values()
+def frozen(model: nn.Module) -> dict[str, int]:
+    """What of the adapted parts no training changes: how many numbers, by name."""
+    return {
+        prefix + name: parameter.numel()
+        for prefix, (host, method) in model.adapted.items()
         for name, parameter in host.named_parameters()
         if name not in method.trained_names
-    )
+    }
 
 
 def build_from_header(
@@ -161,7 +161,7 @@ def build_from_header(
     base: bool = False,
 ) -> Made:
     """What ``build`` makes of the file's config on the first base weights that are those of its
-    training; see ``base_candidates``. A ``.pth`` checkpoint holds them itself.
+    training; see ``base_candidates``. A ``.pth`` checkpoint may hold them itself.
 
     Args:
         checkpoint: The base weights, in place of a search.
@@ -174,13 +174,14 @@ def build_from_header(
     """
     header, shapes = header_of(path)
     config, named = config_from_header(path, header), header.get('base_weights')
-    numbers = frozen_numbers(skeleton(path, config, shapes))
-    needed = shapes is not None and numbers > 0
+    is_adapter = Path(path).suffix.lower() == '.safetensors'
+    numbers = frozen(skeleton(path, config, shapes if is_adapter else None))
+    needed = bool(numbers.keys() - shapes.keys())
     if checkpoint or not needed and not (base and named):
         config.model.checkpoint = checkpoint
         return build(config)
     tried = []
-    for candidate in base_candidates(path, named, numbers) if named else []:
+    for candidate in base_candidates(path, named, sum(numbers.values())) if named else []:
         config.model.checkpoint = candidate
         try:
             made = build(config)
