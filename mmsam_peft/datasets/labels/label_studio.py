@@ -85,13 +85,19 @@ class LabelStudioPngs(ObjectAnnotations):
                 'too, and put it beside them, or use the JSON alone'
             )
         tasks = [task for _, task, _ in json_parts(exports[0])]
-        tools = {'tag'} | {one.get('from_name', '') for task in tasks for one in _results(task) or ()}
+        tools = {'tag'} | {
+            one.get('from_name', '') for task in tasks for one in _results(task) or ()
+        }
         masks, names = defaultdict(list), set()
         for file in sorted(self.path.iterdir()):
             if match := PNG.fullmatch(file.name):
                 task, annotation, name, number = match.groups()
                 name = next(
-                    (name.removeprefix(f'{tool}-') for tool in tools if name.startswith(f'{tool}-')),
+                    (
+                        name.removeprefix(f'{tool}-')
+                        for tool in tools
+                        if name.startswith(f'{tool}-')
+                    ),
                     name,
                 )
                 masks[task].append((int(annotation), int(number), name, file))

@@ -52,7 +52,7 @@ class Voc(StoredMasks):
     @cached_property
     def colours(self) -> dict[tuple[int, int, int], int]:
         """The number of each colour; the palette of VOC."""
-        return {_palette(number): number for number in range(IGNORE)} | {VOID: IGNORE}
+        return {palette_colour(number): number for number in range(IGNORE)} | {VOID: IGNORE}
 
     def numbers(self, mask: Path) -> np.ndarray:
         with open_image(mask.read_bytes()) as image:
@@ -137,7 +137,7 @@ def _without_background(names) -> list[str]:
     return [name for name in names if name.lower() not in (*BACKGROUND, IGNORED)]
 
 
-def _palette(number: int) -> tuple[int, int, int]:
+def palette_colour(number: int) -> tuple[int, int, int]:
     """VOC's colour of a number: its bits, three by three, become the highest of red, green and
     blue."""
     red = green = blue = 0

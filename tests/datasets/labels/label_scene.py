@@ -29,9 +29,7 @@ class Area:
         """Pixels whose centre is inside, by the sign of each edge's normal."""
         y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
         inside = np.ones((HEIGHT, WIDTH), bool)
-        for (ax, ay), (bx, by) in zip(
-            self.points, self.points[1:] + self.points[:1], strict=True
-        ):
+        for (ax, ay), (bx, by) in zip(self.points, self.points[1:] + self.points[:1], strict=True):
             inside &= (bx - ax) * (y - ay) - (by - ay) * (x - ax) > 0
         if self.hole:
             cx, cy, radius = self.hole
@@ -42,9 +40,7 @@ class Area:
         """Pixels whose centre is that near to an edge."""
         y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
         near = np.zeros((HEIGHT, WIDTH), bool)
-        for (ax, ay), (bx, by) in zip(
-            self.points, self.points[1:] + self.points[:1], strict=True
-        ):
+        for (ax, ay), (bx, by) in zip(self.points, self.points[1:] + self.points[:1], strict=True):
             length = np.hypot(bx - ax, by - ay)
             along = ((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length**2
             along = np.clip(along, 0, 1)
@@ -108,7 +104,9 @@ def save(path: Path, content: bytes | str | dict | list) -> Path:
 
 
 def flat(area: Area, scale: tuple[float, float] = (1, 1)) -> list[float]:
-    return [value * factor for point in area.points for value, factor in zip(point, scale)]
+    return [
+        value * factor for point in area.points for value, factor in zip(point, scale, strict=True)
+    ]
 
 
 def runs(flat_mask: np.ndarray) -> list[int]:
@@ -165,9 +163,7 @@ def coco_text(root: Path, scene: Scene) -> Path:
 def yolo(root: Path, scene: Scene) -> Path:
     save(root / 'data.yaml', 'names:\n  0: road\n  1: car\n')
     lines = [
-        ' '.join(
-            map(str, [CATEGORIES.index(area.category), *flat(area, (1 / WIDTH, 1 / HEIGHT))])
-        )
+        ' '.join(map(str, [CATEGORIES.index(area.category), *flat(area, (1 / WIDTH, 1 / HEIGHT))]))
         for area in scene.areas
     ]
     save(root / 'labels' / 'Straße 1.txt', '\n'.join(lines))
@@ -373,5 +369,3 @@ def cvat_masks(root: Path, scene: Scene) -> Path:
         '# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:128,0,0::\ncar:0,128,0::\n',
     )
     return masks(root, scene, in_colours, folder='SegmentationClass').parent
-
-
