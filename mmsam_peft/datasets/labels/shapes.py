@@ -155,7 +155,8 @@ class Grid:
     def __init__(
         self, inside: np.ndarray, size: tuple[int, int], top: int = 0, left: int = 0
     ) -> None:
-        inside = inside[max(-top, 0) : size[0] - top, max(-left, 0) : size[1] - left]
+        bottom, right = max(size[0] - top, 0), max(size[1] - left, 0)
+        inside = inside[max(-top, 0) : bottom, max(-left, 0) : right]
         if not inside.size:
             raise ValueError(f'got a mask at ({left}, {top}), outside of {size_text(size)} pixels')
         self.top, self.left, self.inside = max(top, 0), max(left, 0), inside
