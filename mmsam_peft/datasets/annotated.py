@@ -3,6 +3,7 @@
 import os
 import os.path as osp
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -11,7 +12,7 @@ from mmseg.datasets import BaseSegDataset
 from ..registry import DATASETS
 from .checks.problems import NO_ANNOTATED_IMAGE, DatasetError, short
 from .files import composed
-from .labels import find_annotations
+from .labels import Annotations, find_annotations
 from .labels.label_files import lines_of
 
 
@@ -74,7 +75,7 @@ class AnnotatedDataset(BaseSegDataset):
             self.where = osp.join(self.data_root, self.where)
 
     def load_data_list(self) -> list[dict]:
-        found = find_annotations(self.where, self.data_prefix.get('img_path'))
+        found = _found(self.where, self.data_prefix.get('img_path'))
         self.annotations = found.select(self.metainfo['classes'], self.categories, self.others)
         self.data_prefix['img_path'] = str(found.image_list.folder)
         images = found.images
@@ -110,3 +111,16 @@ class AnnotatedDataset(BaseSegDataset):
         missing = [f'{name} of {self.ann_file}' for name in names if name not in known]
         self.problems = {NO_ANNOTATED_IMAGE: missing} if missing else {}
         return list(dict.fromkeys(known[name] for name in names if name in known))
+
+
+def _found(path: str, images: str | None) -> Annotations:
+    """The annotations; of a file that several splits name, read once."""
+    if not osp.isfile(path):
+        return find_annotations(path, images)
+    status = os.stat(path)
+    return _in_file(path, images, (status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=2)
+def _in_file(path: str, images: str | None, state: tuple[int, int]) -> Annotations:
+    return find_annotations(path, images)

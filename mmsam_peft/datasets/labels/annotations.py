@@ -18,7 +18,7 @@ from ..checks.problems import (
     DatasetError,
     short,
 )
-from .image_list import ImageList, require_size, size_of
+from .image_list import ImageList, require_size, shown
 from .shapes import Polygons, Shape
 
 BACKGROUND = ('background', '_background_', '__background__')
@@ -207,6 +207,7 @@ class Annotations:
                 f'{len(self.image_list.paths)}\n'
                 '    do        name the folder of the images'
             )
+        self.image_list.forget_names()
         left = len(self.image_list.paths) - len(self.entries)
         if left:
             example = next(path for path in self.image_list.paths if path not in self.entries)
@@ -215,6 +216,24 @@ class Annotations:
                 f'no annotation and are left out, {example} for one'
             )
         return self
+
+    def _known(self, image: str | Path) -> str:
+        if str(image) not in self.entries:
+            raise ValueError(f'{image}: got an image that {self.path} has no annotation of')
+        return str(image)
+
+    def _size(self, image: str, stated: tuple[int, int] | None = None) -> tuple[int, int]:
+        """(H, W) of an image as it is shown, which is what the annotations state, if they do."""
+        size, turned = shown(image)
+        if stated is not None:
+            require_size(stated, size, turned)
+        if turned:
+            self._say_once(
+                'turned',
+                f'{image}, and maybe others, are turned by their EXIF data: annotations are taken '
+                'to fit the images as they are shown',
+            )
+        return size
 
     def _say_once(self, kind: str, line: str) -> None:
         if kind not in self._said:
@@ -234,11 +253,9 @@ class ObjectAnnotations(Annotations):
         raise NotImplementedError
 
     def mask(self, image: str | Path) -> np.ndarray:
-        image = str(image)
-        size = size_of(image)
+        image = self._known(image)
         stated, objects = self.objects(image)
-        if stated is not None:
-            require_size(image, stated, size)
+        size = self._size(image, stated)
         drawn, faults = [], []
         for one in objects:
             try:

@@ -52,8 +52,8 @@ class Coco(ObjectAnnotations):
             size = (image.get('height'), image.get('width'))
             places = np.array(spans.pop(image['id'], []), np.int64).reshape(-1, 2)
             self._add(str(image['file_name']), (size if all(size) else None, places))
-        for image in spans:
-            self._fault_of_orphans(image, len(spans[image]))
+        if spans:
+            self._note_orphans(spans, images)
         self._finish()
 
     def objects(self, image: str) -> tuple[tuple[int, int] | None, Iterable[Object]]:
@@ -69,10 +69,15 @@ class Coco(ObjectAnnotations):
             for one in stored
         )
 
-    def _fault_of_orphans(self, image: object, number: int) -> None:
-        self.notes.append(
-            f'{number} annotations are of the image_id {image}, which is not in the list of images'
+    def _note_orphans(self, spans: dict[object, list], images: list[dict]) -> None:
+        example, number = next(iter(spans)), sum(map(len, spans.values()))
+        words = (
+            f'{number} annotations in {self.path} are of no image in its list, such as {example!r}'
         )
+        if not any(len(places) for _, places in self.entries.values()):
+            given = images[0]['id'] if images else None
+            raise DatasetError(f'{words}; ids of images are such as {given!r}: export it again')
+        self.notes.append(words)
 
 
 def _shape(segmentation: object, size: tuple[int, int]) -> Shape:

@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlparse
 from ..checks.problems import size_text
 from ..files import composed, files_below
 from ..folder import IMAGE_SUFFIXES
-from ..image_files import QUARTER_TURNS, open_image, orientation, shown_size
+from ..image_files import TURNS, open_image, orientation, shown_size
 
 
 class ImageList:
@@ -63,6 +63,10 @@ class ImageList:
                 return paths[0]
         return None
 
+    def forget_names(self) -> None:
+        """Frees what finding took; nothing is found afterwards."""
+        self._by_name.clear()
+
     def _parts(self, name: str) -> tuple[str, ...]:
         parts = composed(name).replace('\\', '/').split('/')
         return tuple(part for part in parts if part not in ('', '.', '..', self.dropped))
@@ -76,29 +80,25 @@ def address_as_path(address: str) -> str:
     return unquote(query.get('d') or parsed.path)
 
 
-def size_of(image: str | Path) -> tuple[int, int]:
-    """(H, W) of an image as it is shown."""
+def shown(image: str | Path) -> tuple[tuple[int, int], bool]:
+    """(H, W) of an image as it is shown, and whether its EXIF data turns or mirrors it."""
+    content = Path(image).read_bytes()
     try:
-        return shown_size(Path(image).read_bytes())
-    except OSError:
-        raise
+        size = shown_size(content)
+        with open_image(content) as opened:
+            return size, orientation(opened) in TURNS
     except Exception as error:  # each of PIL's decoders has its own
         raise ValueError(f'its image cannot be read: {error}') from error
 
 
-def require_size(image: str | Path, stated: tuple[int, int], shown: tuple[int, int]) -> None:
+def require_size(stated: tuple[int, int], size: tuple[int, int], turned: bool) -> None:
     """Raises ValueError unless annotations were made on an image of the size that it has."""
-    if tuple(stated) == tuple(shown):
+    if tuple(stated) == tuple(size):
         return
-    fault = f'got annotations of {size_text(stated)} pixels, its image has {size_text(shown)}'
-    if stated[::-1] == shown and _is_turned(image):
+    fault = f'got annotations of {size_text(stated)} pixels, its image has {size_text(size)}'
+    if turned and stated[::-1] == size:
         fault += (
             ' as it is shown: it is turned by its EXIF data, and was annotated as it is stored. '
             'Save the image without that turn, or annotate it as it is shown'
         )
     raise ValueError(fault)
-
-
-def _is_turned(image: str | Path) -> bool:
-    with open_image(Path(image).read_bytes()) as opened:
-        return orientation(opened) in QUARTER_TURNS

@@ -7,11 +7,14 @@ import json
 import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
 SPACE = re.compile(r'[\s,:]*')
+BYTE_ORDER = '\xef\xbb\xbf'
+"""The mark that UTF-8 may begin with."""
 Span = tuple[int, int]
 
 
@@ -43,10 +46,11 @@ def json_parts(path: Path, ids_only: str | None = None) -> Iterator[tuple[str, o
     Raises:
         ValueError: the file is no complete JSON of that kind.
     """
-    content = path.read_bytes()
-    begin, plain = 3 if content.startswith(b'\xef\xbb\xbf') else 0, content.isascii()
-    text = content.decode('latin-1')  # a character for each byte: places in both are the same
-    del content
+    if not path.stat().st_size:
+        raise ValueError(f'{path}: got an empty file, expected JSON')
+    with path.open('rb') as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        text = str(content, 'latin-1')  # a character for each byte: places in both are the same
+    begin, plain = len(BYTE_ORDER) * text.startswith(BYTE_ORDER), text.isascii()
     try:
         for key, value, span in _parts(text, begin):
             if not plain and (key != ids_only or ids_only is None):

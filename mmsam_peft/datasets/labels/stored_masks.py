@@ -11,7 +11,7 @@ from ..checks.problems import reason
 from ..image_files import LOSSY, open_image, upright
 from ..transforms.masks import DARK, MaskValues, mask_to_classes
 from .annotations import Annotations
-from .image_list import ImageList, require_size, size_of
+from .image_list import ImageList
 from .mask_kinds import MaskKind, mask_kind
 
 ENDINGS = re.compile(
@@ -37,14 +37,14 @@ class StoredMasks(Annotations):
         return [self.place(image)]
 
     def mask(self, image: str | Path) -> np.ndarray:
-        image = str(image)
+        image = self._known(image)
         try:
             numbers = self.numbers(self.entries[image])
         except ValueError:
             raise
         except Exception as error:  # each of PIL's decoders has its own
             raise ValueError(reason(error)) from error
-        require_size(image, numbers.shape, size_of(image))
+        self._size(image, numbers.shape)
         table, faults = np.zeros(256, np.uint8), []
         table[IGNORE] = IGNORE
         for number in np.flatnonzero(np.bincount(numbers.ravel(), minlength=256)[1:IGNORE]) + 1:
@@ -112,8 +112,8 @@ class ObjectMasks(Annotations):
         return [str(file) for file in self.entries[image]]
 
     def mask(self, image: str | Path) -> np.ndarray:
-        image = str(image)
-        size = size_of(image)
+        image = self._known(image)
+        size = self._size(image)
         inside = np.zeros(size, bool)
         for file in self.entries[image]:
             try:

@@ -323,3 +323,55 @@ def test_upper_case_and_pixels_of_a_tiff(tmp_path):
     write = coco_of([(7, [ring(SMALL)], 0)], images=[dict(id=12, file_name='t.tif')])
     found = find_annotations(write(tmp_path))
     assert (found.mask(found.images[0]) == filled((1, SMALL))).all()
+
+
+def test_folders_of_yolo(tmp_path):
+    """Ultralytics' images/train beside labels/train, Roboflow's train/images beside train/labels:
+    all, or a split."""
+    for layout, pair in (
+        ('a', ('images/{}', 'labels/{}')),
+        ('b', ('{}/images', '{}/labels')),
+        ('c', ('{}', '{}')),
+    ):
+        root = tmp_path / layout
+        save(root / 'data.yaml', 'names: [road, car]')
+        for number, split in enumerate(('train', 'val')):
+            images, labels = (root / part.format(split) for part in pair)
+            images.mkdir(parents=True)
+            Image.new('RGB', (WIDTH, HEIGHT)).save(images / 'same.jpg')
+            left = number / 2
+            save(labels / 'same.txt', f'1 {left} 0 {left + 0.5} 0 {left + 0.5} 1 {left} 1')
+        everything, val = find_annotations(root), find_annotations(labels)
+        assert len(everything.images) == 2 and not everything.problems and len(val.images) == 1
+        for found in (everything, val):
+            image = next(image for image in found.images if 'val' in image)
+            assert (found.mask(image) == filled((2, (WIDTH // 2, 0, WIDTH, HEIGHT)))).all()
+
+
+def test_annotations_of_no_image(tmp_path):
+    """Ids as text on one side and numbers on the other must not give empty masks."""
+    write_images(tmp_path / 'images')
+    images = [dict(id='12', file_name=NAME), dict(id='5', file_name=EMPTY)]
+    with pytest.raises(DatasetError, match="of no image in its list, such as 12; .* such as '12'"):
+        find_annotations(coco_of([(7, [ring(SMALL)], 0)], images=images)(tmp_path))
+    images = [dict(id=12, file_name=NAME)]
+    write = coco_of([(7, [ring(SMALL)], 0)], images=images)
+    stored = json.loads(write(tmp_path).read_text())
+    stored['annotations'].append(dict(stored['annotations'][0], image_id=99))
+    found = find_annotations(save(tmp_path / 'images/all.json', stored))
+    assert '1 annotations in' in found.notes[0] and 'such as 99' in found.notes[0]
+    with pytest.raises(ValueError, match='has no annotation of'):
+        found.mask(tmp_path / 'images' / EMPTY)
+
+
+def test_a_turn_that_sizes_do_not_show_is_said(tmp_path, monkeypatch):
+    said = []
+    module = 'mmsam_peft.datasets.labels.annotations.print_log'
+    monkeypatch.setattr(module, lambda line, *_: said.append(line))
+    write_images(tmp_path / 'images')
+    found = find_annotations(coco_of([(7, [ring(SMALL)], 0)])(tmp_path))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    Image.open(tmp_path / 'images' / NAME).save(tmp_path / 'images' / NAME, exif=exif)
+    assert (found.mask(found.images[0]) == filled((1, SMALL))).all()
+    assert len(said) == 1 and 'as they are shown' in said[0]
