@@ -80,7 +80,8 @@ RATES = dict(full=1e-5)  # where it is not 1e-4
 NO_TEMPLATE = {  # configs that are not three lines, and why
     r'full/\w+': 'smaller steps than the recipe has',
     r'from_scratch/\w+': 'no checkpoint',
-    r'(convlora/(custom|annotated)|talora/custom_multitask|segformer/custom_b0)': 'your own data: to be copied',
+    r'(convlora/custom|talora/custom_multitask|segformer/custom_b0)': 'your own data: to be copied',
+    r'convlora/annotated': 'your own data: to be copied',
     r'convlora/camvid_upernet': 'another head',
     r'pretrain/objects': 'a data set, a schedule and an aim of its own',
 }

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checks.problems import DatasetError
 from .annotations import BACKGROUND, Object, ObjectAnnotations
-from .image_list import ImageList
+from .image_list import ImageList, stated_size
 from .shapes import Polygons, Runs, Shape
 from .spans import SpanFile, json_parts
 
@@ -49,9 +49,9 @@ class Coco(ObjectAnnotations):
             dict.fromkeys(name for name in self.names.values() if name.lower() not in BACKGROUND)
         )
         for image in images:
-            size = (image.get('height'), image.get('width'))
+            size = stated_size(image.get('height'), image.get('width'))
             places = np.array(spans.pop(image['id'], []), np.int64).reshape(-1, 2)
-            self._add(str(image['file_name']), (size if all(size) else None, places))
+            self._add(str(image['file_name']), (size, places))
         if spans:
             self._note_orphans(spans, images)
         self._finish()

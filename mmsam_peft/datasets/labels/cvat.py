@@ -38,13 +38,13 @@ class Cvat(ObjectAnnotations):
             dict.fromkeys(name for name in names if name.lower() not in BACKGROUND)
         )
         for span in spans:
-            image = element(*self.file.read(span), 'image')
+            image = element(self.file.read(span)[0], 'image')
             name, subset = image.get('name', ''), image.get('subset')
             self._add(f'{subset}/{name}' if subset else name, span, name)
         self._finish()
 
     def objects(self, image: str) -> tuple[tuple[int, int], Iterable[Object]]:
-        stored = element(*self.file.read(self.entries[image]), 'image')
+        stored = element(self.file.read(self.entries[image])[0], 'image')
         shapes = [(number, one) for number, one in enumerate(stored, start=1)]
         shapes = [(number, one) for number, one in shapes if one.tag not in NOT_DRAWN]
         shapes.sort(key=lambda item: int(item[1].get('z_order', 0)))

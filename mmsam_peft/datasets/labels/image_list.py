@@ -91,6 +91,11 @@ def shown(image: str | Path) -> tuple[tuple[int, int], bool]:
         raise ValueError(f'its image cannot be read: {error}') from error
 
 
+def stated_size(height: object, width: object) -> tuple[int, int] | None:
+    """What a file says of an image's size, if it does."""
+    return (int(str(height)), int(str(width))) if height and width else None
+
+
 def require_size(stated: tuple[int, int], size: tuple[int, int], turned: bool) -> None:
     """Raises ValueError unless annotations were made on an image of the size that it has."""
     if tuple(stated) == tuple(size):

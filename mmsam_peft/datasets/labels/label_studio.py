@@ -13,7 +13,7 @@ from PIL import Image
 from ..checks.problems import DatasetError
 from .annotations import BACKGROUND, Object, ObjectAnnotations
 from .brush import decode_brush
-from .image_list import ImageList, address_as_path
+from .image_list import ImageList, address_as_path, stated_size
 from .shapes import Grid, Polygons, Shape, ellipse, rectangle, turned
 from .spans import SpanFile, json_parts
 
@@ -60,10 +60,10 @@ class LabelStudio(ObjectAnnotations):
         self._finish()
 
     def objects(self, image: str) -> tuple[tuple[int, int] | None, Iterable[Object]]:
-        task = json.loads(*self.file.read(self.entries[image]))
+        task = json.loads(self.file.read(self.entries[image])[0])
         results = [result for result in _results(task) or () if _is_region(result)]
         sizes = {(one.get('original_height'), one.get('original_width')) for one in results}
-        return sizes.pop() if len(sizes) == 1 and None not in next(iter(sizes)) else None, (
+        return stated_size(*sizes.pop()) if len(sizes) == 1 else None, (
             Object(f'region {number}', _label(result), partial(_shape, result))
             for number, result in enumerate(results, start=1)
         )

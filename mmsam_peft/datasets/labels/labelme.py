@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..files import composed
 from .annotations import BACKGROUND, IGNORED, Object, ObjectAnnotations
-from .image_list import ImageList
+from .image_list import ImageList, stated_size
 from .label_files import files_of, lines_of, names_file
 from .shapes import Grid, Polygons, Shape, ellipse, rectangle
 
@@ -71,8 +71,7 @@ class LabelMe(ObjectAnnotations):
         meant = PureWindowsPath(composed(str(stored.get('imagePath') or '')))
         if meant.name and meant.stem.casefold() != composed(Path(image).stem).casefold():
             raise ValueError(f'got imagePath={meant.name}, expected {Path(image).name}')
-        size = (stored.get('imageHeight'), stored.get('imageWidth'))
-        return size if all(size) else None, (
+        return stated_size(stored.get('imageHeight'), stored.get('imageWidth')), (
             Object(f'shape {number}', str(shape.get('label')), partial(_shape, shape))
             for number, shape in enumerate(stored['shapes'], start=1)
         )

@@ -120,7 +120,7 @@ class ObjectMasks(Annotations):
                 found = read_object(file)
             except Exception as error:  # each of PIL's decoders has its own
                 raise ValueError(f'{file.name}: {reason(error)}') from error
-            require_size(image, found.shape, size)
+            self._size(image, found.shape)
             inside |= found
         return np.where(inside, self.value_of('object') or 0, 0).astype(np.uint8)
 
