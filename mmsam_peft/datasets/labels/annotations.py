@@ -168,7 +168,7 @@ class Annotations:
             return 0
         if category not in self.categories:
             raise ValueError(f'got the category {category!r}, which the list of them lacks')
-        if self._others == 'error':
+        if isinstance(self._others, str):
             raise ValueError(
                 f"got the category {category!r}, which is in no class: name it, or set others='"
                 "background' or 'ignore'"

@@ -66,6 +66,7 @@ def write_masks(
         try:
             mask = annotations.mask(image)
         except Exception as error:  # each decoder has its own
+            targets[image].unlink(missing_ok=True)  # of other classes: overwrite
             return f'{annotations.place(image)}: {reason(error)}'
         _write(mask, targets[image], states[image])
         return None

@@ -67,7 +67,8 @@ def test_a_faulty_image_does_not_stop_the_others(annotations, tmp_path):
     stored = coco_json([[flat(area)] for area in POLYGONS.areas])
     stored['annotations'][1]['segmentation'] = [[1, 2, 3, 4]]
     save(tmp_path / 'images' / 'all.json', stored)
-    (fault,) = write_masks(annotations(), CLASSES, tmp_path / 'out')
+    save(tmp_path / 'out' / 'Straße 1.png', 'of other classes')
+    (fault,) = write_masks(annotations(), CLASSES, tmp_path / 'out', overwrite=True)
     assert NAME in fault and 'annotation 1: got a polygon of 2 points' in fault
     assert [path.name for path in (tmp_path / 'out').glob('*.png')] == ['nothing.png']
 
