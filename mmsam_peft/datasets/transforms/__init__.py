@@ -2,6 +2,7 @@ from .arrays import LoadImageFromNDArray
 from .loading import LoadImageFromFile, LoadImageOrArray, LoadMultiTaskLabels
 from .masks import LoadMask, mask_to_classes
 from .multi_task import MultiTaskFlip, MultiTaskResize, MultiTaskZoomCrop, PackMultiTaskInputs
+from .resize import Resize, ScoreAt
 
 __all__ = [
     'LoadImageFromFile',
@@ -13,5 +14,7 @@ __all__ = [
     'MultiTaskResize',
     'MultiTaskZoomCrop',
     'PackMultiTaskInputs',
+    'Resize',
+    'ScoreAt',
     'mask_to_classes',
 ]
