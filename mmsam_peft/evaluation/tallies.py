@@ -13,7 +13,9 @@ from mmengine.evaluator import BaseMetric
 from mmseg.evaluation import IoUMetric
 
 from ..tasks.base import build_tasks
-from .binary_metric import BinaryMetric, image_scores, scores_of_sums
+from . import binary_metric, boundary_metric
+from .binary_metric import BinaryMetric
+from .boundary_metric import BoundaryMetric
 from .multi_task_metric import MultiTaskMetric
 from .saliency_metric import SaliencyMetric
 from .training_checks import IOU_METRICS
@@ -67,10 +69,28 @@ class BinaryTally(Tally):
         return dict(super().settings(), empty=self.empty)
 
     def numbers(self, result: Sequence[int]) -> Numbers | None:
-        return image_scores(np.array(result, np.float64), self.empty) if result else None
+        if not result:
+            return None
+        return binary_metric.image_scores(np.array(result, np.float64), self.empty)
 
     def scores(self, sums: Numbers, images: float) -> dict[str, float]:
-        return self.named(scores_of_sums(sums, images))
+        return self.named(binary_metric.scores_of_sums(sums, images))
+
+
+class BoundaryTally(Tally):
+    def __init__(self, num_classes: int, prefix: str = '') -> None:
+        super().__init__(prefix)
+        self.num_classes = num_classes
+        self.better = dict.fromkeys(boundary_metric.names(num_classes), 'higher')
+
+    def settings(self) -> dict:
+        return dict(super().settings(), num_classes=self.num_classes)
+
+    def numbers(self, result: Sequence[tuple[int, int]]) -> Numbers | None:
+        return boundary_metric.image_scores(np.array(result, np.float64)) if result else None
+
+    def scores(self, sums: Numbers, images: float) -> dict[str, float]:
+        return self.named(boundary_metric.scores_of_sums(sums, images))
 
 
 class SaliencyTally(Tally):
@@ -169,7 +189,9 @@ class TaskTally(Tally):
         return class_iou(sums) if {'right', 'labelled'} <= sums.keys() else None
 
 
-KINDS = {one.__name__: one for one in (BinaryTally, SaliencyTally, ClassTally, TaskTally)}
+KINDS = {
+    one.__name__: one for one in (BinaryTally, BoundaryTally, SaliencyTally, ClassTally, TaskTally)
+}
 
 
 def tallies_of(metric: BaseMetric) -> list[Tally]:
@@ -177,6 +199,8 @@ def tallies_of(metric: BaseMetric) -> list[Tally]:
     prefix = f'{metric.prefix}/' if metric.prefix else ''
     if isinstance(metric, BinaryMetric):
         return [BinaryTally(prefix, metric.empty)]
+    if isinstance(metric, BoundaryMetric):
+        return [BoundaryTally(metric.num_classes, prefix)]
     if isinstance(metric, SaliencyMetric):
         return [SaliencyTally(prefix)]
     if isinstance(metric, MultiTaskMetric):
