@@ -9,12 +9,16 @@ from mmengine.utils import mkdir_or_exist
 from ..engine.hooks.stop_hook import StopHook
 from ..engine.stop_signals import StopSignals
 from .launch import build_runner
+from .screen import ScreenHook
 from .work_dir import locked, make_room
 
 
-def train(cfg: Config) -> None:
+def train(cfg: Config, named: str | None = None) -> None:
     """Trains a config in its work directory, alone there; ends as signals ask; see
     docs/reliability.md.
+
+    Args:
+        named: How the user named the config, for the commands that come next.
 
     Raises:
         RuntimeError: Another training is under way in the work directory.
@@ -27,7 +31,8 @@ def train(cfg: Config) -> None:
             if not cfg.get('resume'):
                 make_room(cfg)
         signals = stack.enter_context(StopSignals())
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, quiet=True)
+        runner.register_hook(ScreenHook(named or cfg.filename))
         runner.register_hook(StopHook(signals))
         runner.train()
 

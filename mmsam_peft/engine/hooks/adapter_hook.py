@@ -77,7 +77,8 @@ class AdapterHook(Hook):
             self.seen[key] = checkpoint
             path = Path(runner.work_dir) / name
             write_adapter(self.state, self.header, path)
-            runner.logger.info(f'Saved {path} ({path.stat().st_size / 2**20:.2f} MiB)')
+            size = path.stat().st_size / 2**20
+            runner.logger.info(f'Saved {path} ({size:.2f} MiB)', extra=dict(screen=False))
 
 
 def _files(info: dict) -> dict[str, str]:
