@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 
 from .configs import read_config
 from .console import QuietRunner, format_once
+from .names import check_names
 from .overrides import apply_overrides
 from .run_name import run_name
 from .settings import check_settings
@@ -127,6 +128,7 @@ def build_runner(cfg: Config, quiet: bool = False) -> Runner:
 
     check_config(cfg)
     check_settings(cfg)
+    check_names(cfg)
     add_hooks_relied_on(cfg)
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = (
         '1'  # no torch.load in this process, whoever calls it, unpickles objects

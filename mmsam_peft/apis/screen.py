@@ -69,6 +69,27 @@ class ScreenHook(Hook):
             text += f'  lr: {rate:.2e}' if rate is not None else ''
             self.console.progress(f'{text}  left: {duration(left)}')
 
+    def before_val_epoch(self, runner: Runner) -> None:
+        self.val_shown = time.monotonic()
+
+    before_test_epoch = before_val_epoch
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._held_out(f'Epoch(val) [{batch_idx + 1}/{len(runner.val_dataloader)}]')
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        self._held_out(f'Epoch(test) [{batch_idx + 1}/{len(runner.test_dataloader)}]')
+
+    def _held_out(self, text: str) -> None:
+        now = time.monotonic()
+        if self.console:
+            pause = ON_TERMINAL if self.console.stream.isatty() else EVERY[0]
+            if now - self.val_shown >= pause:
+                self.val_shown = now
+                self.console.progress(text)
+
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         if self.console and metrics:
             step = f'[{runner.epoch}]' if _by_epoch(runner) else f'[{runner.iter}]'
