@@ -57,7 +57,7 @@ def test_resumes_where_a_kill_stopped_it(trained):
     )
     assert [epoch for epoch, _ in first] == [1, 2]
     assert second == first[1:] and first[0][1] != first[1][1]
-    assert 'resumed epoch: 1, iter: 4' in (trained / 'resumed.log').read_text()
+    assert 'goes on    after iteration 4\n' in (trained / 'resumed.log').read_text()
 
 
 def test_logs_the_balance_loss_in_the_total(trained):
