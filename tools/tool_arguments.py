@@ -15,11 +15,17 @@ NAMES = {
         'image_size',
         dict(type=int, nargs='+', metavar='PIXELS', help='of the network: a side, or HEIGHT WIDTH'),
     ),
-    '--encoder': ('encoder', dict(help='sam_vit_b, sam_vit_l or sam_vit_h')),
-    '--method': ('method', dict(help='of fine-tuning, such as "LoRA(rank=8)"')),
-    '--lr': ('lr', dict(type=float, help='learning rate')),
-    '--epochs': ('max_epochs', dict(type=int, help='how long to train; the schedule follows')),
-    '--batch-size': ('batch_size', dict(type=int, help='images in a step of training')),
+    '--encoder': ('encoder', dict(metavar='NAME', help='sam_vit_b, sam_vit_l or sam_vit_h')),
+    '--method': ('method', dict(metavar='METHOD', help='of fine-tuning, such as "LoRA(rank=8)"')),
+    '--lr': ('lr', dict(type=float, metavar='RATE', help='learning rate')),
+    '--epochs': (
+        'max_epochs',
+        dict(type=int, metavar='N', help='how long to train; the schedule follows'),
+    ),
+    '--batch-size': (
+        'batch_size',
+        dict(type=int, metavar='N', help='images in a step of training'),
+    ),
 }
 """Shorthands for settings of mmsam_peft/apis/settings/: the setting, and the argument."""
 MODEL, TRAINING = ('--image-size', '--encoder', '--method'), ('--lr', '--epochs', '--batch-size')

@@ -45,7 +45,8 @@ def test_a_test(tested):
 def test_what_was_left_out_of_checkpoints(trained):
     """The frozen encoder is in its own file."""
     state = torch.load(trained / 'epoch_2.pth')
-    assert not any('mlp.lin1' in name for name in state['state_dict'])
+    frozen = 'backbone.blocks.0.mlp.lin1.weight'
+    assert frozen not in state['state_dict'] and 'optimizer' in state
     assert sorted(path.name for path in trained.glob('*.pth')) == sorted(
         [state['message_hub']['runtime_info']['best_ckpt'], 'epoch_2.pth']
     )
