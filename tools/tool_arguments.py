@@ -28,6 +28,12 @@ NAMES = {
     ),
 }
 """Shorthands for settings of mmsam_peft/apis/settings/: the setting, and the argument."""
+WITHOUT_USE = (
+    'Fail to import ``MultiScaleDeformableAttention``',
+    'For binary segmentation, we suggest using',
+    'Default ``avg_non_ignore`` is False',
+)
+"""The beginnings of warnings of MMCV and MMSegmentation on which a user cannot act."""
 MODEL, TRAINING = ('--image-size', '--encoder', '--method'), ('--lr', '--epochs', '--batch-size')
 
 
@@ -70,7 +76,8 @@ def options_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dic
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
     """While it lasts, packages are imported without the news that optional others are absent."""
-    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+    for message in WITHOUT_USE:
+        warnings.filterwarnings('ignore', message=message)
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
