@@ -1,5 +1,6 @@
 """From an adapter, with or without a config, to a model ready to predict."""
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ def init_model(
             checkpoint,
             base,
         )
-    config = config.copy() if isinstance(config, Config) else read_config(config)
+    config = copy.deepcopy(config) if isinstance(config, Config) else read_config(config)
     apply_settings(config)
     apply_overrides(config, cfg_options, also_read=['test_pipeline'])
     if checkpoint:
