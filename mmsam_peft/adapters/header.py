@@ -44,6 +44,9 @@ def parse_header(text: str, path: str | os.PathLike) -> dict:
         if field not in header or not is_right(header[field]):
             found = f'{field}={_short(header[field])}' if field in header else f'no {field}'
             raise _malformed(path, f'has {field}: {expected}', found)
+    if not isinstance(header.get('pixels'), dict | None):
+        found = f'pixels={_short(header["pixels"])}'
+        raise _malformed(path, 'has pixels: the setting of a config, or null', found)
     classes, palette = header['classes'], header['palette']
     if palette is not None and len(palette) != len(classes or ()):
         raise _malformed(

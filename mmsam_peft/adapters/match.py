@@ -93,6 +93,7 @@ def _made_of(model: nn.Module) -> dict:
     return dict(
         arch=_plain(model.backbone.arch),
         img_size=list(model.backbone.img_size),
+        pixels=model.pixels.setting() or None,
         peft=with_defaults(PEFT, model.peft_cfg),
         head=with_defaults(MODELS, model.head_cfg),
     )
@@ -131,12 +132,14 @@ def check_loaded(
     header, own = parse_header(carried['header'], path), _made_of(model)
     found = {
         **header,
+        'pixels': header.get('pixels'),
         'peft': with_defaults(PEFT, header['peft']),
         'head': with_defaults(MODELS, header['head']),
     }
     for key, cure in (
         ('arch', 'Set backbone.arch as found.'),
         ('img_size', 'Set backbone.img_size as found.'),
+        ('pixels', 'Set pixels at the top of the config as found.'),
         ('peft', 'Use the config it was trained with.'),
         ('head', 'Set decode_head as found (num_classes is the class count).'),
     ):
@@ -257,7 +260,7 @@ def _name_of(value) -> str:
 
 def _difference(found, expected) -> tuple[str, str]:
     """The entries of two dicts that differ, or the values themselves."""
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not isinstance(expected, dict):
         return str(found)[:16], str(expected)[:16]
     keys = [key for key in {**found, **expected} if found.get(key) != expected.get(key)][:6]
     there, here = (

@@ -52,7 +52,10 @@ class Runner(SimpleNamespace):
 
     def __init__(self, model: nn.Module, rank: int = 0) -> None:
         self.pictures = {}
-        super().__init__(rank=rank, iter=7, model=model, visualizer=self)
+        pipeline = SimpleNamespace(transforms=[])
+        loader = SimpleNamespace(dataset=SimpleNamespace(pipeline=pipeline))
+        loaders = dict(val_dataloader=loader, test_dataloader=loader)
+        super().__init__(rank=rank, iter=7, model=model, visualizer=self, **loaders)
 
     def add_image(self, name: str, picture: np.ndarray, step: int) -> None:
         assert (name, step) not in self.pictures

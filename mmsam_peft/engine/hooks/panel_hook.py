@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.structures import SegDataSample
 
-from ...datasets.transforms.loading import LoadImageOrArray
+from ...datasets.pictures import picture_of
 from ...registry import HOOKS
 from ...visualization.panel import panel, panel_items
 from ..unwrapping import unwrapped
@@ -59,13 +58,10 @@ class PanelHook(Hook):
         if not self.draw or runner.rank:
             return
         tasks = (unwrapped(runner)).tasks.values()
+        dataset = getattr(runner, f'{mode}_dataloader').dataset
         for i, sample in enumerate(samples, start=self.seen):
             if i % self.interval == 0:
-                image = (
-                    LoadImageOrArray()
-                    .transform(dict(img_path=sample.img_path))['img'][..., ::-1]
-                    .astype(np.uint8)
-                )
+                image = picture_of(dataset, sample.img_path)
                 runner.visualizer.add_image(
                     f'{mode}_{i}', panel(image, panel_items(tasks, sample)), step
                 )
