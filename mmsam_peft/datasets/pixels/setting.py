@@ -212,7 +212,7 @@ def without_value(values: np.ndarray, nodata: float) -> np.ndarray:
         with np.errstate(over='ignore'):
             return (values == values.dtype.type(nodata)).any(-1)
     limits = np.iinfo(values.dtype)
-    if nodata != round(nodata) or not limits.min <= nodata <= limits.max:
+    if not limits.min <= nodata <= limits.max or nodata != round(nodata):
         return _nowhere(values)
     return (values == int(nodata)).all(-1)
 

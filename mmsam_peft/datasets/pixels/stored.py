@@ -93,6 +93,8 @@ def _pillow_reads_all(image: Image.Image) -> bool:
     tags = image.tag_v2
     if tags.get(277, 1) > len(image.getbands()):
         return False
+    if image.mode == 'F' and tags.prefix != b'II':
+        return False  # Pillow turns the bytes of compressed ones the wrong way round
     if image.mode in ('I;16', 'I;16B', 'F'):
         return tags.get(262) == tiff.BLACK_IS_ZERO and tags.get(258, (16,))[0] in (16, 32)
     return bits_per_value(image) <= 8 and image.mode[0] not in 'IF' and image.mode != 'RGBX'
