@@ -93,7 +93,7 @@ def _made_of(model: nn.Module) -> dict:
     return dict(
         arch=_plain(model.backbone.arch),
         img_size=list(model.backbone.img_size),
-        pixels=model.pixels.setting() or None,
+        pixels=model.pixels.setting(),
         peft=with_defaults(PEFT, model.peft_cfg),
         head=with_defaults(MODELS, model.head_cfg),
     )
@@ -132,7 +132,7 @@ def check_loaded(
     header, own = parse_header(carried['header'], path), _made_of(model)
     found = {
         **header,
-        'pixels': header.get('pixels'),
+        'pixels': header.get('pixels') or {},
         'peft': with_defaults(PEFT, header['peft']),
         'head': with_defaults(MODELS, header['head']),
     }
@@ -260,7 +260,7 @@ def _name_of(value) -> str:
 
 def _difference(found, expected) -> tuple[str, str]:
     """The entries of two dicts that differ, or the values themselves."""
-    if not isinstance(found, dict) or not isinstance(expected, dict):
+    if not isinstance(found, dict):
         return str(found)[:16], str(expected)[:16]
     keys = [key for key in {**found, **expected} if found.get(key) != expected.get(key)][:6]
     there, here = (

@@ -1,6 +1,9 @@
 """Batches as the network sees them."""
 
+from collections.abc import Sequence
+
 import mmseg.models
+import torch
 from torch import Tensor
 
 from ..registry import MODELS
@@ -8,17 +11,30 @@ from ..registry import MODELS
 
 @MODELS.register_module()
 class SegDataPreProcessor(mmseg.models.SegDataPreProcessor):
-    """MMSegmentation's, by the same name, which leaves images of more than three channels in the
-    order of blue, green, red: here the first three of them change their order too.
+    """MMSegmentation's, by the same name, for images of more than three channels too: blue, green
+    and red, the first three of them, change their order as those of any image.
 
     Raises:
-        ValueError: ``mean`` has another number of channels than an image.
+        ValueError: ``mean`` and ``std`` have another number of channels than each other, or than an
+            image.
     """
 
+    def __init__(
+        self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None, **kwargs
+    ) -> None:
+        super().__init__(mean and mean[:3], std and std[:3], **kwargs)
+        if mean is not None and len(mean) > 3:
+            if std is None or len(std) != len(mean):
+                raise ValueError(
+                    f'data_preprocessor has mean={mean} and std={std}: expected one number for '
+                    'each channel in both'
+                )
+            for name, values in dict(mean=mean, std=std).items():
+                self.register_buffer(name, torch.tensor(values).float().view(-1, 1, 1), False)
+
     def forward(self, data: dict, training: bool = False) -> dict:
-        return super().forward(
-            {**data, 'inputs': [self._rgb(one) for one in data['inputs']]}, training
-        )
+        images = [self._rgb(image) for image in data['inputs']]
+        return super().forward({**data, 'inputs': images}, training)
 
     def _rgb(self, image: Tensor) -> Tensor:
         """(C, H, W)"""

@@ -1,5 +1,5 @@
-"""``pixels``: which bands of the image files the network sees, and which of their values become 0 to
-255."""
+"""``pixels``: which bands of the image files the network sees, and which of their values become 0
+to 255."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -14,8 +14,8 @@ from .base import Place, Setting
 
 READERS = ('LoadImageFromFile', 'LoadImageOrArray', 'LoadImageFromNDArray')
 IN_BYTES = ('PhotoMetricDistortion', 'CLAHE', 'AdjustGamma', 'RGB2Gray')
-"""MMSegmentation's transforms that take images of three channels of 8 bits only, and give wrong ones
-for others without a word."""
+"""MMSegmentation's transforms that take images of three channels of 8 bits only, and give wrong
+ones for others without a word."""
 
 
 class Pixels(Setting):
@@ -29,7 +29,7 @@ class Pixels(Setting):
     """
 
     name = 'pixels'
-    example = "\"dict(low=0, high=4095, dtype='uint16')\""
+    example = '"dict(low=0, high=4095, dtype=\'uint16\')"'
 
     def read(self, given: Any) -> dict:
         return Value.of(given).setting()
@@ -49,10 +49,12 @@ class Pixels(Setting):
         _require_float_steps(cfg, value)
         super().apply(cfg, value)
         channels, backbone = Value.of(value).channels, _model(cfg).get('backbone') or {}
-        if channels > 3 and not _takes(backbone.get('type'), 'in_channels'):
+        kinds = dict(pixels=_model(cfg).get('type'), in_channels=backbone.get('type'))
+        if channels > 3 and not all(_takes(kind, name) for name, kind in kinds.items()):
             raise ValueError(
-                f'pixels={value} makes images of {channels} channels, but {backbone.get("type")} '
-                'takes three: choose three bands, or an encoder with in_channels, such as SAMViT.'
+                f'pixels={value} makes images of {channels} channels, but a {kinds["pixels"]} with '
+                f'{kinds["in_channels"]} cannot keep its weights for three and learn more: choose '
+                'three bands, or a PEFTSegmentor with SAMViT.'
             )
         if channels > 3 or 'in_channels' in backbone:
             backbone['in_channels'] = channels
