@@ -48,16 +48,15 @@ class PatchEmbed(nn.Module):
         super().__init__()
         self.proj = nn.Conv2d(3, embed_dim, patch_size, stride=patch_size)
         self.further = None
-        if in_channels > 3:
-            self.further = nn.Conv2d(
-                in_channels - 3, embed_dim, patch_size, stride=patch_size, bias=False
-            )
-            nn.init.zeros_(self.further.weight)
+        if in_channels > 3:  # no module, so that methods that change convolutions see SAM's alone
+            shape = embed_dim, in_channels - 3, patch_size, patch_size
+            self.further = nn.Parameter(torch.zeros(shape))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.further is None:
             return self.proj(x).permute(0, 2, 3, 1)
-        return (self.proj(x[:, :3]) + self.further(x[:, 3:])).permute(0, 2, 3, 1)
+        further = F.conv2d(x[:, 3:], self.further, stride=self.proj.stride)
+        return (self.proj(x[:, :3]) + further).permute(0, 2, 3, 1)
 
 
 @MODELS.register_module()
@@ -169,7 +168,7 @@ class SAMViT(BaseModule):
         self.peft = build_method(peft) if peft else None
         if self.peft:
             unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
-            new = ('patch_embed.further.',) if in_channels > 3 else ()
+            new = ('patch_embed.further',) if in_channels > 3 else ()
             apply_peft(self, self.peft, unfreeze + new)
         if compile:
             for block in [module for module in self.modules() if isinstance(module, Block)]:
