@@ -49,7 +49,7 @@ def open_image(content: bytes) -> Image.Image:
     has several pages."""
     try:
         return open_file(io.BytesIO(content))
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, SyntaxError):
         if content[:4] in (b'II*\0', b'MM\0*'):
             raise ValueError(
                 'got a TIFF with more than 4 bands, floating-point colours or an '

@@ -22,16 +22,17 @@ TURNS = {
 """What makes an image upright, by its EXIF orientation."""
 LOSSY = ('JPEG', 'MPO', 'JPEG2000', 'WEBP', 'AVIF')
 """Formats that change values a little."""
-SUBFILE, SMALLER_COPY, NO_PICTURE_OF_ITS_OWN = 254, 0b001, 0b101
+SUBFILE, SMALLER_COPY, MASK, NO_PICTURE_OF_ITS_OWN = 254, 0b001, 0b100, 0b101
 """A TIFF page's tag, and its bits for smaller copies and masks of other pages."""
 MOST_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
 """Of one image; Pillow's limit, for every reader."""
 
 
 def open_file(file: BinaryIO) -> Image.Image:
-    """The file as Pillow opens it, not yet decoded. UnidentifiedImageError where it cannot.
+    """The file as Pillow opens it, not yet decoded.
 
     Raises:
+        UnidentifiedImageError, SyntaxError: Pillow cannot open it, or one of its pages.
         ValueError: The file is empty, of a kind that is no picture, too large or damaged; it has
             several pages.
     """
@@ -104,7 +105,7 @@ def bits_per_value(image: Image.Image) -> int:
 
 def has_several_pages(image: Image.Image) -> bool:
     """Whether a file has more than one picture; a TIFF's smaller copies and a photo's previews do
-    not count."""
+    not count. SyntaxError where a TIFF has a page that Pillow cannot read, such as a mask."""
     pages = getattr(image, 'n_frames', 1)
     if pages == 1 or image.format == 'MPO':
         return False
@@ -116,3 +117,8 @@ def has_several_pages(image: Image.Image) -> bool:
             return True
     image.seek(0)
     return False
+
+
+def is_mask(kind: int) -> bool:
+    """Whether a page says which pixels of the whole picture are there."""
+    return kind & NO_PICTURE_OF_ITS_OWN == MASK

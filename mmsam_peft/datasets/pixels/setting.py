@@ -8,7 +8,7 @@ from typing import Union
 
 import numpy as np
 
-from .stored import DTYPES, Header, Stored, kind_text
+from .stored import DTYPES, Header, Stored, kind_text, opaque
 
 ESTIMATE = 'python tools/analysis_tools/pixel_range.py IMAGES'
 Numbers = float | Sequence[float]
@@ -222,10 +222,9 @@ def _nowhere(values: np.ndarray) -> np.ndarray:
 
 
 def _require_opaque(alpha: np.ndarray) -> None:
-    full = 1 if alpha.dtype.kind == 'f' else np.iinfo(alpha.dtype).max
     if (alpha == 255).all():  # some programs write it so into 16 bits
         return
-    if hidden := int((alpha < full).sum()):
+    if hidden := int((alpha < opaque(alpha.dtype)).sum()):
         raise ValueError(
             f'got {hidden} transparent pixels, whose colour is not what one '
             'sees, expected none: save the image without transparency (alpha), '

@@ -28,6 +28,8 @@ NUMPY = b'\x93NUMPY'
 FEW_BANDS = 16
 """An array with at most so many rows, and more columns and bands, is taken for one with the bands
 first."""
+COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946)
+"""Of TIFFs, that every build of Pillow reads: none, fax, LZW, JPEG, deflate, PackBits."""
 DTYPES = ('uint8', 'uint16', 'uint32', 'int8', 'int16', 'int32', 'float16', 'float32', 'float64')
 BANDS = {'1': 1, 'L': 1, 'I': 1, 'F': 1, 'LA': 2, 'PA': 4, 'RGBA': 4, 'RGB': 3, 'P': 3}
 BANDS |= {'CMYK': 3, 'YCbCr': 3}
@@ -74,7 +76,7 @@ def _read(file: BinaryIO, decode: bool) -> Stored:
     is_tiff = start.startswith(tiff.MAGIC)
     try:
         image = open_file(file)
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, SyntaxError):
         if not is_tiff:
             raise ValueError(
                 'got no image of a known format, or its beginning is damaged: copy it '
@@ -91,7 +93,7 @@ def _read(file: BinaryIO, decode: bool) -> Stored:
 def _pillow_reads_all(image: Image.Image) -> bool:
     """Whether Pillow gives all bands and bits of a TIFF as they are."""
     tags = image.tag_v2
-    if tags.get(277, 1) > len(image.getbands()):
+    if tags.get(277, 1) > len(image.getbands()) or tags.get(259, 1) not in COMPRESSIONS:
         return False
     if image.mode == 'F' and tags.prefix != b'II':
         return False  # Pillow turns the bytes of compressed ones the wrong way round
@@ -157,16 +159,27 @@ def _is_deep_jpeg2000(file: BinaryIO) -> bool:
 
 
 def _from_tifffile(file: BinaryIO, decode: bool) -> Stored:
-    with tiff.open_tiff(file) as page:
+    with tiff.open_tiff(file) as (page, mask):
         size = page.imagelength, page.imagewidth
         if tiff.orientation_of(page) in QUARTER_TURNS:
             size = size[::-1]
         dtype = page.dtype.newbyteorder('=').name
         _require_numbers(dtype)
+        masked = mask is not None
         header = Header(
-            size, tiff.bands_of(page), dtype, tiff.has_alpha(page), tiff.nodata_of(page)
+            size,
+            tiff.bands_of(page) + masked,
+            dtype,
+            masked or tiff.has_alpha(page),
+            tiff.nodata_of(page),
         )
-        return Stored(header, tiff.decode(page).astype(dtype, copy=False) if decode else None)
+        if not decode:
+            return Stored(header, None)
+        values = tiff.decode(page).astype(dtype, copy=False)
+        if masked:
+            there = tiff.decode(mask)[..., :1] > 0
+            values = np.concatenate([values, (there * opaque(values.dtype)).astype(dtype)], 2)
+        return Stored(header, values)
 
 
 def _from_numpy(file: BinaryIO, decode: bool) -> Stored:
@@ -217,6 +230,11 @@ def _require_numbers(dtype: str) -> None:
             f'got values of type {dtype}, expected whole or floating-point numbers '
             f'({", ".join(DTYPES)}): convert them'
         )
+
+
+def opaque(dtype: np.dtype) -> float:
+    """The alpha of a pixel that one does not see through."""
+    return 1 if dtype.kind == 'f' else np.iinfo(dtype).max
 
 
 def kind_text(header: Header) -> str:

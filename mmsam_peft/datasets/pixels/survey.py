@@ -37,7 +37,10 @@ class Survey:
     """Reasons by path."""
 
     def __str__(self) -> str:
-        lines = [f'{count} images of {kind}' for kind, count in self.kinds.most_common()]
+        lines = [
+            f'{count} image{"s" * (count != 1)} of {kind}'
+            for kind, count in self.kinds.most_common()
+        ]
         if self.sizes:
             heights, widths = zip(*self.sizes, strict=True)
             lines.append(
@@ -99,6 +102,8 @@ def survey_pixels(
     given = list(Pixels.of(dict(nodata=nodata))._nodata())
     named = [one.nodata for _, one in found if one.nodata is not None]
     values, seen = _values(found, bands, {*given, *named}, seed, survey)
+    if survey.sampled < len(found):
+        seen |= set(named)  # in others it may occur
     if header.dtype != 'uint8':
         setting.update(_range(values, header.dtype, bands), dtype=header.dtype)
     seen = sorted({value for value in (*given, *seen) if not math.isnan(value)}) + (

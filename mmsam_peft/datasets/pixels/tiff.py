@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .pillow import MOST_PIXELS, NO_PICTURE_OF_ITS_OWN, turned
+from .pillow import MOST_PIXELS, NO_PICTURE_OF_ITS_OWN, is_mask, turned
 
 MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 NODATA = 42113
@@ -17,8 +17,9 @@ INSTALL = "pip install -e '.[tiff]'"
 
 
 @contextmanager
-def open_tiff(file: BinaryIO) -> Iterator[Any]:
-    """The one picture of a TIFF as a page of tifffile's, not yet decoded.
+def open_tiff(file: BinaryIO) -> Iterator[tuple[Any, Any | None]]:
+    """The one picture of a TIFF as a page of tifffile's, not yet decoded, and the page that says
+    which of its pixels are there, as GDAL writes one.
 
     Raises:
         ValueError: tifffile is not there; damaged; several pages; no grey, colours or bands.
@@ -45,7 +46,8 @@ def open_tiff(file: BinaryIO) -> Iterator[Any]:
                 "planarconfig='separate')"
             )
         _require_picture(shown[0])
-        yield shown[0]
+        masks = [page for page in pages if is_mask(int(page.subfiletype))]
+        yield shown[0], masks[0] if masks else None
 
 
 def _is_stack(tiff: Any, page: Any) -> bool:

@@ -194,6 +194,23 @@ def test_pixels_without_a_value_are_declared_or_refused():
         read_image(npy(real), dict(pixels, nodata=[-9999, 'nan']))
 
 
+def test_a_mask_inside_of_a_tiff_hides_pixels():
+    """As GDAL writes one: a page of its own, of one bit."""
+    for pixels, array in ((None, BYTES[..., :3]), (dict(low=0, high=9), DEEP[..., :3])):
+        for hidden in (0, 4):
+            there = np.ones((5, 7), bool)
+            there[0, :hidden] = False
+            content = io.BytesIO()
+            with tifffile.TiffWriter(content) as writer:
+                writer.write(array, photometric='rgb', metadata=None)
+                writer.write(there, photometric=4, subfiletype=4, metadata=None)
+            if hidden:
+                with pytest.raises(ValueError, match='got 4 transparent pixels'):
+                    read_image(content.getvalue(), pixels)
+            else:
+                assert read_image(content.getvalue(), pixels).shape == (5, 7, 3)
+
+
 def test_a_geotiff_of_bytes_whose_black_means_nothing():
     holed = np.maximum(BYTES[..., :3], 1)
     holed[0, 0], holed[1, 1, 0] = 0, 0  # the second is dark red only
