@@ -107,7 +107,8 @@ class Pixels:
     @property
     def channels(self) -> int:
         """How many channels the network sees."""
-        return {None: 3, 1: 3, 2: 4}.get(self.chosen, self.chosen)
+        chosen = self.chosen or 1
+        return {1: 3, 2: 4}.get(chosen, chosen)
 
     def require(self, header: Header, extent: str = '') -> None:
         """Raises ValueError where a file does not hold what the setting says."""
