@@ -65,6 +65,8 @@ def open_image(content: bytes) -> Image.Image:
 def as_picture(image: np.ndarray) -> np.ndarray:
     """What was read, (H, W, 3 or more), as people see it: RGB, uint8 (H, W, 3). Further bands are
     not shown."""
+    if image.ndim == 2 or image.shape[2] == 1:
+        image = np.dstack([image] * 3)
     image = image[..., 2::-1]
     if image.dtype != np.uint8:
         image = np.rint(np.clip(image, 0, 255)).astype(np.uint8)

@@ -29,7 +29,7 @@ class Pixels(Setting):
     """
 
     name = 'pixels'
-    example = '"dict(low=0, high=4095, dtype=\'uint16\')"'
+    example = "dict(low=0, high=4095, dtype='uint16'), in the config file"
 
     def read(self, given: Any) -> dict:
         return Value.of(given).setting()
