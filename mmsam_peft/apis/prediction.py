@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from mmseg.structures import SegDataSample
@@ -150,7 +151,7 @@ def prefetch(
 
 def load(path: Path, pipeline: Compose) -> Picture:
     try:
-        read, *_ = pipeline.transforms
+        read = next(step for step in pipeline.transforms if isinstance(step, LoadImageFromFile))
         pixels = as_picture(read(dict(img_path=str(path)))['img'])
         return Picture(path, pixels, pipeline(dict(img_path=str(path))))
     except Exception as error:  # each decoder and transform has its own
