@@ -10,15 +10,17 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .pixels.pillow import LOSSY, bits_per_value, open_file, upright
+from .pixels.pillow import LOSSY, TURNS, bits_per_value, open_file, orientation, upright
 from .pixels.setting import Pixels
 from .pixels.stored import read_header, read_stored
 
 __all__ = [
     'LOSSY',
+    'TURNS',
     'as_picture',
     'bits_per_value',
     'open_image',
+    'orientation',
     'read_image',
     'shown_size',
     'upright',

@@ -119,6 +119,8 @@ def test_from_training_to_prediction(tiny, own_data, tmp_path):
     logits = inference_model(model, path).seg_logits.data
     from_array = inference_model(model, own_data).seg_logits.data
     torch.testing.assert_close(from_array, logits, rtol=0, atol=0)
+    alone = init_model(str(adapter), device='cpu', checkpoint=str(tmp_path / 'base.pth'))
+    assert inference_model(alone, path).seg_logits.data.equal(logits)
     merged = init_model(plain, str(adapter), 'cpu', merge=True)
     torch.testing.assert_close(inference_model(merged, path).seg_logits.data, logits)
 
