@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from mmsam_peft.adapters.allowed import require_allowed
 from mmsam_peft.adapters.file import read_header
 from mmsam_peft.apis import inference_model, init_model, predict
 from mmsam_peft.apis.launch import build_runner, load_config
@@ -121,6 +122,8 @@ def test_from_training_to_prediction(tiny, own_data, tmp_path):
     torch.testing.assert_close(from_array, logits, rtol=0, atol=0)
     alone = init_model(str(adapter), device='cpu', checkpoint=str(tmp_path / 'base.pth'))
     assert inference_model(alone, path).seg_logits.data.equal(logits)
+    far = dict(low=-3e38, high=3e9, nodata=[-3.4e38, 'nan'])
+    require_allowed(dict(type='PEFTSegmentor', pixels=far), alone.cfg.test_pipeline)
     merged = init_model(plain, str(adapter), 'cpu', merge=True)
     torch.testing.assert_close(inference_model(merged, path).seg_logits.data, logits)
 
