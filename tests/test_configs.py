@@ -239,7 +239,9 @@ def test_parts(name):
                 head.num_classes for head in heads
             }
             assert {
-                step.scale[::-1] for step in dataset.pipeline.transforms if hasattr(step, 'scale')
+                step.scale[::-1]
+                for step in dataset.pipeline.transforms
+                if type(step).__name__ in ('Resize', 'RandomResize')
             } <= {scale}
     if cfg.model.backbone.type == 'SAMViT':
         assert model.backbone.img_size == scale
@@ -411,8 +413,8 @@ def train_tiny(tmp_path, monkeypatch):
                 path,
                 data_root,
                 {
-                    'train_cfg.max_epochs': 1,
-                    'train_cfg.val_interval': 1,
+                    'max_epochs': 1,
+                    'val_interval': 1,
                     'experiment_name': tmp_path.name,
                     'train_dataloader.batch_size': 2,
                     **(options or {}),
