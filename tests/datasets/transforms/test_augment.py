@@ -6,6 +6,7 @@ from mmengine.registry import DefaultScope
 from scipy.ndimage import map_coordinates
 
 from mmsam_peft.datasets.augmentation import MULTI_TASK_PRESETS, PRESETS
+from mmsam_peft.datasets.feature_cache import seeded
 from mmsam_peft.datasets.transforms import RandomAffine, RandomColour
 from mmsam_peft.datasets.transforms.augment import colour_matrix, inverse_matrix, warp_image
 from mmsam_peft.registry import TRANSFORMS
@@ -132,13 +133,19 @@ def test_colours_keep_range_type_and_grey():
     assert np.allclose(colour_matrix(0, 1) @ [3, 0, 0], [1, 1, 1])
 
 
-def test_presets_run():
+def test_presets_are_functions_of_the_seed():
+    """As resuming and the feature cache need it; for images of one task and of several."""
     with DefaultScope.overwrite_default_scope('mmsam_peft'):
         for steps in PRESETS.values():
-            results = dict(sample(), img_shape=(H, W))
-            for step in steps:
-                results = TRANSFORMS.build(step).transform(results)
-            assert results['img'].shape == (H, W, 3)
+            made = []
+            for seed in (1, 2, 1):
+                results = dict(sample(), img_shape=(H, W))
+                with seeded(seed):
+                    for step in steps:
+                        results = TRANSFORMS.build(step).transform(results)
+                made.append(np.dstack([results['img'], results['gt_seg_map']]))
+            assert made[0].shape == (H, W, 4) and (made[0] == made[2]).all()
+            assert (made[0] != made[1]).any() == bool(steps)
         tasks = build_tasks([dict(type='Depth', name='depth')])
         for steps in MULTI_TASK_PRESETS.values():
             results = dict(
