@@ -25,10 +25,12 @@ SURE = 20.0
 @HOOKS.register_module()
 class BaselinesHook(Hook):
     """Scores what costs no training, on the validation images: the model before its first step, and
-    one class everywhere, the best of them. ``baselines.json`` in the work directory holds the
-    scores, ``{"untuned": {METRIC: score}, "constant": {METRIC: score}, "constant_class": NAME}``;
-    models of several tasks have no constant prediction. When training has ended, a warning says so
-    if its best is no better than these.
+    one class everywhere, the better one of two classes or the most frequent of more.
+
+    ``baselines.json`` in the work directory holds the scores, ``{"untuned": {METRIC: score},
+    "constant": {METRIC: score}, "constant_class": NAME}``, null where one is not defined; models of
+    several tasks have no constant prediction. When training has ended, a warning says so if its
+    best is no better.
 
     Validation, checkpoints, random numbers and logs go on as without the hook.
     """
@@ -77,7 +79,7 @@ class BaselinesHook(Hook):
                         counts += torch.bincount(labels, minlength=256)
                         channels = len(sample.seg_logits.data)
         scores = dict(untuned=_plain(loop.evaluator.evaluate(images)))
-        if not channels:
+        if not channels or not classes:
             return scores
         all_reduce(counts)
         found = {}
@@ -137,10 +139,14 @@ def _chosen_by(runner: Runner) -> Iterator[tuple[str, str]]:
             yield from zip(hook.key_indicators, hook.rules, strict=True)
 
 
-def _plain(scores: dict) -> dict[str, float]:
-    """Those that are one number."""
-    return {name: float(value) for name, value in scores.items() if np.ndim(value) == 0}
+def _plain(scores: dict) -> dict[str, float | None]:
+    """Those that are one number; None, as JSON can hold it, is NaN."""
+    numbers = {name: float(value) for name, value in scores.items() if np.ndim(value) == 0}
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
-def _listed(scores: dict[str, float]) -> str:
-    return ', '.join(f'{name} {value:.4g}' for name, value in scores.items())
+def _listed(scores: dict[str, float | None]) -> str:
+    return ', '.join(
+        f'{name} {"undefined" if value is None else f"{value:.4g}"}'
+        for name, value in scores.items()
+    )
