@@ -26,6 +26,7 @@ from .overrides import apply_overrides
 from .pipelines import type_name
 from .settings import apply_settings, check_settings
 from .single_task import keep_trained_task
+from .trained_pixels import keep_trained_pixels
 
 
 def init_model(
@@ -83,6 +84,7 @@ def init_model(
         config.model.checkpoint = checkpoint
     require_adaptable(config, weights)
     keep_trained_task(config, weights)
+    keep_trained_pixels(config, weights)
     check_settings(config)
     init_default_scope(config.setdefault('default_scope', SCOPE))
     model = mmseg_init_model(config, str(weights) if weights else None, default_device(device))
