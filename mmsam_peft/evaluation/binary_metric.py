@@ -33,11 +33,11 @@ class BinaryMetric(BaseMetric):
         ignore_index: Label of the pixels that take no part.
         empty: What Dice and IoU are of an image with an empty mask in which nothing is predicted:
             'one'; 'zero', as in torchmetrics; or 'skip': it takes no part in these two means.
-        threshold: Probability above which a pixel is foreground; None leaves it to the model.
-            Public programs for shadows have 125 / 255.
+        ber_threshold: Probability above which a pixel is foreground in both error rates; None
+            leaves it to the model, as all others do. Public programs for shadows have 125 / 255.
 
     Raises:
-        ValueError: for another ``empty``, or a ``threshold`` for one class of several; in
+        ValueError: for another ``empty``, or a ``ber_threshold`` for one class of several; in
             evaluation, for another label where there are two classes, naming the file, and without
             any valid pixel.
     """
@@ -58,7 +58,7 @@ class BinaryMetric(BaseMetric):
         foreground: int | None = None,
         ignore_index: int = 255,
         empty: str = 'one',
-        threshold: float | None = None,
+        ber_threshold: float | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
@@ -67,13 +67,13 @@ class BinaryMetric(BaseMetric):
             raise ValueError(
                 f'empty={empty!r} of BinaryMetric: expected one of {", ".join(map(repr, EMPTY))}.'
             )
-        if threshold is not None and (foreground is not None or not 0 <= threshold < 1):
+        if ber_threshold is not None and (foreground is not None or not 0 <= ber_threshold < 1):
             raise ValueError(
-                f'threshold={threshold} of BinaryMetric, foreground={foreground}: expected a '
-                'probability from 0 to 1, of one class against the background (foreground=None).'
+                f'ber_threshold={ber_threshold} of BinaryMetric, foreground={foreground}: expected '
+                'a probability from 0 to 1, of one class against the background (foreground=None).'
             )
         self.foreground, self.ignore_index = foreground, ignore_index
-        self.empty, self.threshold = empty, threshold
+        self.empty, self.ber_threshold = empty, ber_threshold
 
     @property
     def scored(self) -> int:
@@ -85,13 +85,12 @@ class BinaryMetric(BaseMetric):
             if self.foreground is None:
                 require_binary(sample, self.ignore_index)
             target, valid = ground_truth(sample, self.scored, self.ignore_index)
-            pred = self._predicted(sample, target.shape).to(target.device)
-            self.results.append(count_cells(pred, target, valid) or UNLABELLED)
-
-    def _predicted(self, sample: dict, shape: torch.Size) -> torch.Tensor:
-        if self.threshold is None:
-            return prediction(sample, self.scored, shape)
-        return probability(sample, shape) > self.threshold
+            pred = prediction(sample, self.scored, target.shape).to(target.device)
+            counts = count_cells(pred, target, valid)
+            if counts and self.ber_threshold is not None:
+                above = probability(sample, target.shape).to(target.device) > self.ber_threshold
+                counts += count_cells(above, target, valid)
+            self.results.append(counts or UNLABELLED)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         return scores(image_scores(np.array(labelled(results), np.float64), self.empty))
@@ -111,16 +110,17 @@ def count_cells(
 
 
 def image_scores(counts: np.ndarray, empty: str = 'one') -> dict[str, np.ndarray]:
-    """What is added up over images, from their counts (n, 4): ``counts``; as fractions ``Dice`` and
-    ``IoU`` and for how many images they count, ``shown``; ``BER_per_image``."""
-    jaccard = iou(counts, EMPTY[empty])
+    """What is added up over images, from their counts (n, 4), or (n, 8) with those for the error
+    rates last: ``counts``; as fractions ``Dice`` and ``IoU``, and for how many images they count,
+    ``shown``; ``BER_per_image``."""
+    jaccard = iou(counts[..., :4], EMPTY[empty])
     shown = np.isfinite(jaccard)
     return dict(
         counts=counts,
         shown=shown.astype(np.float64),
         Dice=np.where(shown, 2 * jaccard / (1 + jaccard), 0),
         IoU=np.where(shown, jaccard, 0),
-        BER_per_image=ber_per_image(counts),
+        BER_per_image=ber_per_image(counts[..., -4:]),
     )
 
 
@@ -132,13 +132,14 @@ def scores(images: dict[str, np.ndarray]) -> dict[str, float]:
 
 def scores_of_sums(sums: dict[str, np.ndarray], images: float) -> dict[str, float]:
     """In percent, from the sums of ``image_scores`` over so many images; NaN where not defined."""
-    tp, fp, fn, tn = sums['counts']
+    counts = sums['counts'][:4]
+    tp, fp, fn, tn = sums['counts'][-4:]
     with np.errstate(invalid='ignore', divide='ignore'):
         values = dict(
             Dice=sums['Dice'] / sums['shown'],
             IoU=sums['IoU'] / sums['shown'],
-            Dice_pooled=dice(sums['counts']),
-            IoU_pooled=iou(sums['counts']),
+            Dice_pooled=dice(counts),
+            IoU_pooled=iou(counts),
             BER=1 - (tp / (tp + fn) + tn / (tn + fp)) / 2,
             BER_per_image=sums['BER_per_image'] / images,
         )

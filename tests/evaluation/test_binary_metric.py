@@ -113,14 +113,15 @@ def test_conventions_for_empty_masks(empty, expected):
         BinaryMetric(empty='two')
 
 
-def test_threshold_on_probabilities():
+def test_error_rate_by_a_threshold_of_its_own():
     probability = torch.tensor([[[0.45, 0.495, 0.6, 0.2]]])
     one = sample([[0.0, 0.0, 1.0, 0.0]], [[0, 1, 1, 0]])
     one |= dict(seg_logits=dict(data=probability))
-    assert score([one])['IoU'] == 50
-    assert score([one], threshold=125 / 255)['IoU'] == 100
-    with pytest.raises(ValueError, match='threshold=0.4.*foreground=2'):
-        BinaryMetric(foreground=2, threshold=0.4)
+    plain, low = score([one]), score([one], ber_threshold=125 / 255)
+    assert plain['IoU'] == low['IoU'] == low['IoU_pooled'] == 50
+    assert plain['BER'] == plain['BER_per_image'] == 25 and low['BER'] == low['BER_per_image'] == 0
+    with pytest.raises(ValueError, match='ber_threshold=0.4.*foreground=2'):
+        BinaryMetric(foreground=2, ber_threshold=0.4)
 
 
 def test_ignored_pixels_and_void_images_take_no_part(images):
