@@ -39,7 +39,9 @@ def weighted_f(
     """
     if not target.any():
         return 0.0
-    error = np.abs(pred - target)
+    error = np.abs(pred - target) * valid
+    part = around(target | (error > 0), RADIUS)
+    error, target, valid = error[part], target[part], valid[part]
     kernel = cv2.getGaussianKernel(2 * RADIUS + 1, 5, cv2.CV_64F)
     carried = carry(error, target)
     spread = cv2.sepFilter2D(carried, cv2.CV_64F, kernel, kernel, borderType=cv2.BORDER_CONSTANT)
@@ -51,6 +53,15 @@ def weighted_f(
     tp = target.sum() - inside.sum()
     recall, precision = 1 - inside.mean(), tp / (tp + np.vdot(error, weight) + EPS)
     return (1 + beta2) * recall * precision / (recall + beta2 * precision + EPS)
+
+
+def around(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """The rectangle of a mask that is not empty, with a margin inside of the image."""
+    ends = []
+    for axis in (1, 0):
+        places = np.flatnonzero(mask.any(axis))
+        ends.append(slice(max(0, places[0] - margin), places[-1] + 1 + margin))
+    return tuple(ends)
 
 
 def carry(error: np.ndarray, target: np.ndarray) -> np.ndarray:
