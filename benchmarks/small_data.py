@@ -182,7 +182,7 @@ def key(run: dict) -> tuple:
 
 
 def table(path: Path) -> str:
-    """A row for each set and number of images; held-out Dice, of several seeds one after another."""
+    """A row for each set and number of images: held-out Dice, of one seed after another."""
     runs = sorted(map(json.loads, path.read_text().splitlines()), key=lambda run: run['seed'])
     settings = sorted({_setting(run) for run in runs})
     lines = [
