@@ -20,7 +20,8 @@ VAL_SHARE = 0.2
 VAL_IMAGE, VAL_IMAGE_FROZEN = 0.4, 0.55
 """The time of an image in validation, as a share of its time in training; with a frozen encoder,
 training is cheaper."""
-PATIENCE = 8
+PATIENCE = 10
+"""Half of the validations: as the learning rate falls, the best scores come late."""
 
 
 class Choice(NamedTuple):
