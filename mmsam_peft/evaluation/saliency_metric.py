@@ -108,18 +108,18 @@ def image_measures(
 
     positives, total = int(inside.sum()), int(both.sum())
     found = values >= min(2 * both @ values / total, 1)
-    adaptive = inside[found].sum(), outside[found].sum()
+    tp, fp = inside[found].sum(), outside[found].sum()
     grey = (255 * values).astype(np.int64)  # truncated, as PySODMetrics does
-    curve = [
+    curve_tp, curve_fp = (
         at_or_above(np.bincount(grey, weights=one, minlength=256).astype(np.int64))
         for one in (inside, outside)
-    ]
+    )
     return dict(
         S=s_measure(counts, values),
         wF=weighted_f(values[levels], target, valid, beta2),
         MAE=(inside @ (1 - values) + outside @ values) / total,
-        E_adp=e_measure(*adaptive, positives, total),
-        E_curve=e_measure(*curve, positives, total),
-        F_adp=f_measure(*adaptive, positives),
-        F_curve=f_measure(*curve, positives),
+        E_adp=e_measure(tp, fp, positives, total),
+        E_curve=e_measure(curve_tp, curve_fp, positives, total),
+        F_adp=f_measure(tp, fp, positives),
+        F_curve=f_measure(curve_tp, curve_fp, positives),
     )
