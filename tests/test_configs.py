@@ -74,6 +74,8 @@ NETWORKS = (
     'deeplabv3plus/DATA_r50.py',
     'pspnet/DATA_r50.py',
     'hrnet/DATA_w18.py',
+    'translab/DATA.py',
+    'trans2seg/DATA.py',
 )
 RATES = dict(full=1e-5)  # where it is not 1e-4
 
@@ -99,10 +101,9 @@ NETWORK_TEMPLATE = re.compile(
 ENCODER = dict(
     embed_dim=16, depth=2, num_heads=2, window_size=3, global_attn_indexes=(1,), out_channels=32
 )
+SMALL_RESNET = {'backbone.base_channels': 4, 'backbone.stem_channels': 4, 'pretrained': None}
 RESNET = {
-    'backbone.base_channels': 4,
-    'backbone.stem_channels': 4,
-    'pretrained': None,
+    **SMALL_RESNET,
     'decode_head.in_channels': 128,
     'decode_head.channels': 16,
     'auxiliary_head.in_channels': 64,
@@ -119,6 +120,14 @@ TINY = dict(
     hrnet={'pretrained': None},
     pspnet=RESNET,
     deeplabv3plus={**RESNET, 'decode_head.c1_in_channels': 16},
+    translab={**SMALL_RESNET, 'decode_head.in_channels': (16, 32, 128), 'decode_head.channels': 16},
+    trans2seg={
+        **SMALL_RESNET,
+        'decode_head.in_channels': (16, 128),
+        'decode_head.channels': 8,
+        'decode_head.embed_dims': 16,
+        'decode_head.num_heads': 2,
+    },
 )
 TINY['MultiTaskSegmentor'] = TINY['PEFTSegmentor']
 
@@ -196,8 +205,9 @@ def test_a_cell_is_the_template(name):
     if any(re.fullmatch(pattern, f'{method}/{stem}') for pattern in NO_TEMPLATE):
         assert not cell and not network, 'it is the template: take it off the list'
     elif network:
-        data, _, variant = stem.rpartition('_')
-        assert (network['network'], network['data']) == (f'{method}_{variant}', data)
+        data, _, variant = stem.partition('_')
+        assert network['network'] == (f'{method}_{variant}' if variant else method)
+        assert network['data'] == data
     else:
         assert cell and cell['recipe'] == stem
 
@@ -416,7 +426,7 @@ def train_tiny(tmp_path, monkeypatch):
                     'train_cfg.max_epochs': 1,
                     'train_cfg.val_interval': 1,
                     'experiment_name': tmp_path.name,
-                    'train_dataloader.batch_size': 2,
+                    'batch_size': 2,
                     **(options or {}),
                 },
             )
@@ -468,6 +478,8 @@ def test_a_step_of_every_method(write_data, tmp_path, name):
         ('deeplabv3plus/camvid_r50.py', 'mIoU'),
         ('pspnet/custom_r50.py', 'Dice'),
         ('hrnet/trans10k_w18.py', 'mIoU'),
+        ('translab/trans10k.py', 'mIoU'),
+        ('trans2seg/trans10k.py', 'mIoU'),
     ],
 )
 def test_trains_on_every_data_set(write_data, train_tiny, tmp_path, name, metric):
