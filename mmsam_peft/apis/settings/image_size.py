@@ -56,7 +56,10 @@ class ImageSize(Setting):
             yield Place('model.backbone.img_size', model['backbone'], 'img_size', self.read(side))
         if isinstance(head := model.get('decode_head'), dict):
             yield from self._tuple('model.decode_head', head, 'img_size')
-        yield from self._tuple('model.data_preprocessor', prepared, 'size')
+        if prepared and prepared.get('size_divisor') is None:
+            size = prepared.get('size')
+            value = None if size is None else self.read(size)
+            yield Place('model.data_preprocessor.size', prepared, 'size', value)
         if windows:
             yield from self._tuple('model.test_cfg', model['test_cfg'], 'crop_size')
         else:
