@@ -19,7 +19,7 @@ from ..visualization.sheet import sheet
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels of the image."""
 SIDE = 240
-"""Pixels of a picture's longer side."""
+"""Pixels of a picture's longer side, unless said otherwise."""
 FRAME = (255, 214, 10)
 
 
@@ -49,6 +49,7 @@ def method_panels(
     numbers: Sequence[int],
     boxes: Mapping[int, Sequence[Box]] | None = None,
     title: str = '',
+    side: int = SIDE,
 ) -> np.ndarray:
     """A picture, RGB, uint8: a row for each image, or for each image and task; in its columns the
     image, each method's prediction, the truth.
@@ -56,6 +57,7 @@ def method_panels(
     Args:
         numbers: Of the images in the methods' data sets.
         boxes: Frames to be drawn by the number of the image.
+        side: Pixels of the longer side of each picture.
 
     Raises:
         ValueError: The methods have other images, classes or tasks; no such image.
@@ -78,7 +80,9 @@ def method_panels(
             if task:
                 captions = [captions[0], *(f'{one}, {task}' for one in captions[1:])]
             captions = captions if task or not rows else [''] * len(captions)
-            tiles = [None if one is None else framed(one, image.shape, marked) for one in drawn]
+            tiles = [
+                one if one is None else framed(one, image.shape, marked, side) for one in drawn
+            ]
             rows.append(list(zip(captions, tiles, strict=True)))
     _one_size(rows)
     return sheet(title, rows, _legend(look))
@@ -148,10 +152,12 @@ def _at(values: np.ndarray, image: np.ndarray) -> np.ndarray:
     return values[:, rows[:, None], columns]
 
 
-def framed(picture: np.ndarray, shape: Sequence[int], boxes: Sequence[Box]) -> np.ndarray:
-    """The picture at most ``SIDE`` large, with frames given in the pixels of an image of
+def framed(
+    picture: np.ndarray, shape: Sequence[int], boxes: Sequence[Box], side: int = SIDE
+) -> np.ndarray:
+    """The picture, its longer side ``side`` pixels, with frames given in the pixels of an image of
     ``shape``."""
-    scale = SIDE / max(shape[:2])
+    scale = side / max(shape[:2])
     height, width = (max(1, round(side * scale)) for side in shape[:2])
     small = resized(picture, (height, width)).copy()
     for x, y, w, h in boxes:

@@ -31,5 +31,5 @@ def save_picture(picture: np.ndarray, path: str | Path) -> None:
     if path.suffix.lower() not in formats:
         raise ValueError(f'{path}: expected a name that ends in {", ".join(formats)}.')
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, formats[path.suffix.lower()], quality=88, optimize=True)
+    Image.fromarray(picture).save(content, formats[path.suffix.lower()], quality=82, optimize=True)
     write_whole(path, content.getvalue())

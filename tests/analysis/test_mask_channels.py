@@ -85,9 +85,7 @@ def model():
             size=(64, 64),
             test_cfg=dict(size=(64, 64)),
         ),
-        backbone=dict(
-            type='SAMViT', arch=ARCH, img_size=64, peft=dict(type='TALoRA', num_tasks=2)
-        ),
+        backbone=dict(type='SAMViT', arch=ARCH, img_size=64, peft=dict(type='TALoRA', num_tasks=2)),
         decode_head=dict(type='MSAMHead', in_channels=32, num_heads=2, mlp_dim=32),
         tasks=[
             dict(type='SemanticSegmentation', name='seg', num_classes=12),

@@ -30,6 +30,7 @@ def main() -> None:
         '--box', type=read_box, nargs='+', default=[], help='NUMBER:X,Y,WIDTH,HEIGHT'
     )
     parser.add_argument('--title', default='')
+    parser.add_argument('--side', type=int, default=240, help='pixels of each picture')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis/panels.png'))
     parser.add_argument('--device')
     args = parser.parse_args()
@@ -40,7 +41,8 @@ def main() -> None:
     if unseen := set(boxes) - set(args.images):
         parser.error(f'a box is in image {min(unseen)}, which is not among --images')
     methods = [load_method(text, args.split, args.device) for text in args.methods]
-    save_picture(method_panels(methods, args.images, boxes, args.title), args.out)
+    picture = method_panels(methods, args.images, boxes, args.title, args.side)
+    save_picture(picture, args.out)
     print(args.out)
 
 
