@@ -23,7 +23,7 @@ from ..visualization.images import resized
 from ..visualization.sheet import sheet
 from .encoders import MEAN, STD
 
-SIDE, MOST = 200, 8
+SIDE, MOST = 150, 8
 """Pixels of a picture's longer side; channels of a task that are shown."""
 PATCH = 16
 

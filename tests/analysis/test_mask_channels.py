@@ -116,7 +116,7 @@ def test_channels(model, tmp_path, randomise):
     predicted = inference_model(model, tmp_path / 'a.png').pred_seg.data[0].numpy()
     assert (channels['seg'].argmax(0) == predicted).all()
     picture = channel_sheet(image, channels, (20, 30), torch.randn(3, 48, 64), torch.rand(3))
-    assert picture.ndim == 3 and picture.shape[1] > 8 * 200
+    assert picture.ndim == 3 and picture.shape[1] > 8 * 150
     alone = channel_sheet(image, {'depth': channels['depth']})
     assert alone.shape[0] < picture.shape[0] and alone.shape[1] < picture.shape[1]
 
