@@ -114,7 +114,8 @@ def bare_encoder(path: str) -> tuple[nn.Module, tuple[int, int]]:
     content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     if isinstance(content, dict) and is_mae(unwrapped(content)):
         mae = read_mae(path)
-        return mae, mae.img_size
+        height, width = mae.img_size
+        return mae, (height, width)
     state = read_sam_checkpoint(path)
     known = {(arch['embed_dim'], arch['depth']): name for name, arch in ARCHS.items()}
     found = guess_arch(state)
@@ -123,8 +124,8 @@ def bare_encoder(path: str) -> tuple[nn.Module, tuple[int, int]]:
             f'{path} holds no encoder of a known size (width and depth {found}, known are '
             f'{sorted(known)}): give a config that builds it, {NOTATION}.'
         )
-    grid = state['image_encoder.pos_embed'].shape[1:3]
-    size = tuple(side * COMMON['patch_size'] for side in grid)
+    rows, columns = state['image_encoder.pos_embed'].shape[1:3]
+    size = (rows * COMMON['patch_size'], columns * COMMON['patch_size'])
     module = SAMViT(known[found], img_size=size)
     module.load_sam(state, path)
     return module, size
