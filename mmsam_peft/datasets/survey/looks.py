@@ -1,0 +1,103 @@
+"""What mask files hold, before anybody says what it means."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from ..image_files import LOSSY, bits_per_value, open_image, upright
+
+MOST_COLOURS = 512
+"""Of one file that are counted; a photograph has more."""
+Colour = tuple[int, int, int]
+
+
+@dataclass
+class MaskLook:
+    """Values, and how many pixels have each, of one file or of several.
+
+    Attributes:
+        levels: pixels by value, of files of one band and of grey ones.
+        colours: pixels by colour, of the others; the most frequent of each file.
+        pixels: how many were looked at.
+        palette: colour by index, of palette files.
+        kinds: number of files by kind, such as 'palette PNG'.
+        lossy: files whose compression changes values.
+        transparent: files that show their mask by transparency: levels 0 and 255.
+    """
+
+    levels: Counter[float] = field(default_factory=Counter)
+    colours: Counter[Colour] = field(default_factory=Counter)
+    pixels: int = 0
+    palette: dict[int, Colour] = field(default_factory=dict)
+    kinds: Counter[str] = field(default_factory=Counter)
+    lossy: int = 0
+    transparent: int = 0
+
+    def join(self, other: 'MaskLook') -> None:
+        for name in ('levels', 'colours', 'kinds'):
+            getattr(self, name).update(getattr(other, name))
+        self.palette |= other.palette
+        self.pixels += other.pixels
+        self.lossy += other.lossy
+        self.transparent += other.transparent
+
+    def all_as_colours(self) -> Counter[Colour]:
+        """With the levels of grey files among coloured ones."""
+        grey = Counter({(level, level, level): count for level, count in self.levels.items()})
+        return grey + self.colours
+
+
+def look_at(content: bytes) -> MaskLook:
+    """The values of one file. ValueError, or an error of its decoder, where it cannot be read."""
+    with open_image(content) as image:
+        stored, lossy, bits = image.format, image.format in LOSSY, bits_per_value(image)
+        image = upright(image)
+        kind, pixels, palette, transparent = _pixels(image, bits)
+    look = MaskLook(
+        pixels=pixels.shape[0] * pixels.shape[1],
+        palette=palette,
+        kinds=Counter([f'{kind} {stored}']),
+        lossy=int(lossy),
+        transparent=int(transparent),
+    )
+    if pixels.ndim == 2:
+        values, counts = np.unique(pixels, return_counts=True)
+        look.levels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    else:
+        codes = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+        values, counts = np.unique(codes, return_counts=True)
+        for i in np.argsort(counts, kind='stable')[::-1][:MOST_COLOURS]:
+            code = int(values[i])
+            look.colours[code >> 16, code >> 8 & 255, code & 255] = int(counts[i])
+    return look
+
+
+def _pixels(
+    image: Image.Image, bits: int
+) -> tuple[str, np.ndarray, dict[int, Colour], bool]:
+    """Kind; levels (H, W) or colours (H, W, 3); palette; whether transparency shows the mask."""
+    if image.has_transparency_data:
+        alpha = np.asarray(image.convert('RGBA'))[..., 3]
+        if (alpha < 255).any():
+            return 'transparent', np.where(alpha < 128, 0, 255), {}, True
+        image = image.convert('RGB') if image.mode == 'RGBA' else image
+    if image.mode in ('P', 'PA'):
+        indices = np.asarray(image)
+        table = image.getpalette('RGB') or []
+        palette = {
+            int(index): tuple(table[3 * index : 3 * index + 3])
+            for index in np.unique(indices)
+            if 3 * index + 3 <= len(table)
+        }
+        return 'palette', indices, palette, False
+    if len(image.getbands()) == 1:
+        pixels = np.asarray(image)
+        if bits in (2, 4) and image.mode == 'L':
+            pixels = pixels // (255 // (2**bits - 1))  # Pillow stretches them to 0 .. 255
+        return 'grey', pixels.astype(np.uint8) if pixels.dtype == bool else pixels, {}, False
+    pixels = np.asarray(image.convert('RGB'))
+    if (pixels == pixels[..., :1]).all():
+        return 'grey', pixels[..., 0], {}, False
+    return 'colour', pixels, {}, False
