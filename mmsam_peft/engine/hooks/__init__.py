@@ -8,7 +8,13 @@ from .panel_hook import PanelHook
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .save_masks_hook import SaveMasksHook
 
-RELIED_ON = ('CheckDataHook', 'FiniteHook', 'AdapterHook', 'PlainCheckpointHook')
+RELIED_ON = (
+    'CheckDataHook',
+    'FiniteHook',
+    'AdapterHook',
+    'PlainCheckpointHook',
+    'SettingsHook',  # of apis/
+)
 """What our files and tools rely on, as in ``custom_hooks`` of configs/_base_/default_runtime.py. A
 config that sets its own ``custom_hooks`` replaces that list, so the tools add what is missing; see
 ``apis/launch.py``."""
