@@ -143,15 +143,15 @@ def _groups(
     return [*groups.values()]
 
 
-def prefix_of(letters: int | None, root: Path) -> Callable[[Path], str]:
+def prefix_of(letters: int, root: Path) -> Callable[[Path], str]:
     """The group of an image: the folder it is in below ``root``, and of its name the first
-    ``letters``, or, with None, what comes before its last number: 'patient7_slice' of
+    ``letters``, or, with 0, what comes before its last number: 'patient7_slice' of
     patient7_slice012.png."""
 
     def group(path: Path) -> str:
         place = PurePath(path).relative_to(root)
         stem = place.name.partition('.')[0]
-        prefix = re.sub(r'[\W_]*\d+\D*$', '', stem) if letters is None else stem[:letters]
+        prefix = re.sub(r'[\W_]*\d+\D*$', '', stem) if letters == 0 else stem[:letters]
         return f'{place.parent}/{prefix}'
 
     return group

@@ -1,0 +1,108 @@
+"""What to train with, and why: settings from what the data is and what the machine can do."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from ..apis.training_defaults import Choice
+from ..datasets.survey.objects import ObjectFacts
+from ..datasets.survey.survey import Survey
+
+CELL, PATCH = 4, 16
+"""Pixels of the network's input in a cell of SAM's mask, and in one of its patches."""
+LEAST_CELLS = 2
+"""Cells across that the narrowest tenth of what is to be found needs, and half of it twice that."""
+SIZES = (256, 384, 512, 768, 1024)
+SCALES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+ALIKE = 0.9
+"""Share of the images that one shape must fit for the network's input to have that shape."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the network sees. ``windows``: the scale at which they are cut; None: whole images."""
+
+    image_size: tuple[int, int]
+    windows: float | None
+    reason: str
+
+
+def choose_sizes(survey: Survey, least: int, most: int) -> Sizes:
+    """The size at which the network sees what is to be found.
+
+    Args:
+        least: the smallest size to take, which the encoder is used to.
+        most: the largest that the machine can train in good time.
+    """
+    long = _long_side(survey.sizes)
+    needed = _needed_scale(survey.objects)
+    size = next((size for size in SIZES if size >= least and size >= needed * long), None)
+    if size is not None and size <= most:
+        return Sizes(_shape(survey.sizes, size), None, _reason(survey.objects, size / long, size))
+    scale = next((scale for scale in SCALES if scale >= needed), SCALES[-1])
+    if scale * long <= most:
+        return Sizes(_shape(survey.sizes, most), None, _reason(survey.objects, most / long, most))
+    whole = survey.objects.width[0] * most / long
+    reason = (
+        f'the narrow ones of the objects are {survey.objects.width[0]:.0f} pixels wide, and '
+        f'{whole:.1f} in whole images of {most}: too few for mask cells of {CELL}. So windows of '
+        f'{most} at {scale:g} x the size'
+    )
+    return Sizes((most, most), scale, reason)
+
+
+def _needed_scale(objects: ObjectFacts) -> float:
+    """By how much an image may be shrunk, or must be enlarged."""
+    narrow, usual = objects.width
+    return max(LEAST_CELLS * CELL / narrow, 2 * LEAST_CELLS * CELL / usual)
+
+
+def _reason(objects: ObjectFacts, scale: float, size: int) -> str:
+    narrow = objects.width[0] * scale
+    cells = narrow / CELL
+    if cells < LEAST_CELLS:
+        return f'the most for this machine; narrow objects are {narrow:.0f} pixels wide in it'
+    return (
+        f'whole images: the narrow ones of the objects are {narrow:.0f} pixels wide, '
+        f'{cells:.0f} cells of the mask'
+    )
+
+
+def _long_side(sizes: Counter[tuple[int, int]]) -> int:
+    """The median long side."""
+    sides = sorted(max(shape) for shape in sizes.elements())
+    return sides[len(sides) // 2]
+
+
+def _shape(sizes: Counter[tuple[int, int]], long: int) -> tuple[int, int]:
+    """(H, W) of the network's input with this long side: the images' shape in whole patches, if
+    nearly all have one; else a square."""
+    by_shape: Counter[tuple[int, int]] = Counter()
+    for (height, width), count in sizes.items():
+        factor = long / max(height, width)
+        sides = (math.ceil(side * factor / PATCH - 0.25) * PATCH for side in (height, width))
+        by_shape[tuple(max(PATCH, side) for side in sides)] += count
+    shape, count = by_shape.most_common(1)[0]
+    return shape if count >= ALIKE * sizes.total() else (long, long)
+
+
+def number_of_windows(survey: Survey, sizes: Sizes) -> int:
+    """Of a usual image, as validation slides them."""
+    if sizes.windows is None:
+        return 1
+    shape = survey.sizes.most_common(1)[0][0]
+    number = 1
+    for side, window in zip(shape, sizes.image_size, strict=True):
+        left, step = round(side * sizes.windows) - window, max(1, window * 2 // 3)
+        number *= 1 + max(0, -(-left // step))
+    return number
+
+
+def loss_choice(survey: Survey) -> Choice:
+    shares = survey.objects.shares
+    if len(shares) > 2:
+        return Choice('SetPredictionLoss', 'a mask for each class, matched as in Mask2Former')
+    return Choice(
+        'StructureLoss',
+        f'BCE and IoU, weighted at edges: the object covers {shares[1]:.2%} of the pixels',
+    )

@@ -1,0 +1,132 @@
+"""Everything that is known when a config is written."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..apis.settings import SETTINGS
+from ..apis.training_defaults import TrainingDefaults, training_defaults
+from ..datasets.survey.pairs import Pair
+from ..datasets.survey.survey import Survey
+from .choices import Sizes, loss_choice, number_of_windows
+from .config_file import config_text, list_of, place_of
+from .describe import summary
+from .encoders import Encoder
+
+TOGETHER = (('max_epochs', 'patience'), ('lr', 'warm_up'))
+"""Settings that share a line of the config."""
+MOST_COLOURS = 12
+"""Classes whose colours are written into the config; MMSegmentation chooses more by itself."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """``peft``: the method's config; ``seed``: of the split and of the training."""
+
+    survey: Survey
+    names: tuple[str, ...]
+    parts: Mapping[str, Sequence[Pair]]
+    encoder: Encoder
+    peft: dict
+    seed: int
+
+    def defaults(self, sizes: Sizes, max_batch: int) -> TrainingDefaults:
+        return training_defaults(
+            len(self.parts['train']),
+            len(self.parts['val']),
+            self.peft['type'],
+            max_batch=max_batch,
+            val_cost=number_of_windows(self.survey, sizes),
+        )
+
+    def files(self, path: Path, sizes: Sizes, defaults: TrainingDefaults) -> dict[Path, str]:
+        """Texts of the config ``path`` and of the lists beside it."""
+        folder = path.parent
+        pairs = [pair for same in self.parts.values() for pair in same]
+        images = _common_folder([pair.image for pair in pairs])
+        masks = _common_folder([pair.mask for pair in pairs])
+        texts = {
+            folder / f'{part}.txt': list_of(same, images, masks) for part, same in self.parts.items()
+        }
+        if self.survey.left_out:
+            texts[folder / 'left_out.txt'] = ''.join(
+                f'{image}\t{why}\n' for image, why in sorted(self.survey.left_out.items())
+            )
+        lists = {
+            part: (
+                place_of(folder / f'{part if part in self.parts else "val"}.txt', folder),
+                f'{len(self.parts[part])} images' if part in self.parts else 'there is no test set',
+            )
+            for part in ('train', 'val', 'test')
+        }
+        kind = 'custom' if len(self.names) == 2 else 'custom_multiclass'
+        texts[path] = config_text(
+            heading=[
+                f'python tools/train.py {path.as_posix()}',
+                f'{summary(self.survey, self.names)}. Written by tools/start.py',
+            ],
+            base=f'mmsam_peft::_base_/sam/{kind}{self.encoder.recipe}.py',
+            base_reason='{}: {}'.format(*loss_choice(self.survey)),
+            data=self._data(images, masks, folder),
+            data_reason=self.survey.encoding.words,
+            lists=lists,
+            settings=self._settings(sizes, defaults),
+        )
+        return texts
+
+    def _data(self, images: Path, masks: Path, folder: Path) -> dict[str, Any]:
+        root = Path(os.path.commonpath([images, masks]))
+        if root == Path(root.anchor):
+            place, prefix = None, [place_of(images, folder), place_of(masks, folder)]
+        else:
+            place = place_of(root, folder)
+            prefix = [
+                '' if one == root else one.relative_to(root).as_posix() for one in (images, masks)
+            ]
+        encoding = self.survey.encoding
+        info: dict[str, Any] = dict(classes=self.names)
+        if len(self.names) <= MOST_COLOURS:
+            info['palette'] = [list(colour) for colour in encoding.palette]
+        return dict(
+            data_root=place,
+            data_prefix=dict(zip(('img_path', 'seg_map_path'), prefix, strict=True)),
+            metainfo=info,
+            mask_values=encoding.mask_values,
+        )
+
+    def _settings(
+        self, sizes: Sizes, defaults: TrainingDefaults
+    ) -> list[tuple[Mapping[str, Any], str]]:
+        peft, number = dict(self.peft), len(self.names)
+        if peft['type'] == 'ConvLoRA' and number > 2:
+            peft.setdefault('balance_weight', 2.0)
+        model = {**self.encoder.model}
+        model['backbone'] = {**model.get('backbone', {}), 'peft': peft}
+        if number > 2:
+            model['decode_head'] = dict(num_classes=number, num_queries=2 * number)
+        side = sizes.image_size[0] if len(set(sizes.image_size)) == 1 else sizes.image_size
+        rows: list[tuple[dict, str]] = [
+            (dict(model=model), self.encoder.words),
+            (dict(image_size=side), sizes.reason),
+        ]
+        if sizes.windows is not None:
+            rows.append((dict(windows=sizes.windows), 'their scale; they slide with a third of overlap'))
+        chosen = {
+            name: getattr(defaults, name)
+            for name in defaults.settings()
+            if name in SETTINGS
+        }
+        for name in list(chosen):
+            if name not in chosen:
+                continue
+            group = next((group for group in TOGETHER if name in group), (name,))
+            same = {one: chosen.pop(one) for one in group if one in chosen}
+            values = {one: choice.value for one, choice in same.items()}
+            rows.append((values, '; '.join(choice.reason for choice in same.values())))
+        return [*rows, (dict(randomness=dict(seed=self.seed)), '')]
+
+
+def _common_folder(files: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files]))
