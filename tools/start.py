@@ -47,7 +47,9 @@ def main() -> None:
         help='shares of the images (default: 0.7 0.15 0.15); folders train, val and test are kept '
         'as they are',
     )
-    parser.add_argument('--resplit', action='store_true', help='divide anew what is in such folders')
+    parser.add_argument(
+        '--resplit', action='store_true', help='divide anew what is in such folders'
+    )
     parser.add_argument(
         '--group-by-prefix',
         nargs='?',

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..apis.training_defaults import Choice
@@ -10,8 +11,8 @@ from ..datasets.survey.survey import Survey
 
 CELL, PATCH = 4, 16
 """Pixels of the network's input in a cell of SAM's mask, and in one of its patches."""
-LEAST_CELLS = 2
-"""Cells across that the narrowest tenth of what is to be found needs, and half of it twice that."""
+NARROW, USUAL = 2, 3
+"""Cells across that the narrowest tenth of what is to be found needs, and half of it."""
 SIZES = (256, 384, 512, 768, 1024)
 SCALES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 ALIKE = 0.9
@@ -35,36 +36,41 @@ def choose_sizes(survey: Survey, least: int, most: int) -> Sizes:
         most: the largest that the machine can train in good time.
     """
     long = _long_side(survey.sizes)
-    needed = _needed_scale(survey.objects)
+    width, cells, what = decisive(survey.objects)
+    needed = cells * CELL / width
     size = next((size for size in SIZES if size >= least and size >= needed * long), None)
-    if size is not None and size <= most:
-        return Sizes(_shape(survey.sizes, size), None, _reason(survey.objects, size / long, size))
+    if size is None and least == most >= needed * long:
+        size = least  # as the user says
     scale = next((scale for scale in SCALES if scale >= needed), SCALES[-1])
-    if scale * long <= most:
-        return Sizes(_shape(survey.sizes, most), None, _reason(survey.objects, most / long, most))
-    whole = survey.objects.width[0] * most / long
+    if size is not None and size <= most or scale * long <= most:
+        size = min(size or most, most)
+        seen = width * size / long
+        reason = f'whole images, in which {what} are {seen:.0f} px wide: {seen / CELL:.1f} cells'
+        return Sizes(_shape(survey.sizes, size), None, reason)
     reason = (
-        f'the narrow ones of the objects are {survey.objects.width[0]:.0f} pixels wide, and '
-        f'{whole:.1f} in whole images of {most}: too few for mask cells of {CELL}. So windows of '
-        f'{most} at {scale:g} x the size'
+        f'windows: in whole images of this size {what} would be {width * most / long:.1f} px wide, '
+        f'less than {cells} cells of the mask'
     )
     return Sizes((most, most), scale, reason)
 
 
-def _needed_scale(objects: ObjectFacts) -> float:
-    """By how much an image may be shrunk, or must be enlarged."""
+def decisive(objects: ObjectFacts) -> tuple[float, int, str]:
+    """Whose width decides: in pixels of the image; how many cells they need; what they are."""
     narrow, usual = objects.width
-    return max(LEAST_CELLS * CELL / narrow, 2 * LEAST_CELLS * CELL / usual)
+    if NARROW / narrow >= USUAL / usual:
+        return narrow, NARROW, 'the narrowest tenth of the objects'
+    return usual, USUAL, 'usual objects'
 
 
-def _reason(objects: ObjectFacts, scale: float, size: int) -> str:
-    narrow = objects.width[0] * scale
-    cells = narrow / CELL
-    if cells < LEAST_CELLS:
-        return f'the most for this machine; narrow objects are {narrow:.0f} pixels wide in it'
+def unseen_classes(survey: Survey, sizes: Sizes, names: Sequence[str]) -> str | None:
+    """A word on the class whose objects are too narrow for the size, if there is one."""
+    scale = sizes.windows or max(sizes.image_size) / _long_side(survey.sizes)
+    number, width = survey.objects.narrowest
+    if len(names) == 2 or width * scale >= NARROW * CELL:
+        return None
     return (
-        f'whole images: the narrow ones of the objects are {narrow:.0f} pixels wide, '
-        f'{cells:.0f} cells of the mask'
+        f'{names[number]} is {width * scale:.1f} px wide in the network, '
+        f'{width * scale / CELL:.1f} cells of its mask: a larger --image-size would show it better'
     )
 
 

@@ -47,7 +47,9 @@ def class_names(
 def listed(text: str, encoding: Encoding) -> tuple[str, ...] | None:
     """The names in a list, a line for each class, perhaps with its colour, that fit the classes;
     None if they do not."""
-    rows = [_row(line) for line in text.splitlines() if line.strip() and line.strip()[0] not in '#%']
+    rows = [
+        _row(line) for line in text.splitlines() if line.strip() and line.strip()[0] not in '#%'
+    ]
     rows = [row for row in rows if row[0] and row[0].lower() not in ('name', 'label', 'class')]
     names = [name for name, _ in rows]
     if len(set(names)) < len(names):

@@ -25,22 +25,28 @@ def describe(
     objects = survey.objects
     if objects.width:
         lines.append(
-            f'Objects  {objects.per_image:.0f} in an image, usually {objects.diameter[1]:.0f} '
-            f'pixels large and {objects.width[1]:.0f} wide; a tenth is at most '
-            f'{objects.width[0]:.0f} wide'
+            f'Objects  {objects.per_image:.0f} in an image; half of their pixels in those of up to '
+            f'{objects.diameter[1]:.0f} px across and {objects.width[1]:.0f} px wide, a tenth up '
+            f'to {objects.width[0]:.0f} px wide'
         )
     split = ', '.join(f'{len(pairs)} {part}' for part, pairs in parts.items())
     lines.append(f'Split    {split}')
     lines += [f'Odd      {note}' for note in survey.notes]
     if survey.left_out:
         path, why = next(iter(survey.left_out.items()))
-        lines.append(f'Odd      {len(survey.left_out)} images are left out, such as {path.name}: {why}')
+        lines.append(
+            f'Odd      {len(survey.left_out)} images are left out, such as {path.name}: {why}'
+        )
     return lines
 
 
 def summary(survey: Survey, names: Sequence[str]) -> str:
     """In one line, for the config."""
-    return f'{len(survey.pairs)} images, {_counted(survey.sizes, _size, 1)}; {_classes(survey, names, 4)}'
+    sizes = _counted(survey.sizes, _size, 1)
+    if len(names) > 2:
+        return f'{len(survey.pairs)} images, {sizes}; {len(names)} classes'
+    share = survey.objects.shares[1]
+    return f'{len(survey.pairs)} images, {sizes}; {names[1]} covers {share:.1%} of the pixels'
 
 
 def copies_between(

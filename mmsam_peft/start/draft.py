@@ -17,8 +17,6 @@ from .encoders import Encoder
 
 TOGETHER = (('max_epochs', 'patience'), ('lr', 'warm_up'))
 """Settings that share a line of the config."""
-MOST_COLOURS = 12
-"""Classes whose colours are written into the config; MMSegmentation chooses more by itself."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,8 @@ class Draft:
         images = _common_folder([pair.image for pair in pairs])
         masks = _common_folder([pair.mask for pair in pairs])
         texts = {
-            folder / f'{part}.txt': list_of(same, images, masks) for part, same in self.parts.items()
+            folder / f'{part}.txt': list_of(same, images, masks)
+            for part, same in self.parts.items()
         }
         if self.survey.left_out:
             texts[folder / 'left_out.txt'] = ''.join(
@@ -87,7 +86,7 @@ class Draft:
             ]
         encoding = self.survey.encoding
         info: dict[str, Any] = dict(classes=self.names)
-        if len(self.names) <= MOST_COLOURS:
+        if encoding.palette:
             info['palette'] = [list(colour) for colour in encoding.palette]
         return dict(
             data_root=place,
@@ -112,12 +111,10 @@ class Draft:
             (dict(image_size=side), sizes.reason),
         ]
         if sizes.windows is not None:
-            rows.append((dict(windows=sizes.windows), 'their scale; they slide with a third of overlap'))
-        chosen = {
-            name: getattr(defaults, name)
-            for name in defaults.settings()
-            if name in SETTINGS
-        }
+            rows.append(
+                (dict(windows=sizes.windows), 'their scale; they slide with a third of overlap')
+            )
+        chosen = {name: getattr(defaults, name) for name in defaults.settings() if name in SETTINGS}
         for name in list(chosen):
             if name not in chosen:
                 continue

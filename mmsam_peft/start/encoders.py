@@ -35,7 +35,9 @@ def find_encoder(name: str, checkpoint: str | None = None) -> Encoder:
         raise ValueError(f'--encoder {name}: expected one of {", ".join(NAMES)}.')
     if checkpoint and '://' not in checkpoint and not Path(checkpoint).exists():
         raise ValueError(f'--checkpoint {checkpoint}: there is no such file or folder.')
-    place = str(Path(checkpoint).resolve()) if checkpoint and '://' not in checkpoint else checkpoint
+    place = (
+        str(Path(checkpoint).resolve()) if checkpoint and '://' not in checkpoint else checkpoint
+    )
     own = dict(checkpoint=place) if place else {}
     if name == SMALL:
         words = (

@@ -73,7 +73,9 @@ def _deal(
             f'for {", ".join(parts)}: add images, or group by another prefix'
         )
     things = _things(pairs, facts)
-    contents = np.array([np.sum([things[pair.image] for pair in group], axis=0) for group in groups])
+    contents = np.array(
+        [np.sum([things[pair.image] for pair in group], axis=0) for group in groups]
+    )
     order = list(range(len(groups)))
     random.Random(seed).shuffle(order)
     groups, contents = [groups[number] for number in order], contents[order]

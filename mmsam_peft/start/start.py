@@ -15,7 +15,7 @@ from ..datasets.survey.survey import Survey, survey_masks
 from ..datasets.survey.words import IMAGE_WORDS, SPLIT_WORDS, words_of
 from ..peft import build_method
 from ..peft.notation import label, parse_method
-from .choices import SIZES, Sizes, choose_sizes
+from .choices import SIZES, Sizes, choose_sizes, unseen_classes
 from .class_names import class_names
 from .config_file import write_new
 from .describe import copies_between, describe, duration
@@ -164,7 +164,9 @@ def _ending(
     train: str,
 ) -> Iterator[str]:
     """What was chosen, what is left to do, how long it takes, and the command."""
-    yield f'Size     {_side(sizes)}; {sizes.reason}'
+    yield f'Size     {_side(sizes)}: {sizes.reason}'
+    if note := unseen_classes(draft.survey, sizes, draft.names):
+        yield f'         {note}'
     batch, epochs = defaults.batch_size.value, defaults.max_epochs.value
     yield (
         f'Training {draft.encoder.words}; {draft.peft["type"]}, {epochs} epochs in batches of '
@@ -197,6 +199,8 @@ def _name_of(images: Path) -> str:
     """What the data is called: the folder's name, or that above folders such as images and
     train."""
     for place in (images.resolve(), *images.resolve().parents):
-        if any(word not in IMAGE_WORDS and word not in SPLIT_WORDS for word in words_of(place.name)):
+        if any(
+            word not in IMAGE_WORDS and word not in SPLIT_WORDS for word in words_of(place.name)
+        ):
             return re.sub(r'[^\w.-]+', '_', place.name)
     return 'data'

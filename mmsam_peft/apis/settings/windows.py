@@ -44,7 +44,7 @@ class Windows(Setting):
         size = ((model.get('data_preprocessor') or {}).get('size')) or ()
         if len(size) != 2 or 'tasks' in model:
             raise ValueError(
-                f'windows={value}: this config does not say the size of the network\'s input, or '
+                f"windows={value}: this config does not say the size of the network's input, or "
                 'is one of several tasks: set model.test_cfg and the pipelines as docs/speed.md '
                 'shows.'
             )
@@ -52,9 +52,7 @@ class Windows(Setting):
         model['test_cfg'] = dict(mode='slide', crop_size=tuple(size), stride=stride)
         for name, pipeline in pipelines(cfg):
             if name.startswith('train_'):
-                crop = dict(
-                    type='RandomCrop', crop_size=tuple(size), cat_max_ratio=1 - LEAST_OTHER
-                )
+                crop = dict(type='RandomCrop', crop_size=tuple(size), cat_max_ratio=1 - LEAST_OTHER)
                 _replace(pipeline, value, [crop])
             else:
                 _replace(pipeline, value, [])

@@ -30,7 +30,7 @@ class Encoding:
     Attributes:
         mask_values: as ``FolderDataset`` takes it.
         classes: names, where the files say so or the values are colours; else made up.
-        palette: a colour for each class.
+        palette: a colour for each class, where the files have some; else empty.
         words: what the masks are, for people.
         doubt: what only a person can know, and what was taken; None if all is clear.
     """
@@ -117,7 +117,7 @@ def _grey_codes(values: list[int], stored: str) -> Encoding:
     return Encoding(
         [list(colour) for colour in colours],
         names if values[0] == 0 else tuple(f'grey {value}' for value in values),
-        _palette(len(values), {}),
+        (),
         f'{stored} of the grey values {listed}',
         doubt,
     )
@@ -232,20 +232,9 @@ def _numbered(count: int) -> tuple[str, ...]:
 
 
 def _palette(count: int, stored: dict[int, Colour]) -> tuple[Colour, ...]:
-    """The colours of palette files, if all differ; else VOC's."""
-    own = [stored.get(number) for number in range(count)]
-    if None not in own and len(set(own)) == count:
-        return tuple(own)
-    return tuple(_voc_colour(number) for number in range(count))
-
-
-def _voc_colour(number: int) -> Colour:
-    """PASCAL VOC's: the bits of the number, dealt to red, green, blue from the highest on."""
-    colour = [0, 0, 0]
-    for place in range(8):
-        for channel in range(3):
-            colour[channel] |= (number >> 3 * place + channel & 1) << 7 - place
-    return tuple(colour)
+    """The colours of palette files, if each class has its own."""
+    own = [stored[number] for number in range(count) if number in stored]
+    return tuple(own) if len(set(own)) == count else ()
 
 
 def colour_name(colour: Colour) -> str:

@@ -74,9 +74,7 @@ def look_at(content: bytes) -> MaskLook:
     return look
 
 
-def _pixels(
-    image: Image.Image, bits: int
-) -> tuple[str, np.ndarray, dict[int, Colour], bool]:
+def _pixels(image: Image.Image, bits: int) -> tuple[str, np.ndarray, dict[int, Colour], bool]:
     """Kind; levels (H, W) or colours (H, W, 3); palette; whether transparency shows the mask."""
     if image.has_transparency_data:
         alpha = np.asarray(image.convert('RGBA'))[..., 3]

@@ -1,7 +1,7 @@
 """How much of the images each class covers, and how large and how wide things are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -67,10 +67,12 @@ class ObjectFacts:
         ignored: share of ignored pixels.
         in_images: in how many masks a class occurs.
         per_image: median number of objects in a mask that has some.
-        width: of objects, the tenth and the half that is no wider, by area; None without any. What
-            matters is where most of the pixels are: one speck does not count as one road.
-        relative: the same widths as shares of their image's long side.
+        diameter: of a disc of an object's area: what a tenth and half of the objects' pixels do not
+            exceed, so that a speck counts less than a road; None without objects.
+        width: across objects, likewise.
+        narrowest: the class whose objects are narrowest, and what half of its pixels do not exceed.
         empty: masks without any object.
+        masks: all of them.
     """
 
     shares: np.ndarray
@@ -79,9 +81,9 @@ class ObjectFacts:
     per_image: float
     diameter: tuple[float, float] | None
     width: tuple[float, float] | None
-    relative: tuple[float, float] | None
+    narrowest: tuple[int, float] | None
     empty: int
-    masks: int = field(default=0)
+    masks: int
 
 
 def summarise(facts: Sequence[MaskFacts], classes: int) -> ObjectFacts:
@@ -90,7 +92,11 @@ def summarise(facts: Sequence[MaskFacts], classes: int) -> ObjectFacts:
     seen = np.array([one.pixels[:classes] > 0 for one in facts])
     counts = [len(one.objects) for one in facts if len(one.objects)]
     every = np.concatenate([one.objects for one in facts])
-    sides = np.concatenate([np.full(len(one.objects), max(one.shape)) for one in facts])
+    by_class = [
+        (_tenth_and_half(rows[:, 2], rows[:, 1])[1], number)
+        for number in range(classes)
+        if len(rows := every[every[:, 0] == number])
+    ]
     diameters = np.sqrt(4 / np.pi * every[:, 1])
     return ObjectFacts(
         shares=pixels[:classes] / labelled,
@@ -99,7 +105,7 @@ def summarise(facts: Sequence[MaskFacts], classes: int) -> ObjectFacts:
         per_image=float(np.median(counts)) if counts else 0.0,
         diameter=_tenth_and_half(diameters, every[:, 1]),
         width=_tenth_and_half(every[:, 2], every[:, 1]),
-        relative=_tenth_and_half(every[:, 2] / sides, every[:, 1]),
+        narrowest=min(by_class)[::-1] if by_class else None,
         empty=sum(not len(one.objects) for one in facts),
         masks=len(facts),
     )
