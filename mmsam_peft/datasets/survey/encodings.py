@@ -82,7 +82,10 @@ def _of_levels(values: list[int], look: MaskLook) -> Encoding:
     extremes = sum(
         count for level, count in look.levels.items() if not NEAR < level < IGNORED - NEAR
     )
-    if values[-1] <= IGNORED and (look.lossy or len(values) > FEW) and extremes > 0.9 * look.pixels:
+    between = [value for value in values if 0 < value < IGNORED]
+    noisy = look.lossy or len(values) > FEW
+    soft = values[-1] == IGNORED and all(map(look.on_edges, between))
+    if values[-1] <= IGNORED and extremes > 0.9 * look.pixels and (noisy or soft):
         share = 1 - extremes / look.pixels
         return _binary(
             'binary255',
@@ -125,8 +128,11 @@ def _grey_codes(values: list[int], stored: str) -> Encoding:
 
 def _of_colours(look: MaskLook) -> Encoding:
     counts, stored = look.all_as_colours(), _listed(look)
-    blended = look.lossy or len(counts) > FEW
+    seldom = [colour for colour in counts if look.on_edges(colour)]
+    blended = look.lossy or len(counts) > FEW or len(seldom) > 1
     colours = _main_colours(counts) if blended else [colour for colour, _ in counts.most_common()]
+    if blended and not look.lossy:
+        colours = [colour for colour in colours if colour not in seldom]
     seen = sum(counts[colour] for colour in counts if _is_near(colour, colours))
     if len(colours) < 2 or len(colours) > FEW or seen < 0.9 * look.pixels:
         raise DatasetError(

@@ -10,6 +10,8 @@ from ..image_files import LOSSY, bits_per_value, open_image, upright
 
 MOST_COLOURS = 512
 """Of one file that are counted; a photograph has more."""
+LEAST_INNER = 0.1
+"""Share of a class's pixels that have such neighbours, unless it is of thin lines alone."""
 Colour = tuple[int, int, int]
 
 
@@ -20,6 +22,7 @@ class MaskLook:
     Attributes:
         levels: pixels by value, of files of one band and of grey ones.
         colours: pixels by colour, of the others; the most frequent of each file.
+        inner: of both, the pixels with neighbours of their own value: few on soft edges.
         pixels: how many were looked at.
         palette: colour by index, of palette files.
         kinds: number of files by kind, such as 'palette PNG'.
@@ -29,6 +32,7 @@ class MaskLook:
 
     levels: Counter[float] = field(default_factory=Counter)
     colours: Counter[Colour] = field(default_factory=Counter)
+    inner: Counter[float | Colour] = field(default_factory=Counter)
     pixels: int = 0
     palette: dict[int, Colour] = field(default_factory=dict)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -36,7 +40,7 @@ class MaskLook:
     transparent: int = 0
 
     def join(self, other: 'MaskLook') -> None:
-        for name in ('levels', 'colours', 'kinds'):
+        for name in ('levels', 'colours', 'inner', 'kinds'):
             getattr(self, name).update(getattr(other, name))
         self.palette |= other.palette
         self.pixels += other.pixels
@@ -47,6 +51,11 @@ class MaskLook:
         """With the levels of grey files among coloured ones."""
         grey = Counter({(level, level, level): count for level, count in self.levels.items()})
         return grey + self.colours
+
+    def on_edges(self, value: float | Colour) -> bool:
+        """Whether a value is seen at the edges of others only: soft ones, not a class."""
+        count = self.levels[value] + self.colours[value]
+        return self.inner[value] < LEAST_INNER * count
 
 
 def look_at(content: bytes) -> MaskLook:
@@ -62,15 +71,17 @@ def look_at(content: bytes) -> MaskLook:
         lossy=int(lossy),
         transparent=int(transparent),
     )
-    if pixels.ndim == 2:
-        values, counts = np.unique(pixels, return_counts=True)
-        look.levels.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-    else:
-        codes = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-        values, counts = np.unique(codes, return_counts=True)
-        for i in np.argsort(counts, kind='stable')[::-1][:MOST_COLOURS]:
-            code = int(values[i])
-            look.colours[code >> 16, code >> 8 & 255, code & 255] = int(counts[i])
+    grey = pixels.ndim == 2
+    codes = pixels if grey else pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    values, counts = np.unique(codes, return_counts=True)
+    here = codes[:-1, :-1]
+    inside = here[(here == codes[1:, :-1]) & (here == codes[:-1, 1:])]
+    inner = dict(zip(*np.unique(inside, return_counts=True), strict=True))
+    for i in np.argsort(counts, kind='stable')[::-1][: None if grey else MOST_COLOURS]:
+        value = values[i].item()
+        key = value if grey else (value >> 16, value >> 8 & 255, value & 255)
+        (look.levels if grey else look.colours)[key] = int(counts[i])
+        look.inner[key] = int(inner.get(values[i], 0))
     return look
 
 

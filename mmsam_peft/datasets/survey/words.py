@@ -5,7 +5,7 @@ import re
 from pathlib import PurePosixPath
 
 IMAGE_WORDS = frozenset(
-    'im image images img imgs input inputs jpegimages leftimg8bit ome photo photos pic raw rgb sat '
+    'im image images img imgs input inputs jpegimages ome photo photos pic raw rgb sat '
     'imgdir imagedir'.split()
 )
 MASK_WORDS = frozenset(
@@ -29,7 +29,7 @@ GLUED = re.compile(rf'({"|".join(SPLIT_WORDS)})({"|".join(sorted(IMAGE_WORDS | M
 def words_of(name: str) -> list[str]:
     """The words of a name in lower case, without its separators: 'train_Label01' is train, label,
     01."""
-    return re.findall(r'[a-z]+|\d+', name.lower())
+    return re.findall(r'[a-z]+|\d+', name.lower().replace('leftimg8bit', 'image'))
 
 
 def words_of_folder(name: str) -> list[str]:
