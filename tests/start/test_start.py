@@ -7,14 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.registry import DefaultScope
 from PIL import Image
 
-from mmsam_peft.apis.launch import build_runner, load_config
+from mmsam_peft.apis.inference import build_to_count
+from mmsam_peft.apis.launch import load_config
+from mmsam_peft.apis.settings import check_settings
 from mmsam_peft.datasets import DatasetError, check_dataset
-from mmsam_peft.registry import DATASETS, MODELS
+from mmsam_peft.engine.run_checks import check_config, check_losses
+from mmsam_peft.registry import DATASETS
 from mmsam_peft.start.start import Request, start
 
 COUNT, SIDE = 12, 96
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    with DefaultScope.overwrite_default_scope('mmsam_peft'):
+        yield
 
 
 @pytest.fixture
@@ -60,9 +70,10 @@ def checked(path: Path):
     text = path.read_text()
     assert len(text.splitlines()) <= 20 and ast.parse(text)
     cfg = load_config(str(path))
-    cfg.work_dir = str(path.parent / 'work')
-    build_runner(cfg)
-    model = MODELS.build(cfg.model)
+    check_settings(cfg)
+    check_config(cfg)
+    model = build_to_count(cfg)
+    check_losses(model)
     for part in ('train', 'val', 'test'):
         dataset = DATASETS.build(cfg[f'{part}_dataloader'].dataset)
         check_dataset(dataset, num_classes=model.num_classes, training=part == 'train')
