@@ -3,11 +3,7 @@
 import argparse
 import sys
 
-from mmengine.config import DictAction
-
-from mmsam_peft.apis import init_model, predict
-from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
-from mmsam_peft.apis.prediction import reason
+from tool_arguments import MODEL, options_of, quiet_imports, settings_arguments
 
 
 def main() -> None:
@@ -54,18 +50,20 @@ def main() -> None:
         help='with --merge: whose model, where the method adapts the encoder for each task',
     )
     parser.add_argument('--device', help='default: the GPU where there is one')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override: model.checkpoint=PATH ...',
-    )
+    settings_arguments(parser, *MODEL)
     args = parser.parse_args()
 
     if args.task and not args.merge:
         parser.error('--task goes with --merge; without it every task is predicted')
 
-    cfg = load_config(args.config, args.cfg_options, also_read=['test_pipeline'])
+    options = options_of(parser, args)
+    # what takes seconds to import comes after what a user may have mistyped
+    with quiet_imports():
+        from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
+
+        cfg = load_config(args.config, options, also_read=['test_pipeline'])
+        from mmsam_peft.apis import init_model, predict
+        from mmsam_peft.apis.prediction import reason
     if args.amp:
         warn_of_slow_bf16()
     if args.compile:

@@ -22,7 +22,7 @@ from .configs import read_config
 from .merging import merged_model
 from .overrides import apply_overrides
 from .pipelines import type_name
-from .settings import check_settings
+from .settings import apply_settings, check_settings
 from .single_task import keep_trained_task
 
 
@@ -52,6 +52,7 @@ def init_model(
             task that does not merge.
     """
     config = config.copy() if isinstance(config, Config) else read_config(config)
+    apply_settings(config)
     apply_overrides(config, cfg_options, also_read=['test_pipeline'])
     require_adaptable(config, weights)
     keep_trained_task(config, weights)
