@@ -131,7 +131,7 @@ def train(run: dict, data: Data, checkpoint: str) -> dict:
     cfg = load_config('benchmarks/kvasir/base.py', options)
     model = MODELS.build(cfg.model)
     model.init_weights()
-    cfg.optim_wrapper.optimizer.update(lr=rate, weight_decay=WEIGHT_DECAY)
+    cfg.optim_wrapper.optimizer.update(lr=rate, weight_decay=WEIGHT_DECAY, fused=True)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
     length, warm_up = run['length'], round(run['warm_up'] * run['length'])
     schedule = [dict(type='PolyLR', power=1.0, eta_min=0, begin=warm_up, end=length)]

@@ -1,29 +1,30 @@
 """How to train on a number of images: settings, each with its reason.
 
-The numbers come from benchmarks/small_data.py; docs/small_data.md has its table and says where they
-may not hold.
+The numbers come from benchmarks/small_data.py. docs/small_data.md has its table, and says where
+they may not hold.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 BATCH_SIZE = 4
-LR = 1e-3
-LR_FULL = 2e-4
-WARM_UP = 0.1
+LR, LR_FULL = 1e-3, 2e-4
+WARM_UP = 20
 ITERATIONS = 400
-EPOCHS = (16, 30)
-"""The least and the most there are, where ITERATIONS allow it."""
+"""At least, however few the images."""
+EPOCHS = 16
+"""At least, however many the images."""
 VALIDATIONS = 20
 VAL_SHARE = 0.2
-VAL_IMAGE = 0.4
-"""Time of an image in validation, as a share of its time in training."""
+VAL_IMAGE, VAL_IMAGE_FROZEN = 0.4, 0.55
+"""The time of an image in validation, as a share of its time in training; with a frozen encoder,
+training is cheaper."""
 PATIENCE = 8
 
 
 class Choice(NamedTuple):
-    """A setting and why it is so, in words."""
+    """A setting, and why it is so in words."""
 
     value: float | int | str
     reason: str
@@ -31,10 +32,13 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingDefaults:
-    """Settings of a training, by the names of a config's variables.
+    """Settings of a training, by their names in a config.
 
-    ``iterations`` is what the others come from; ``max_epochs`` says it in the config. ``warm_up``
-    is a share of the training, ``val_interval`` is in epochs and ``patience`` in validations.
+    Attributes:
+        iterations: What ``max_epochs`` comes from and amounts to.
+        warm_up: Iterations; configs/_base_/schedules/adamw_small.py has them.
+        val_interval: Epochs.
+        patience: Validations.
     """
 
     iterations: Choice
@@ -47,10 +51,9 @@ class TrainingDefaults:
     patience: Choice
 
     def settings(self) -> dict[str, float | int | str]:
-        """What to write into a config."""
-        values = {name: value for name, (value, _) in asdict(self).items()}
-        del values['iterations']
-        return values
+        """What to write into a config that inherits adamw_small.py."""
+        names = {one.name for one in fields(self)} - {'iterations', 'warm_up'}
+        return {name: choice.value for name, choice in vars(self).items() if name in names}
 
 
 def training_defaults(
@@ -65,12 +68,13 @@ def training_defaults(
 
     Args:
         num_images: Of training.
-        num_val: Images of validation.
-        method: A fine-tuning method's type, such as 'ConvLoRA', 'Full' or 'Frozen'.
+        num_val: Of validation.
+        method: The type of a fine-tuning method: 'Full' moves all weights, 'Frozen' none of the
+            encoder's.
         from_scratch: Without base weights.
-        max_batch: What fits into memory.
-        val_cost: By how many times more pixels the network looks at in an image of validation than
-            in one of training, such as the number of windows.
+        max_batch: How many images fit into memory.
+        val_cost: The pixels of an image of validation that the network looks at, divided by those
+            of an image of training: above 1 with windows.
 
     Raises:
         ValueError: There is no image, or no room for one.
@@ -78,57 +82,64 @@ def training_defaults(
     if num_images < 1 or num_val < 0 or max_batch < 1 or val_cost <= 0:
         raise ValueError(
             f'got num_images={num_images}, num_val={num_val}, max_batch={max_batch}, '
-            f'val_cost={val_cost}, expected at least one image of training and in a batch.'
+            f'val_cost={val_cost}, expected at least one image of training, one in a batch, and '
+            'a positive cost.'
         )
     batch = _batch_size(num_images, max_batch)
     steps = math.ceil(num_images / batch.value)
     epochs = _epochs(num_images, steps)
+    cost = val_cost * (VAL_IMAGE_FROZEN if method == 'Frozen' else VAL_IMAGE)
     return TrainingDefaults(
-        iterations=Choice(epochs.value * steps, 'epochs x batches in one'),
+        iterations=Choice(epochs.value * steps, f'{epochs.value} epochs of {steps} steps'),
         batch_size=batch,
         max_epochs=epochs,
         lr=_lr(method, from_scratch),
-        warm_up=Choice(WARM_UP, 'the first tenth of the training rises to the learning rate'),
-        augment=Choice('light', 'flips and scales'),
-        val_interval=_val_interval(num_images, num_val, epochs.value, val_cost),
+        warm_up=Choice(WARM_UP, f'the first {WARM_UP} steps rise to the learning rate'),
+        augment=Choice('light', 'flips and scales make more of few images'),
+        val_interval=_val_interval(num_images, num_val * cost, epochs.value),
         patience=Choice(
             PATIENCE, f'training ends when {PATIENCE} validations in a row bring nothing better'
         ),
     )
 
 
-def _batch_size(num_images: int, largest: int) -> Choice:
-    largest = min(largest, BATCH_SIZE)
+def _batch_size(num_images: int, room: int) -> Choice:
+    largest = min(room, BATCH_SIZE)
     value = math.ceil(num_images / math.ceil(num_images / largest))
     if value < largest:
         return Choice(value, f'{num_images} images in batches as even as can be')
-    return Choice(value, f'{value} images a step were enough in our trials')
+    if value < BATCH_SIZE:
+        return Choice(value, f'{value} images at a time fit into memory')
+    return Choice(value, f'{value} images a step, as in the trials')
 
 
 def _epochs(num_images: int, steps: int) -> Choice:
-    least, most = EPOCHS
-    if least * steps < ITERATIONS:
-        epochs = math.ceil(ITERATIONS / steps)
-        return Choice(
-            epochs, f'about {ITERATIONS} steps; fewer did not suffice, however few the images'
-        )
-    return Choice(least, f'{least} times through {num_images} images')
+    if EPOCHS * steps >= ITERATIONS:
+        return Choice(EPOCHS, f'{EPOCHS} times through {num_images} images')
+    epochs = math.ceil(ITERATIONS / steps)
+    return Choice(epochs, f'about {ITERATIONS} steps: however few the images, a head has to learn')
 
 
 def _lr(method: str, from_scratch: bool) -> Choice:
     if from_scratch:
-        return Choice(LR, 'weights that start at random values have to go far')
+        return Choice(LR, 'weights that begin at random values have far to go')
     if method == 'Full':
-        return Choice(LR_FULL, 'all weights move: larger steps would undo what the encoder knows')
-    return Choice(LR, f'{LR} was at or near the best with every number of images')
+        return Choice(LR_FULL, 'all weights move: larger steps undo what the encoder knows')
+    return Choice(LR, 'the best in the trials, or near it, with few images as with many')
 
 
-def _val_interval(num_images: int, num_val: int, epochs: int, cost: float) -> Choice:
-    by_time = num_val * cost * VAL_IMAGE * (1 - VAL_SHARE) / VAL_SHARE / num_images
-    by_number = epochs / VALIDATIONS
-    value = min(max(1, math.ceil(max(by_time, by_number))), epochs)
-    if by_time > max(1, by_number):
-        reason = f'{num_val} images of validation take at most a fifth of the time'
-    else:
-        reason = f'at most {VALIDATIONS} validations'
+def _val_interval(train: float, val: float, epochs: int) -> Choice:
+    """The smallest that is cheap enough.
+
+    Args:
+        train, val: The costs of an epoch and of a validation; one more precedes training.
+    """
+    value = math.ceil(epochs / VALIDATIONS)
+    reason = f'at most {VALIDATIONS} validations' if value > 1 else 'after each epoch'
+    while value < epochs:
+        spent = (1 + math.ceil(epochs / value)) * val
+        if spent <= VAL_SHARE * (spent + epochs * train):
+            break
+        value += 1
+        reason = f'validation takes at most {VAL_SHARE:.0%} of the time'
     return Choice(value, reason)

@@ -21,3 +21,4 @@ train_dataloader = val_dataloader = test_dataloader = dict(dataset=dict(
     type='MultiTaskDataset', data_root='data/custom_multitask/', depth_unit=0.001, tasks=tasks))
 test_dataloader = dict(dataset=dict(test_dataloader['dataset'], split='test'))
 val_evaluator = test_evaluator = dict(tasks=tasks)
+default_hooks = dict(baselines=dict(type='BaselinesHook'))  # scores what costs no training

@@ -14,6 +14,8 @@ from ...tasks.normals import SurfaceNormals
 
 AT_ONCE = 4
 """How many bands OpenCV moves in one call."""
+ON_AN_EDGE = 1e-9
+"""What rounding may take from a point on the edge of two pixels."""
 
 
 @TRANSFORMS.register_module()
@@ -26,43 +28,36 @@ class RandomAffine(BaseTransform):
     Args:
         scale: The least and the greatest magnification; its logarithm is drawn evenly.
         degrees: The angle is drawn evenly from -degrees to degrees.
-        prob: How often a sample is changed at all.
 
     Raises:
-        ValueError: The arguments; and turning or magnifying labels that would no longer be true:
-            normals, whose values turn too, in a sense that labels do not tell, and any label of
-            several tasks in a change of scale (``MultiTaskZoomCrop`` knows what becomes of them).
+        ValueError: The arguments; and labels of several tasks that would no longer be true: any in
+            a change of scale (``MultiTaskZoomCrop`` knows what becomes of them), and normals in a
+            turn, as their values turn too, in a sense that labels do not tell.
     """
 
-    def __init__(
-        self, scale: tuple[float, float] = (1, 1), degrees: float = 0, prob: float = 1.0
-    ) -> None:
-        if not 0 < scale[0] <= scale[1] or not 0 <= degrees <= 180 or not 0 <= prob <= 1:
+    def __init__(self, scale: tuple[float, float] = (1, 1), degrees: float = 0) -> None:
+        if not 0 < scale[0] <= scale[1] or not 0 <= degrees <= 180:
             raise ValueError(
-                f'got scale={scale}, degrees={degrees}, prob={prob}, expected 0 < least <= '
-                'greatest, degrees from 0 to 180 and a probability.'
+                f'got scale={scale}, degrees={degrees}, expected 0 < least <= greatest, and '
+                'degrees from 0 to 180.'
             )
-        self.scale, self.degrees, self.prob = tuple(scale), degrees, prob
+        self.scale, self.degrees = tuple(scale), degrees
 
     def transform(self, results: dict) -> dict:
-        # All are drawn, whatever the outcome, so that later transforms see the same numbers.
-        change, share, turn = np.random.rand(3)
-        tasks = [task for task in results.get('tasks', ()) if task.name in results['labels']]
+        tasks = [
+            task for task in results.get('tasks', ()) if task.name in results.get('labels', ())
+        ]
         self._require_sound(tasks)
-        if change >= self.prob:
-            return results
-        low, high = np.log(self.scale)
-        scale = float(np.exp(low + share * (high - low)))
-        angle = np.deg2rad(self.degrees * (2 * turn - 1))
         size = results['img'].shape[:2]
+        scale = np.exp(np.random.uniform(*np.log(self.scale)))
+        angle = np.deg2rad(np.random.uniform(-self.degrees, self.degrees))
         back = inverse_matrix(scale, angle, size)
         results['img'] = warp_image(results['img'], back)
         for name in results.get('seg_fields', ()):
             results[name] = warp_nearest(results[name], back, size, IGNORE)
         for task in tasks:
-            label, valid = results['labels'][task.name], results['valid'][task.name]
-            results['labels'][task.name] = warp_nearest(label, back, size, 0)
-            results['valid'][task.name] = warp_nearest(valid, back, size, False)
+            for field in ('labels', 'valid'):
+                results[field][task.name] = warp_nearest(results[field][task.name], back, size, 0)
         return results
 
     def _require_sound(self, tasks: list) -> None:
@@ -79,9 +74,7 @@ class RandomAffine(BaseTransform):
             )
 
     def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(scale={self.scale}, degrees={self.degrees}, prob={self.prob})'
-        )
+        return f'{type(self).__name__}(scale={self.scale}, degrees={self.degrees})'
 
 
 def inverse_matrix(scale: float, angle: float, size: tuple[int, int]) -> np.ndarray:
@@ -117,17 +110,18 @@ def warp_image(image: np.ndarray, back: np.ndarray) -> np.ndarray:
 def warp_nearest(
     values: np.ndarray, back: np.ndarray, size: tuple[int, int], outside: int
 ) -> np.ndarray:
-    """A mask or label (h, w, ...) of an image of ``size`` (H, W), by its nearest pixels.
+    """A mask or label (h, w, ...), of an image of ``size`` (H, W), by its nearest pixels.
 
     Args:
         back: Of the image, see ``inverse_matrix``.
         outside: What comes in from outside.
     """
     h, w = values.shape[:2]
-    per_pixel = np.array([size[1] / w, size[0] / h])
-    grid = np.stack(np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5), axis=-1) * per_pixel
-    source = np.floor((grid @ back[:, :2].T + back[:, 2]) / per_pixel + 1e-9).astype(int)
-    x, y = source[..., 0], source[..., 1]
+    across, down = size[1] / w, size[0] / h
+    columns, rows = (np.arange(w) + 0.5) * across, (np.arange(h)[:, None] + 0.5) * down
+    (xx, xy, x0), (yx, yy, y0) = back
+    x = np.floor((xx * columns + (xy * rows + x0)) / across + ON_AN_EDGE).astype(np.int32)
+    y = np.floor((yx * columns + (yy * rows + y0)) / down + ON_AN_EDGE).astype(np.int32)
     inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
     warped = np.full_like(values, outside)
     warped[inside] = values[y[inside], x[inside]]

@@ -30,6 +30,9 @@ class StopHook(Hook):
         if is_distributed():
             self.group = dist.new_group(backend='gloo')
         self.signals.arm()
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook):  # before the loop asks whether to end early
+                hook.make_up_validation(runner)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
