@@ -11,6 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from tool_arguments import quiet_imports
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -32,11 +34,13 @@ def main() -> None:
     )
     parser.add_argument(
         '--encoder',
-        default='base',
-        help="SAM's base, large or huge; or small, which comes with the package, is not SAM, and "
-        'is for trying things out (default: %(default)s)',
+        default='sam_vit_b',
+        help='sam_vit_b, sam_vit_l or sam_vit_h; or small, which comes with the package, is not '
+        'SAM, and is for trying things out (default: %(default)s)',
     )
-    parser.add_argument('--checkpoint', help="a file of the encoder's weights that is here already")
+    parser.add_argument(
+        '--checkpoint', type=Path, help="a file of the encoder's weights that is here already"
+    )
     parser.add_argument('--image-size', type=int, help='side of what the network sees, in pixels')
     parser.add_argument(
         '--split',
@@ -66,8 +70,9 @@ def main() -> None:
     if any(share < 0 for share in args.split) or not args.split[0] or not args.split[1]:
         parser.error(f'--split {args.split}: expected shares from 0 on, of train and val above 0')
 
-    from mmsam_peft.datasets import DatasetError
-    from mmsam_peft.start.start import Request, start
+    with quiet_imports():
+        from mmsam_peft.datasets import DatasetError
+        from mmsam_peft.start.start import Request, start
 
     request = Request(
         images=args.images,

@@ -14,6 +14,10 @@ HERE = '{{ fileDirname }}'
 goes on to work when it is moved together with the data."""
 
 
+ROW = 82
+"""Letters of a line of ``data``."""
+
+
 def place_of(path: Path, folder: Path) -> str:
     """How a config in ``folder`` names a path: from itself on, if the two have a folder in common
     that is not the root of all, else absolutely."""
@@ -64,11 +68,10 @@ def config_text(
     """
     lines = [f'# {line}' for line in heading]
     lines.append(_commented(f'_base_ = {base!r}', base_reason))
-    items = [f'{key}={_written(value)}' for key, value in data.items()]
-    rows = _rows(items)
-    lines.append('data = dict(')
-    lines += [f'    {row},' for row in rows[:-1]]
-    lines.append(_commented(f'    {rows[-1]})', data_reason))
+    rows = _rows([f'{key}={_written(value)}' for key, value in data.items()])
+    rows = [f'data = dict({rows[0]}', *(f'    {row}' for row in rows[1:])]
+    lines += [f'{row},' for row in rows[:-1]]
+    lines.append(_commented(f'{rows[-1]})', data_reason))
     for part, (path, words) in lists.items():
         code = f'{part}_dataloader = dict(dataset=dict(data, ann_file={path!r}))'
         lines.append(_commented(code, words))
@@ -79,10 +82,10 @@ def config_text(
 
 
 def _rows(items: Sequence[str]) -> list[str]:
-    """Items on as few lines of 96 letters as they need; a longer one has its own."""
+    """Items on as few lines as they need; a long one has its own."""
     rows: list[str] = []
     for item in items:
-        if rows and len(rows[-1]) + len(item) + 3 <= 94:
+        if rows and len(rows[-1]) + len(item) <= ROW:
             rows[-1] += f', {item}'
         else:
             rows.append(item)

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..apis.settings import SETTINGS
 from ..apis.training_defaults import TrainingDefaults, training_defaults
 from ..datasets.survey.pairs import Pair
 from ..datasets.survey.survey import Survey
 from .choices import Sizes, loss_choice, number_of_windows
 from .config_file import config_text, list_of, place_of
 from .describe import summary
-from .encoders import Encoder
+from .encoders import SMALL, Encoder
 
-TOGETHER = (('max_epochs', 'patience'), ('lr', 'warm_up'))
+TOGETHER = (('max_epochs', 'patience'),)
 """Settings that share a line of the config."""
 
 
@@ -60,18 +59,19 @@ class Draft:
             )
             for part in ('train', 'val', 'test')
         }
+        small = self.encoder.name == SMALL
         kind = 'custom' if len(self.names) == 2 else 'custom_multiclass'
         texts[path] = config_text(
             heading=[
                 f'python tools/train.py {path.as_posix()}',
                 f'{summary(self.survey, self.names)}. Written by tools/start.py',
             ],
-            base=f'mmsam_peft::_base_/sam/{kind}{self.encoder.recipe}.py',
+            base=f'mmsam_peft::_base_/sam/{kind}{"_small" if small else ""}.py',
             base_reason='{}: {}'.format(*loss_choice(self.survey)),
             data=self._data(images, masks, folder),
             data_reason=self.survey.encoding.words,
             lists=lists,
-            settings=self._settings(sizes, defaults),
+            settings=self._settings(sizes, defaults, folder),
         )
         return texts
 
@@ -96,33 +96,41 @@ class Draft:
         )
 
     def _settings(
-        self, sizes: Sizes, defaults: TrainingDefaults
+        self, sizes: Sizes, defaults: TrainingDefaults, folder: Path
     ) -> list[tuple[Mapping[str, Any], str]]:
         peft, number = dict(self.peft), len(self.names)
         if peft['type'] == 'ConvLoRA' and number > 2:
             peft.setdefault('balance_weight', 2.0)
-        model = {**self.encoder.model}
-        model['backbone'] = {**model.get('backbone', {}), 'peft': peft}
+        side = sizes.image_size[0] if len(set(sizes.image_size)) == 1 else sizes.image_size
+        model: dict[str, Any] = {}
+        if self.encoder.checkpoint:
+            model['checkpoint'] = place_of(self.encoder.checkpoint, folder)
         if number > 2:
             model['decode_head'] = dict(num_classes=number, num_queries=2 * number)
-        side = sizes.image_size[0] if len(set(sizes.image_size)) == 1 else sizes.image_size
-        rows: list[tuple[dict, str]] = [
-            (dict(model=model), self.encoder.words),
-            (dict(image_size=side), sizes.reason),
-        ]
+        tuned: dict[str, Any] = dict(method=method_text(peft))
+        if self.encoder.name != SMALL:
+            tuned = dict(encoder=self.encoder.name, **tuned)
+        seen: dict[str, Any] = dict(image_size=side)
         if sizes.windows is not None:
-            rows.append(
-                (dict(windows=sizes.windows), 'their scale; they slide with a third of overlap')
-            )
-        chosen = {name: getattr(defaults, name) for name in defaults.settings() if name in SETTINGS}
-        for name in list(chosen):
-            if name not in chosen:
-                continue
+            seen['windows'] = sizes.windows
+        rows = [(dict(model=model), 'two queries for each class' if number > 2 else '')]
+        rows = rows if model else []
+        rows += [(tuned, f'{self.encoder.words}; docs/methods.md has other methods')]
+        rows += [(seen, sizes.reason)]
+        names = list(defaults.settings())
+        for name in names:
             group = next((group for group in TOGETHER if name in group), (name,))
-            same = {one: chosen.pop(one) for one in group if one in chosen}
-            values = {one: choice.value for one, choice in same.items()}
-            rows.append((values, '; '.join(choice.reason for choice in same.values())))
+            if name == group[0]:
+                choices = [getattr(defaults, one) for one in group]
+                values = {one: choice.value for one, choice in zip(group, choices, strict=True)}
+                rows.append((values, '; '.join(choice.reason for choice in choices)))
         return [*rows, (dict(randomness=dict(seed=self.seed)), '')]
+
+
+def method_text(peft: Mapping[str, Any]) -> str:
+    """``LoRA(rank=8)``."""
+    arguments = ', '.join(f'{key}={value!r}' for key, value in peft.items() if key != 'type')
+    return f'{peft["type"]}({arguments})' if arguments else peft['type']
 
 
 def _common_folder(files: Sequence[Path]) -> Path:

@@ -3,63 +3,57 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..models.backbones.sam_vit import ARCHS, PUBLISHED
+from ..apis.settings.encoder import ENCODERS
+from ..models.backbones.sam_vit import PUBLISHED
 from ..safe_load import is_at_hand
 
 SMALL = 'small'
-NAMES = (*ARCHS, SMALL)
+USED_TO_SMALL, USED_TO = 256, 512
+"""The smallest images to give to the small encoder, and to SAM's, which is made for 1024."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """``least``: the smallest image size that it is used to; ``lines``: what a config says of it;
-    ``advice``: how to get its weights, if that is left to do."""
+    """What is to be tuned.
+
+    Attributes:
+        name: as the ``encoder`` setting takes it, or ``SMALL``.
+        words: what it is.
+        least: the smallest image size to give to it.
+        checkpoint: its weights, where a user names them.
+        advice: how to get the weights, if that is left to do.
+    """
 
     name: str
     words: str
     least: int
-    recipe: str
-    model: dict
+    checkpoint: Path | None
     advice: str | None
 
 
-def find_encoder(name: str, checkpoint: str | None = None) -> Encoder:
+def find_encoder(name: str, checkpoint: Path | None = None) -> Encoder:
     """
     Args:
-        checkpoint: a file or folder of its weights, instead of the published ones.
+        checkpoint: a file or folder of its weights, in place of the usual ones.
 
     Raises:
         ValueError: no such encoder; no such file.
     """
-    if name not in NAMES:
-        raise ValueError(f'--encoder {name}: expected one of {", ".join(NAMES)}.')
-    if checkpoint and '://' not in checkpoint and not Path(checkpoint).exists():
+    if name not in (*ENCODERS, SMALL):
+        raise ValueError(f'--encoder {name}: expected one of {", ".join([*ENCODERS, SMALL])}.')
+    if checkpoint and not checkpoint.exists():
         raise ValueError(f'--checkpoint {checkpoint}: there is no such file or folder.')
-    place = (
-        str(Path(checkpoint).resolve()) if checkpoint and '://' not in checkpoint else checkpoint
-    )
-    own = dict(checkpoint=place) if place else {}
     if name == SMALL:
-        words = (
-            'a small model that comes with the package, for trying things out on a CPU: not SAM, '
-            'and much weaker'
-        )
-        return Encoder(name, words, 256, '_small', own, None)
-    backbone = {} if name == 'base' else dict(backbone=dict(arch=name))
-    if name not in PUBLISHED and not place:
-        raise ValueError(
-            f'--encoder {name}: there are no published weights of it; name yours by --checkpoint.'
-        )
-    words = f'SAM ViT-{name[0].upper()}' if name in PUBLISHED else f"ViT-{name} in SAM's shape"
-    if place:
-        return Encoder(name, words, 512, '', {**own, **backbone}, None)
-    address = PUBLISHED[name]
+        words = 'the small model of the package, to try things out; not SAM, and much weaker'
+        return Encoder(name, words, USED_TO_SMALL, checkpoint, None)
+    words = f'SAM ViT-{name[-1].upper()}'
+    address = PUBLISHED[ENCODERS[name]['arch']]
+    if checkpoint or is_at_hand(address):
+        return Encoder(name, words, USED_TO, checkpoint, None)
     file = address.rpartition('/')[2]
     advice = (
-        None
-        if is_at_hand(address)
-        else f"SAM's weights, {file}, are downloaded from {address} at the first start of the "
-        f'training. Without a network here: fetch the file elsewhere and give --checkpoint {file}; '
-        f'to try things out without any download: --encoder {SMALL}'
+        f"SAM's weights, {file}, come from {address} when the training starts. Without a network "
+        f'here: fetch the file elsewhere and give --checkpoint {file}; or try things out with '
+        f'--encoder {SMALL}'
     )
-    return Encoder(name, words, 512, '', backbone, advice)
+    return Encoder(name, words, USED_TO, None, advice)

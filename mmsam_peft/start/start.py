@@ -42,8 +42,8 @@ class Request:
     labels: Path | None = None
     out: Path | None = None
     method: str = 'ConvLoRA'
-    encoder: str = 'base'
-    checkpoint: str | None = None
+    encoder: str = 'sam_vit_b'
+    checkpoint: Path | None = None
     image_size: int | None = None
     classes: Sequence[str] | None = None
     mask_values: str | None = None

@@ -3,5 +3,5 @@ _base_ = [
     '../default_runtime.py',
     '../models/sam_multiclass.py',
     '../datasets/custom_multiclass.py',
-    '../schedules/adamw_30e.py',
+    '../schedules/adamw_small.py',
 ]

@@ -3,7 +3,7 @@ _base_ = [
     '../default_runtime.py',
     '../models/small.py',
     '../datasets/custom_multiclass.py',
-    '../schedules/adamw_30e.py',
+    '../schedules/adamw_small.py',
 ]
 model = dict(
     data_preprocessor=dict(size=(1024, 1024)),  # the data's

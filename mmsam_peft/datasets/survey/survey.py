@@ -1,6 +1,7 @@
 """Looks at images and labels before there is a config: what they are, and what is odd."""
 
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -200,5 +201,7 @@ def _in_threads(
             return error.with_traceback(None)
 
     with ThreadPool(THREADS) as pool:
-        results = track(pool.imap(attempt, items), what, total=len(items), transient=True)
+        results = pool.imap(attempt, items)
+        if sys.stdout.isatty():
+            results = track(results, what, total=len(items), transient=True)
         yield from zip(items, results, strict=True)
