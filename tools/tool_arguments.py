@@ -60,7 +60,7 @@ def options_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dic
             if setting in options:
                 parser.error(f'{name} and --cfg-options {setting}=...: say it once')
             options[setting] = value[0] if isinstance(value, list) and len(value) == 1 else value
-    if not Path(args.config).is_file():
+    if args.config is not None and not Path(args.config).is_file():
         parser.error(
             f'there is no config {args.config}; those of the zoo are configs/METHOD/DATA.py'
         )

@@ -147,6 +147,9 @@ def test_header(adapter):
         ),
         classes=['background', 'disc'],
         palette=[[0, 0, 0], [0, 255, 0]],
+        base_weights=dict(name='base.pth', published=False, licence=None),
+        recipe=None,
+        needs_config='it was saved without a config, which says how images are read',
     )
 
 

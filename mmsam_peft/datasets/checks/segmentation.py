@@ -15,6 +15,7 @@ from ..transforms.masks import LoadMask
 from .classes import ClassesSeen, listing
 from .loaders import THREADS, loader_of
 from .problems import (
+    BAD_ANNOTATIONS,
     BAD_IMAGE,
     BAD_MASK,
     CLASSES,
@@ -100,7 +101,8 @@ def _inspect(
     except FileNotFoundError:
         found[NO_MASK] = f'{image_path} (no {mask_path})'
     except Exception as error:
-        found[BAD_MASK] = f'{mask_path}: {reason(error).removeprefix(f"mask {mask_path}: ")}'
+        kind = BAD_ANNOTATIONS if 'read_mask' in info else BAD_MASK
+        found[kind] = f'{mask_path}: {reason(error).removeprefix(f"mask {mask_path}: ")}'
     if size is not None and mask is not None and mask.shape != tuple(size):
         found[SIZES] = f'{mask_path}: {size_text(mask.shape)}, its image {size_text(size)}'
     return found, counts

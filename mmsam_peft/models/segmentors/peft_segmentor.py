@@ -1,5 +1,6 @@
 """MMSegmentation's encoder-decoder around a fine-tuned SAM encoder."""
 
+import copy
 import logging
 
 import torch
@@ -8,7 +9,7 @@ from mmseg.models import EncoderDecoder
 from torch import Tensor, nn
 
 from ...adapters.file import carried_header
-from ...adapters.match import adapter_names, check_loaded, trained_names
+from ...adapters.match import OtherBaseError, adapter_names, check_loaded, trained_names
 from ...peft import PEFTMethod
 from ...registry import MODELS
 from ...safe_load import is_at_hand
@@ -36,7 +37,9 @@ class PEFTSegmentor(EncoderDecoder):
     """
 
     def __init__(self, backbone: dict, checkpoint: str | None = None, **kwargs) -> None:
+        made_of = copy.deepcopy(dict(backbone=backbone, **kwargs))
         super().__init__(backbone, **kwargs)
+        self.made_of = made_of
         self.checkpoint = (
             self.backbone.address_of(checkpoint) if checkpoint == 'published' else checkpoint
         )
@@ -63,13 +66,18 @@ class PEFTSegmentor(EncoderDecoder):
         self.load_base()
 
     def load_base(self) -> None:
-        """Loads ``checkpoint`` into encoder and head, once."""
-        if not self.base_loaded:
-            self.base_loaded = True
+        """Loads ``checkpoint`` into encoder and head, once. OtherBaseError when it holds something
+        else."""
+        if self.base_loaded:
+            return
+        self.base_loaded = True
+        try:
             state = read_sam_checkpoint(self.checkpoint)
             self.backbone.load_sam(state, self.checkpoint)
             if hasattr(self.decode_head, 'load_sam'):
                 self.decode_head.load_sam(state, self.checkpoint)
+        except ValueError as error:
+            raise OtherBaseError(str(error)) from error
 
     def extract_feat(self, inputs: Tensor | Encoded) -> tuple[Tensor, ...]:
         """The encoder's maps of images, or of what its frozen beginning has made of them
