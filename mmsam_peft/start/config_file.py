@@ -56,14 +56,14 @@ def config_text(
     base_reason: str,
     data: Mapping[str, Any],
     data_reason: str,
-    lists: Mapping[str, tuple[str, str]],
+    parts: Mapping[str, tuple[Mapping[str, Any], str]],
     settings: Sequence[tuple[Mapping[str, Any], str]],
 ) -> str:
     """The config's text.
 
     Args:
         heading: comments at the top.
-        lists: path and comment by part: train, val, test.
+        parts: what the data set of a part has beside ``data``, and a comment: of train, val, test.
         settings: variables with the reason for their values.
     """
     lines = [f'# {line}' for line in heading]
@@ -72,9 +72,9 @@ def config_text(
     rows = [f'data = dict({rows[0]}', *(f'    {row}' for row in rows[1:])]
     lines += [f'{row},' for row in rows[:-1]]
     lines.append(_commented(f'{rows[-1]})', data_reason))
-    for part, (path, words) in lists.items():
-        code = f'{part}_dataloader = dict(dataset=dict(data, ann_file={path!r}))'
-        lines.append(_commented(code, words))
+    for part, (own, words) in parts.items():
+        inner = ', '.join(f'{key}={_written(value)}' for key, value in own.items())
+        lines.append(_commented(f'{part}_dataloader = dict(dataset=dict(data, {inner}))', words))
     for values, reason in settings:
         code = f'{", ".join(values)} = {", ".join(map(_written, values.values()))}'
         lines.append(_commented(code, reason))

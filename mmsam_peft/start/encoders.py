@@ -17,7 +17,7 @@ class Encoder:
     """What is to be tuned.
 
     Attributes:
-        name: as the ``encoder`` setting takes it, or ``SMALL``.
+        name: as the ``encoder`` setting takes it.
         words: what it is.
         least: the smallest image size to give to it.
         checkpoint: its weights, where a user names them.
@@ -39,8 +39,8 @@ def find_encoder(name: str, checkpoint: Path | None = None) -> Encoder:
     Raises:
         ValueError: no such encoder; no such file.
     """
-    if name not in (*ENCODERS, SMALL):
-        raise ValueError(f'--encoder {name}: expected one of {", ".join([*ENCODERS, SMALL])}.')
+    if name not in ENCODERS:
+        raise ValueError(f'--encoder {name}: expected one of {", ".join(ENCODERS)}.')
     if checkpoint and not checkpoint.exists():
         raise ValueError(f'--checkpoint {checkpoint}: there is no such file or folder.')
     if name == SMALL:

@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 
 from ..apis.training_defaults import TrainingDefaults
+from ..datasets.survey.annotation_files import find_parts, may_be_masks
+from ..datasets.survey.encodings import ObjectMasksError
 from ..datasets.survey.pairs import find_pairs
-from ..datasets.survey.survey import Survey, survey_masks
+from ..datasets.survey.survey import Survey, survey_annotations, survey_masks
 from ..datasets.survey.words import IMAGE_WORDS, SPLIT_WORDS, words_of
 from ..peft import build_method
 from ..peft.notation import label, parse_method
@@ -83,8 +85,12 @@ def start(
     peft = parse_method(request.method)
     build_method(peft)
     survey = _survey(request, ask)
-    places = dict.fromkeys(place for pair in survey.pairs[:1] for place in pair.image.parents[:3])
-    names, source = class_names(survey.encoding, request.classes, [request.images, *places])
+    if survey.annotations:
+        names, source = survey.encoding.classes, 'the annotations'
+    else:
+        near = [pair.image.parents[:3] for pair in survey.pairs[:1]]
+        places = dict.fromkeys([request.images, *(place for same in near for place in same)])
+        names, source = class_names(survey.encoding, request.classes, [*places])
     parts = split(
         survey.pairs,
         survey.facts,
@@ -108,15 +114,35 @@ def start(
 
 
 def _survey(request: Request, ask: Callable[[str], str] | None) -> Survey:
-    found = find_pairs(request.images, request.labels)
+    survey = _survey_of_masks(request, ask)
+    if survey is None:
+        if request.mask_values:
+            raise ValueError('--mask-values is for mask files, and these are annotations.')
+        parts = find_parts(request.images, request.labels)
+        survey = survey_annotations(parts, request.classes, request.seed)
+    if request.resplit and len(survey.annotations) > 1:
+        raise ValueError('--resplit needs all annotations in one file; here each part has its own.')
     if request.resplit:
-        found.pairs = [replace(pair, split=None) for pair in found.pairs]
-    survey = survey_masks(found, request.mask_values, request.seed)
-    if survey.encoding.doubt and ask:
-        answer = ask(f'{survey.encoding.doubt}\n[Enter], or another way of reading them: ').strip()
-        return survey_masks(found, answer, request.seed) if answer else survey
-    if survey.encoding.doubt:
-        survey.notes.append(survey.encoding.doubt)
+        survey.pairs = [replace(pair, split=None) for pair in survey.pairs]
+    return survey
+
+
+def _survey_of_masks(request: Request, ask: Callable[[str], str] | None) -> Survey | None:
+    """None where labels are no mask files, or masks of single objects."""
+    if not may_be_masks(request.images, request.labels):
+        return None
+    try:
+        found = find_pairs(request.images, request.labels)
+        if not found.pairs:
+            return None
+        survey = survey_masks(found, request.mask_values, request.seed)
+    except ObjectMasksError:
+        return None
+    doubt = survey.encoding.doubt
+    answer = ask(f'{doubt}\n[Enter], or another way of reading them: ') if doubt and ask else ''
+    if answer.strip():
+        return survey_masks(found, answer.strip(), request.seed)
+    survey.notes += [doubt] if doubt and not ask else []
     return survey
 
 

@@ -1,45 +1,16 @@
 """From generated images and masks to a config that is short, loads, and passes a run's checks."""
 
-import ast
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.registry import DefaultScope
 from PIL import Image
 
-from mmsam_peft.apis.inference import build_to_count
-from mmsam_peft.apis.launch import load_config
-from mmsam_peft.apis.settings import check_settings
-from mmsam_peft.datasets import DatasetError, check_dataset
-from mmsam_peft.engine.run_checks import check_config, check_losses
-from mmsam_peft.registry import DATASETS
+from mmsam_peft.datasets import DatasetError
 from mmsam_peft.start.start import Request, start
 
 COUNT, SIDE = 12, 96
-
-
-@pytest.fixture(autouse=True)
-def scope():
-    with DefaultScope.overwrite_default_scope('mmsam_peft'):
-        yield
-
-
-@pytest.fixture
-def data(tmp_path) -> Path:
-    """Red discs of 24 to 36 px and blue squares of 20 on green; masks of class numbers."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:SIDE, :SIDE]
-    for i in range(COUNT):
-        centre = rng.integers(20, SIDE - 20, (2, 1, 1))
-        mask = (np.hypot(*(np.stack([y, x]) - centre)) < rng.integers(12, 18)).astype(np.uint8)
-        mask[2:22, 2 + 5 * i : 22 + 5 * i] = 2
-        image = np.array([[40, 120, 40], [200, 60, 60], [60, 60, 200]])[mask]
-        save(tmp_path / f'shapes/images/{i:02d}.png', image + rng.integers(0, 30, image.shape))
-        save(tmp_path / f'shapes/masks/{i:02d}_mask.png', mask)
-    return tmp_path / 'shapes'
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
@@ -53,38 +24,11 @@ def redraw(data: Path, change) -> None:
         save(path, change(np.asarray(Image.open(path))))
 
 
-@pytest.fixture
-def begin(data, tmp_path):
-    """``begin(option=...)``: the config's path, and what was said."""
-
-    def run(**options) -> tuple[Path, str]:
-        said: list[str] = []
-        usual = Request(data, out=tmp_path / 'out', encoder='small', timing=False)
-        return start(replace(usual, **options), said.append), '\n'.join(said)
-
-    return run
-
-
-def checked(path: Path):
-    """The config as the tools read it, after the checks that a training begins with."""
-    text = path.read_text()
-    assert len(text.splitlines()) <= 20 and ast.parse(text)
-    cfg = load_config(str(path))
-    check_settings(cfg)
-    check_config(cfg)
-    model = build_to_count(cfg)
-    check_losses(model)
-    for part in ('train', 'val', 'test'):
-        dataset = DATASETS.build(cfg[f'{part}_dataloader'].dataset)
-        check_dataset(dataset, num_classes=model.num_classes, training=part == 'train')
-    return cfg
-
-
 def names(path: Path) -> set[str]:
     return {line.split('\t')[0] for line in path.read_text().splitlines()}
 
 
-def test_several_classes(begin, data, tmp_path):
+def test_several_classes(begin, checked, data, tmp_path):
     path, said = begin(classes=('disc', 'square'))
     cfg = checked(path)
     dataset = cfg.train_dataloader.dataset
@@ -111,7 +55,7 @@ def test_several_classes(begin, data, tmp_path):
         ),
     ],
 )
-def test_mask_values(begin, data, change, values):
+def test_mask_values(begin, checked, data, change, values):
     redraw(data, change)
     cfg = checked(begin()[0])
     assert cfg.train_dataloader.dataset.mask_values == values
@@ -120,7 +64,7 @@ def test_mask_values(begin, data, change, values):
     )
 
 
-def test_the_config_moves_with_the_data(begin, data, tmp_path, monkeypatch):
+def test_the_config_moves_with_the_data(begin, checked, data, tmp_path, monkeypatch):
     path, _ = begin()
     assert str(tmp_path) not in path.read_text().partition('\n')[2]
     (tmp_path / 'elsewhere').mkdir()
@@ -130,7 +74,7 @@ def test_the_config_moves_with_the_data(begin, data, tmp_path, monkeypatch):
     checked(tmp_path / 'elsewhere' / 'out' / path.name)
 
 
-def test_small_things_get_windows(begin, data, tmp_path):
+def test_small_things_get_windows(begin, checked, data, tmp_path):
     """Cells of 6 px in images of 1200: in 256 px, a third of a cell of the mask."""
     rng = np.random.default_rng(0)
     for folder in ('images', 'masks'):
@@ -149,7 +93,7 @@ def test_small_things_get_windows(begin, data, tmp_path):
     assert checked(path).windows == 2.0
 
 
-def test_folders_of_a_split_stay(begin, data, tmp_path):
+def test_folders_of_a_split_stay(begin, checked, data, tmp_path):
     for i, path in enumerate(sorted((data / 'images').iterdir())):
         part = 'val' if i < 3 else 'train'
         for folder, name in (('images', path.name), ('masks', f'{path.stem}_mask.png')):
@@ -163,7 +107,7 @@ def test_folders_of_a_split_stay(begin, data, tmp_path):
     assert '8 train, 2 val, 2 test' in begin(resplit=True, overwrite=True)[1]
 
 
-def test_odd_files_are_left_out_and_named(begin, data):
+def test_odd_files_are_left_out_and_named(begin, checked, data):
     (data / 'images/03.png').write_bytes(b'no image')
     save(data / 'masks/04_mask.png', np.ones((5, 5)))
     (data / 'masks/05_mask.png').unlink()
@@ -182,7 +126,7 @@ def test_odd_files_are_left_out_and_named(begin, data):
         assert word in said
 
 
-def test_an_existing_config_stays(begin):
+def test_an_existing_config_stays(begin, checked):
     path, _ = begin()
     begin()  # the same again is no change
     path.write_text('mine')
@@ -193,7 +137,7 @@ def test_an_existing_config_stays(begin):
     checked(path)
 
 
-def test_faults_are_named_before_anything_is_written(begin, data, tmp_path):
+def test_faults_are_named_before_anything_is_written(begin, checked, data, tmp_path):
     with pytest.raises(DatasetError, match='expected 3 different names'):
         begin(classes=('road', 'car', 'tree', 'sky'))
     with pytest.raises(ValueError, match='--encoder giant: expected one of'):
@@ -209,7 +153,7 @@ def test_faults_are_named_before_anything_is_written(begin, data, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_doubt_is_asked_or_told(begin, data, tmp_path):
+def test_a_doubt_is_asked_or_told(begin, checked, data, tmp_path):
     redraw(data, lambda mask: np.array([0, 128, 255])[mask])
     assert 'is each a class of its own?' in begin()[1]
     request = Request(data, out=tmp_path / 'asked', encoder='small', timing=False)
@@ -217,7 +161,7 @@ def test_a_doubt_is_asked_or_told(begin, data, tmp_path):
     assert checked(path).train_dataloader.dataset.mask_values == 'binary01'
 
 
-def test_classes_of_a_list_beside_the_data(begin, data):
+def test_classes_of_a_list_beside_the_data(begin, checked, data):
     (data / 'class_dict.csv').write_text('name,r,g,b\nsky,0,0,0\ncar,255,0,0\ntree,0,0,255\n')
     redraw(data, lambda mask: np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]])[mask])
     path, said = begin()

@@ -17,10 +17,16 @@ FEW = 40
 TOLERANCE = 40
 """By how much each channel of a pixel may differ from its class's colour in JPEG or blended
 masks."""
+ALL_NUMBERED = 0.9
+"""Share of the masks of many values in which they number objects."""
 LEAST_SHARE = 0.002
 """Of the pixels, for a colour of such masks that is a class and not a blend of others."""
 NEAR = 32
 """Grey levels this near to 0 or 255 are black or white with noise."""
+
+
+class ObjectMasksError(DatasetError):
+    """Masks of single objects: see ``labels/stored_masks.py``, which joins them."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,14 @@ class Encoding:
     """How masks are stored.
 
     Attributes:
-        mask_values: as ``FolderDataset`` takes it.
+        mask_values: as ``FolderDataset`` takes it; None for annotations.
         classes: names, where the files say so or the values are colours; else made up.
         palette: a colour for each class, where the files have some; else empty.
         words: what the masks are, for people.
         doubt: what only a person can know, and what was taken; None if all is clear.
     """
 
-    mask_values: MaskValues | dict
+    mask_values: MaskValues | dict | None
     classes: tuple[str, ...]
     palette: tuple[Colour, ...]
     words: str
@@ -50,6 +56,8 @@ def find_encoding(look: MaskLook) -> Encoding:
     """
     if look.colours:
         return _of_colours(look)
+    if look.many and look.numbered >= ALL_NUMBERED * look.many:
+        raise ObjectMasksError('got masks that number their objects, expected classes')
     values = sorted(look.levels)
     if len(values) < 2:
         raise DatasetError(

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -12,6 +13,7 @@ MOST_COLOURS = 512
 """Of one file that are counted; a photograph has more."""
 LEAST_INNER = 0.1
 """Share of a class's pixels that have such neighbours, unless it is of thin lines alone."""
+FEW_OBJECTS, ONE_PIECE = 4, 0.9
 Colour = tuple[int, int, int]
 
 
@@ -28,6 +30,8 @@ class MaskLook:
         kinds: number of files by kind, such as 'palette PNG'.
         lossy: files whose compression changes values.
         transparent: files that show their mask by transparency: levels 0 and 255.
+        many: files of more than ``FEW_OBJECTS`` values ...
+        numbered: ... and those of them that number their objects, each value in one piece.
     """
 
     levels: Counter[float] = field(default_factory=Counter)
@@ -38,14 +42,15 @@ class MaskLook:
     kinds: Counter[str] = field(default_factory=Counter)
     lossy: int = 0
     transparent: int = 0
+    many: int = 0
+    numbered: int = 0
 
     def join(self, other: 'MaskLook') -> None:
         for name in ('levels', 'colours', 'inner', 'kinds'):
             getattr(self, name).update(getattr(other, name))
         self.palette |= other.palette
-        self.pixels += other.pixels
-        self.lossy += other.lossy
-        self.transparent += other.transparent
+        for name in ('pixels', 'lossy', 'transparent', 'many', 'numbered'):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def all_as_colours(self) -> Counter[Colour]:
         """With the levels of grey files among coloured ones."""
@@ -72,6 +77,8 @@ def look_at(content: bytes) -> MaskLook:
         transparent=int(transparent),
     )
     grey = pixels.ndim == 2
+    look.many = int(grey and not lossy and len(np.unique(pixels)) > FEW_OBJECTS)
+    look.numbered = int(look.many and _numbers_objects(pixels))
     codes = pixels if grey else pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
     values, counts = np.unique(codes, return_counts=True)
     here = codes[:-1, :-1]
@@ -83,6 +90,21 @@ def look_at(content: bytes) -> MaskLook:
         (look.levels if grey else look.colours)[key] = int(counts[i])
         look.inner[key] = int(inner.get(values[i], 0))
     return look
+
+
+def _numbers_objects(pixels: np.ndarray) -> bool:
+    """Whether the values (H, W) are 0 or 1 to N without a gap, and nearly all are in one piece: as
+    where each object has a number, not each class."""
+    values = np.unique(pixels)
+    last = int(values[-1])
+    if values[0] not in (0, 1) or len(values) != last + (values[0] == 0):
+        return False
+    pieces = [
+        cv2.connectedComponents((pixels == value).astype(np.uint8))[0] - 1
+        for value in values
+        if value
+    ]
+    return pieces.count(1) >= ONE_PIECE * len(pieces)
 
 
 def _pixels(image: Image.Image, bits: int) -> tuple[str, np.ndarray, dict[int, Colour], bool]:

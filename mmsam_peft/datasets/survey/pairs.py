@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from ..checks.problems import DatasetError
 from ..files import composed, files_below
 from ..folder import IMAGE_SUFFIXES, MASK_SUFFIXES
+from .encodings import ObjectMasksError
 from .words import (
     IMAGE_WORDS,
     MASK_WORDS,
@@ -92,10 +93,9 @@ def find_pairs(images: Path, masks: Path | None = None) -> Pairs:
             'belong together'
         )
     if not found.pairs:
-        raise DatasetError(
+        raise ObjectMasksError(
             f'each image has several masks, such as {found.several[0]}, expected one with all '
-            'classes: join them first; masks of single objects, or of one class each, can be '
-            'added up into class numbers'
+            'classes'
         )
     found.pairs.sort(key=lambda pair: pair.image)
     return found
@@ -110,7 +110,8 @@ def by_role(folder: Path) -> tuple[list[str], list[str]]:
         named = {file for file in files if names_a_mask(stem_of(PurePosixPath(file).name))}
         if len(named) < len(files):
             roles = {file: 'mask' if file in named else 'image' for file in files}
-    images = [file for file in files if roles[file] != 'mask' and _ends(file, IMAGE_SUFFIXES)]
+    wanted = ('image',) if 'image' in roles.values() else (None,)
+    images = [file for file in files if roles[file] in wanted and _ends(file, IMAGE_SUFFIXES)]
     return images, [file for file in files if roles[file] == 'mask' and _ends(file, MASK_SUFFIXES)]
 
 

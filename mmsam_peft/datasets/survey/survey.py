@@ -1,9 +1,10 @@
 """Looks at images and labels before there is a config: what they are, and what is odd."""
 
+import os
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -13,8 +14,9 @@ import numpy as np
 from rich.progress import track
 
 from ..checks.loaders import THREADS
-from ..checks.problems import FILES_LISTED, DatasetError, reason, size_text
+from ..checks.problems import FILES_LISTED, DatasetError, reason, short, size_text
 from ..image_files import open_image
+from ..labels.annotations import BACKGROUND, Annotations
 from ..transforms.masks import MaskValues, mask_to_classes
 from .duplicates import same_content
 from .encodings import Encoding, as_said, find_encoding
@@ -22,6 +24,7 @@ from .images import ImageFacts, image_facts
 from .looks import MaskLook, look_at
 from .objects import MaskFacts, ObjectFacts, facts_of, summarise
 from .pairs import Pair, Pairs
+from .words import split_of
 
 LOOKED_AT = 1000
 """Images, and their masks, that are read; of larger sets a seeded sample."""
@@ -30,6 +33,8 @@ TINY = 64
 MOST_LEFT_OUT = 0.5
 """Share of odd files from which on the way of reading is more likely to be wrong than they are."""
 
+AnnotationParts = Mapping[str | None, Annotations]
+"""By part of the split; None where one file has all."""
 Given = TypeVar('Given')
 Made = TypeVar('Made')
 
@@ -58,8 +63,11 @@ class Survey:
     kinds: Counter[str]
     facts: dict[Path, MaskFacts]
     objects: ObjectFacts
-    copies: list[list[Path]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    copies: list[list[Path]]
+    notes: list[str]
+    annotations: AnnotationParts = field(default_factory=dict)
+    others: str = 'error'
+    """What objects of categories that are no class are."""
 
 
 def survey_masks(found: Pairs, mask_values: str | None = None, seed: int = 0) -> Survey:
@@ -84,6 +92,58 @@ def survey_masks(found: Pairs, mask_values: str | None = None, seed: int = 0) ->
     encoding = find_encoding(look) if mask_values is None else as_said(mask_values, look)
     readable = [pair for pair in sample if pair.image not in unread]
     return _survey(found, readable, unread, encoding, mask_reader(encoding.mask_values))
+
+
+def survey_annotations(
+    parts: AnnotationParts, classes: Sequence[str] | None = None, seed: int = 0
+) -> Survey:
+    """Surveys images and their annotations.
+
+    Args:
+        classes: categories to use, of which all others are background; default: those that are
+            seen.
+
+    Raises:
+        DatasetError: most images cannot be used; categories that are not there.
+    """
+    first = next(iter(parts.values()))
+    names = tuple(classes or dict.fromkeys(n for one in parts.values() for n in one.categories))
+    names = names if names[0].lower() in BACKGROUND else ('background', *names)
+    survey = _survey_of_classes(parts, names, 'background' if classes else 'error', first, seed)
+    seen = [name for name, count in zip(names, survey.objects.in_images, strict=True) if count]
+    if classes or survey.looked_at < len(survey.pairs) or len(seen) in (1, len(names)):
+        return survey
+    unseen = [name for name in names[1:] if name not in seen]
+    kept = (names[0], *(name for name in names[1:] if name in seen))
+    survey = _survey_of_classes(parts, kept, 'error', first, seed)
+    survey.notes.append(f'categories without an object are no classes: {short(", ".join(unseen))}')
+    return survey
+
+
+def _survey_of_classes(
+    parts: AnnotationParts, names: tuple[str, ...], others: str, first: Annotations, seed: int
+) -> Survey:
+    chosen = {part: one.select(names, None, others) for part, one in parts.items()}
+    found, source = Pairs(), {}
+    for part, one in chosen.items():
+        for image in one.images:
+            split = part or split_of(os.path.relpath(image, one.image_list.folder))
+            found.pairs.append(Pair(Path(image), None, split))
+            source[Path(image)] = one
+    words = first.title if len(parts) == 1 else f'{first.title}, {len(parts)} files'
+    encoding = Encoding(None, names, (), words)
+
+    def read(pair: Pair) -> np.ndarray:
+        return source[pair.image].mask(str(pair.image))
+
+    survey = _survey(found, _sample(found.pairs, seed), {}, encoding, read)
+    for one in parts.values():
+        survey.notes += one.notes
+        survey.notes += [
+            f'{kind}: {len(lines)}, such as {lines[0]}' for kind, lines in one.problems.items()
+        ]
+    survey.annotations, survey.others = dict(parts), others
+    return survey
 
 
 def mask_reader(values: MaskValues) -> Callable[[Pair], np.ndarray]:
