@@ -90,6 +90,7 @@ def main() -> None:
     if args.task and not args.merge:
         parser.error('--task goes with --merge; without it every task is predicted')
 
+    options = options_of(parser, args)
     # what takes seconds to import comes after what a user may have mistyped
     with quiet_imports():
         from mmsam_peft.apis import init_model, predict
@@ -103,10 +104,8 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     find_images(images)  # before the model is built, which takes longer
-    args.config = config
     if args.amp:
         warn_of_slow_bf16()
-    options = options_of(parser, args)
     if args.compile:
         options['model.backbone.compile'] = True
     if config:

@@ -28,6 +28,12 @@ NAMES = {
     ),
 }
 """Shorthands for settings of mmsam_peft/apis/settings/: the setting, and the argument."""
+WITHOUT_USE = (
+    'Fail to import ``MultiScaleDeformableAttention``',
+    'For binary segmentation, we suggest using',
+    'Default ``avg_non_ignore`` is False',
+)
+"""The beginnings of warnings of MMCV and MMSegmentation on which a user cannot act."""
 MODEL, TRAINING = ('--image-size', '--encoder', '--method'), ('--lr', '--epochs', '--batch-size')
 
 
@@ -60,7 +66,7 @@ def options_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dic
             if setting in options:
                 parser.error(f'{name} and --cfg-options {setting}=...: say it once')
             options[setting] = value[0] if isinstance(value, list) and len(value) == 1 else value
-    if args.config is not None and not Path(args.config).is_file():
+    if hasattr(args, 'config') and not Path(args.config).is_file():
         parser.error(
             f'there is no config {args.config}; those of the zoo are configs/METHOD/DATA.py'
         )
@@ -70,7 +76,8 @@ def options_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dic
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
     """While it lasts, packages are imported without the news that optional others are absent."""
-    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+    for message in WITHOUT_USE:
+        warnings.filterwarnings('ignore', message=message)
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):

@@ -37,13 +37,13 @@ def test_writes_checkpoints_adapters_pictures_and_logs(trained):
         assert 0 < (trained / name).stat().st_size - 4 * numbers < 65536
     first, second = runs(trained)
     assert {path.name.rsplit('_', 1)[0] for path in second.glob('vis_data/vis_image/*.png')} == {
-        'val_0.png',
-        'val_1.png',
+        'val_0',
+        'val_1',
     }
     picture = Image.open(next(second.glob('vis_data/vis_image/*.png')))
-    assert (
-        picture.size[1] == 64 and picture.size[0] >= 128
-    )  # prediction and ground truth, side by side
+    assert picture.size[0] >= 3 * 150  # image, truth and prediction in a row
+    report = (trained / 'report.html').read_text()
+    assert '2 validation images' in report and 'ConvLoRA' in report
     assert 'Dice: ' in next(second.glob('*.log')).read_text()
     assert not list(first.rglob('events.out.tfevents*')) and list(
         second.rglob('events.out.tfevents*')

@@ -8,6 +8,7 @@ from .feature_cache_hook import FeatureCacheHook
 from .finite_hook import FiniteHook
 from .panel_hook import PanelHook
 from .plain_checkpoint_hook import PlainCheckpointHook
+from .report_hook import ReportHook
 from .save_masks_hook import SaveMasksHook
 
 RELIED_ON = (
@@ -15,6 +16,7 @@ RELIED_ON = (
     'FiniteHook',
     'AdapterHook',
     'PlainCheckpointHook',
+    'ReportHook',
     'SettingsHook',  # of apis/
 )
 """What our files and tools rely on, as in ``custom_hooks`` of configs/_base_/default_runtime.py. A
@@ -33,5 +35,6 @@ __all__ = [
     'FiniteHook',
     'PanelHook',
     'PlainCheckpointHook',
+    'ReportHook',
     'SaveMasksHook',
 ]

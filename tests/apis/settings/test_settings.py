@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmsam_peft.apis.inference import build_to_count
+from mmsam_peft.apis.inference import build_to_count, init_model
 from mmsam_peft.apis.launch import build_runner, load_config
 from mmsam_peft.apis.run_name import run_name
 from mmsam_peft.apis.settings import check_settings
@@ -265,3 +265,10 @@ def test_an_option_beside_encoder_and_method():
             ValueError, match=rf'(?s)but other places .*{option.rpartition(".")[0]}'
         ):
             check_settings(load_config(CONFIGS / SINGLE, {**setting, option: value}))
+
+
+def test_a_config_that_is_handed_on_stays_as_it_is(tiny):
+    cfg = tiny()
+    model = init_model(cfg, None, 'cpu', {'image_size': 96})
+    assert model.backbone.img_size == (96, 96) and cfg.model.backbone.img_size == 64
+    assert 'image_size' not in cfg and model.cfg.test_pipeline[1].scale == (96, 96)
