@@ -28,6 +28,14 @@ def main() -> None:
         help='how masks are stored, where that is not found right',
     )
     parser.add_argument(
+        '--bands',
+        type=int,
+        nargs='+',
+        metavar='BAND',
+        help='of images of more than three, those to use, the first is 1; red, green and blue '
+        'before others (default: all)',
+    )
+    parser.add_argument(
         '--method',
         default='ConvLoRA',
         help="such as LoRA or 'LoRA(rank=8)', see docs/methods.md (default: %(default)s)",
@@ -84,6 +92,7 @@ def main() -> None:
         image_size=args.image_size,
         classes=args.classes,
         mask_values=args.mask_values,
+        bands=args.bands,
         prefix=args.group_by_prefix,
         shares=args.split,
         resplit=args.resplit,

@@ -136,6 +136,9 @@ class Draft:
             seen['windows'] = sizes.windows
         rows = [(dict(model=model), 'two queries for each class' if number > 2 else '')]
         rows = rows if model else []
+        if self.survey.pixels:
+            reason = 'of a sample, half a percent is darker and half a percent brighter'
+            rows += [(dict(pixels=self.survey.pixels), reason)]
         rows += [(tuned, f'{self.encoder.words}; docs/methods.md has other methods')]
         rows += [(seen, sizes.reason)]
         names = list(defaults.settings())

@@ -49,6 +49,7 @@ class Request:
     image_size: int | None = None
     classes: Sequence[str] | None = None
     mask_values: str | None = None
+    bands: Sequence[int] | None = None
     prefix: int | None = None
     """Images whose names begin alike stay together: the first so many letters, 0 for all before
     the last number."""
@@ -119,7 +120,7 @@ def _survey(request: Request, ask: Callable[[str], str] | None) -> Survey:
         if request.mask_values:
             raise ValueError('--mask-values is for mask files, and these are annotations.')
         parts = find_parts(request.images, request.labels)
-        survey = survey_annotations(parts, request.classes, request.seed)
+        survey = survey_annotations(parts, request.classes, request.bands, request.seed)
     if request.resplit and len(survey.annotations) > 1:
         raise ValueError('--resplit needs all annotations in one file; here each part has its own.')
     if request.resplit:
@@ -135,13 +136,13 @@ def _survey_of_masks(request: Request, ask: Callable[[str], str] | None) -> Surv
         found = find_pairs(request.images, request.labels)
         if not found.pairs:
             return None
-        survey = survey_masks(found, request.mask_values, request.seed)
+        survey = survey_masks(found, request.mask_values, request.bands, request.seed)
     except ObjectMasksError:
         return None
     doubt = survey.encoding.doubt
     answer = ask(f'{doubt}\n[Enter], or another way of reading them: ') if doubt and ask else ''
     if answer.strip():
-        return survey_masks(found, answer.strip(), request.seed)
+        return survey_masks(found, answer.strip(), request.bands, request.seed)
     survey.notes += [doubt] if doubt and not ask else []
     return survey
 

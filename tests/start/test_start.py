@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from mmsam_peft.datasets import DatasetError
@@ -167,3 +168,22 @@ def test_classes_of_a_list_beside_the_data(begin, checked, data):
     path, said = begin()
     assert checked(path).train_dataloader.dataset.metainfo.classes == ('sky', 'tree', 'car')
     assert 'from class_dict.csv' in said
+
+
+def test_deep_images_and_bands(begin, checked, data):
+    """16 bits of four bands, whose values lie between 1000 and 2000."""
+    for path in sorted((data / 'images').iterdir()):
+        rgb = np.asarray(Image.open(path)).astype(np.uint16)
+        deep = 1000 + 4 * np.concatenate([rgb, rgb[..., :1]], -1)
+        tifffile.imwrite(
+            path.with_suffix('.tif'), deep, photometric='minisblack', planarconfig='contig'
+        )
+        path.unlink()
+    path, said = begin()
+    cfg = checked(path)
+    low, high = cfg.pixels['low'], cfg.pixels['high']
+    assert cfg.pixels['dtype'] == 'uint16' and len(low) == len(high) == 4
+    assert all(1000 <= one < 1400 for one in low) and all(1400 < one <= 2024 for one in high)
+    assert '16-bit whole numbers (uint16) in 4 bands TIFF' in said
+    cfg = checked(begin(bands=(3, 2, 1), overwrite=True)[0])
+    assert cfg.pixels['bands'] == [3, 2, 1] and cfg.model.backbone.get('in_channels', 3) == 3

@@ -20,7 +20,7 @@ from ..labels.annotations import BACKGROUND, Annotations
 from ..transforms.masks import MaskValues, mask_to_classes
 from .duplicates import same_content
 from .encodings import Encoding, as_said, find_encoding
-from .images import ImageFacts, image_facts
+from .images import ImageFacts, image_facts, needed_pixels
 from .looks import MaskLook, look_at
 from .objects import MaskFacts, ObjectFacts, facts_of, summarise
 from .pairs import Pair, Pairs
@@ -47,6 +47,7 @@ class Survey:
         pairs: what can be used.
         left_out: what cannot, with the reason.
         encoding: how labels are stored, with the classes.
+        pixels: the setting of this name; empty where images have 8 bits.
         looked_at: how many images were read.
         sizes, kinds: of images read, by (H, W) and by kind.
         facts: by image, of those read.
@@ -58,6 +59,7 @@ class Survey:
     pairs: list[Pair]
     left_out: dict[Path, str]
     encoding: Encoding
+    pixels: dict
     looked_at: int
     sizes: Counter[tuple[int, int]]
     kinds: Counter[str]
@@ -70,11 +72,17 @@ class Survey:
     """What objects of categories that are no class are."""
 
 
-def survey_masks(found: Pairs, mask_values: str | None = None, seed: int = 0) -> Survey:
+def survey_masks(
+    found: Pairs,
+    mask_values: str | None = None,
+    bands: Sequence[int] | None = None,
+    seed: int = 0,
+) -> Survey:
     """Surveys pairs of images and mask files.
 
     Args:
         mask_values: how masks are stored, where a person says it.
+        bands: of the images, to use; see ``Pixels``.
         seed: of the sample that is read of large sets.
 
     Raises:
@@ -91,37 +99,47 @@ def survey_masks(found: Pairs, mask_values: str | None = None, seed: int = 0) ->
         raise DatasetError(f'got no mask that can be read: {next(iter(unread.values()))}')
     encoding = find_encoding(look) if mask_values is None else as_said(mask_values, look)
     readable = [pair for pair in sample if pair.image not in unread]
-    return _survey(found, readable, unread, encoding, mask_reader(encoding.mask_values))
+    read = mask_reader(encoding.mask_values)
+    return _survey(found, readable, unread, encoding, read, bands, seed)
 
 
 def survey_annotations(
-    parts: AnnotationParts, classes: Sequence[str] | None = None, seed: int = 0
+    parts: AnnotationParts,
+    classes: Sequence[str] | None = None,
+    bands: Sequence[int] | None = None,
+    seed: int = 0,
 ) -> Survey:
     """Surveys images and their annotations.
 
     Args:
         classes: categories to use, of which all others are background; default: those that are
             seen.
+        bands: of the images, to use.
+        seed: of the sample that is read of large sets.
 
     Raises:
         DatasetError: most images cannot be used; categories that are not there.
     """
-    first = next(iter(parts.values()))
     names = tuple(classes or dict.fromkeys(n for one in parts.values() for n in one.categories))
     names = names if names[0].lower() in BACKGROUND else ('background', *names)
-    survey = _survey_of_classes(parts, names, 'background' if classes else 'error', first, seed)
+    others = 'background' if classes else 'error'
+    survey = _survey_of_classes(parts, names, others, bands, seed)
     seen = [name for name, count in zip(names, survey.objects.in_images, strict=True) if count]
     if classes or survey.looked_at < len(survey.pairs) or len(seen) in (1, len(names)):
         return survey
     unseen = [name for name in names[1:] if name not in seen]
     kept = (names[0], *(name for name in names[1:] if name in seen))
-    survey = _survey_of_classes(parts, kept, 'error', first, seed)
+    survey = _survey_of_classes(parts, kept, 'error', bands, seed)
     survey.notes.append(f'categories without an object are no classes: {short(", ".join(unseen))}')
     return survey
 
 
 def _survey_of_classes(
-    parts: AnnotationParts, names: tuple[str, ...], others: str, first: Annotations, seed: int
+    parts: AnnotationParts,
+    names: tuple[str, ...],
+    others: str,
+    bands: Sequence[int] | None,
+    seed: int,
 ) -> Survey:
     chosen = {part: one.select(names, None, others) for part, one in parts.items()}
     found, source = Pairs(), {}
@@ -130,13 +148,15 @@ def _survey_of_classes(
             split = part or split_of(os.path.relpath(image, one.image_list.folder))
             found.pairs.append(Pair(Path(image), None, split))
             source[Path(image)] = one
+    first = next(iter(parts.values()))
     words = first.title if len(parts) == 1 else f'{first.title}, {len(parts)} files'
     encoding = Encoding(None, names, (), words)
 
     def read(pair: Pair) -> np.ndarray:
         return source[pair.image].mask(str(pair.image))
 
-    survey = _survey(found, _sample(found.pairs, seed), {}, encoding, read)
+    sample = _sample(found.pairs, seed)
+    survey = _survey(found, sample, {}, encoding, read, bands, seed)
     for one in parts.values():
         survey.notes += one.notes
         survey.notes += [
@@ -162,12 +182,15 @@ def _survey(
     left_out: dict[Path, str],
     encoding: Encoding,
     read: Callable[[Pair], np.ndarray],
+    bands: Sequence[int] | None,
+    seed: int,
 ) -> Survey:
     classes = len(encoding.classes)
+    pixels = needed_pixels([pair.image for pair in found.pairs], bands, seed)
     sizes, kinds, turned, tiny, facts = Counter(), Counter(), [], [], {}
 
     def inspect(pair: Pair) -> tuple[ImageFacts, MaskFacts]:
-        image = image_facts(pair.image)
+        image = image_facts(pair.image, pixels)
         mask = read(pair)
         if mask.shape != image.shape:
             raise ValueError(
@@ -206,6 +229,7 @@ def _survey(
         pairs=pairs,
         left_out=left_out,
         encoding=encoding,
+        pixels=pixels,
         looked_at=len(sample),
         sizes=sizes,
         kinds=kinds,
