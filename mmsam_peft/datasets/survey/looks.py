@@ -14,7 +14,8 @@ MOST_COLOURS = 512
 LEAST_INNER = 0.1
 """Share of a class's pixels that have such neighbours, unless it is of thin lines alone."""
 FEW_OBJECTS, ONE_PIECE = 4, 0.9
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]
+"""(red, green, blue)"""
 
 
 @dataclass
@@ -54,8 +55,8 @@ class MaskLook:
 
     def all_as_colours(self) -> Counter[Colour]:
         """With the levels of grey files among coloured ones."""
-        grey = Counter({(level, level, level): count for level, count in self.levels.items()})
-        return grey + self.colours
+        grey = {(int(level),) * 3: count for level, count in self.levels.items()}
+        return Counter(grey) + self.colours
 
     def on_edges(self, value: float | Colour) -> bool:
         """Whether a value is seen at the edges of others only: soft ones, not a class."""

@@ -117,4 +117,5 @@ def _tenth_and_half(values: np.ndarray, weights: np.ndarray) -> tuple[float, flo
         return None
     order = np.argsort(values, kind='stable')
     below = np.cumsum(weights[order]) / weights.sum()
-    return tuple(float(values[order][np.searchsorted(below, share)]) for share in (0.1, 0.5))
+    tenth, half = (float(values[order][np.searchsorted(below, share)]) for share in (0.1, 0.5))
+    return tenth, half

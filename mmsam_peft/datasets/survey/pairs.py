@@ -124,8 +124,8 @@ def _ways() -> list[tuple[Key, Key]]:
     def mask_words(file: str) -> str:
         return same_words(file, MASK_WORDS)
 
-    ways = [(same_place, same_place), (image_words, mask_words)]
-    return ways + [tuple(map(_without_folders, way)) for way in ways]
+    ways: list[tuple[Key, Key]] = [(same_place, same_place), (image_words, mask_words)]
+    return ways + [(_without_folders(one), _without_folders(other)) for one, other in ways]
 
 
 def _without_folders(key: Key) -> Key:
