@@ -211,9 +211,9 @@ def _survey(
         turned += [pair.image] if image.turned else []
         tiny += [pair.image] if min(image.shape) < TINY else []
     if len(left_out) > MOST_LEFT_OUT * len(sample):
-        listed = '\n'.join(f'  {path}: {why}' for path, why in [*left_out.items()][:FILES_LISTED])
         raise DatasetError(
-            f'{len(left_out)} of {len(sample)} images that were looked at cannot be used:\n{listed}'
+            f'{len(left_out)} of {len(sample)} images that were looked at cannot be used:\n'
+            f'{_by_reason(left_out)}'
         )
     objects = summarise([*facts.values()], classes)
     if objects.empty == objects.masks:
@@ -258,6 +258,15 @@ def _notes(
     if objects.empty:
         notes.append(f'{objects.empty} of {objects.masks} masks are empty: background alone')
     return notes
+
+
+def _by_reason(left_out: Mapping[Path, str]) -> str:
+    """A line for each reason, with its number and an example."""
+    files: dict[str, list[Path]] = {}
+    for path, why in left_out.items():
+        files.setdefault(why, []).append(path)
+    lines = [f'  {len(same)} x {why} ({same[0].name})' for why, same in files.items()]
+    return '\n'.join(lines[:FILES_LISTED])
 
 
 def _files(paths: Sequence[Path], what: str) -> str:
