@@ -25,9 +25,9 @@ def describe(
     objects = survey.objects
     if objects.width:
         lines.append(
-            f'Objects  {objects.per_image:.0f} in an image; half of their pixels in those of up to '
-            f'{objects.diameter[1]:.0f} px across and {objects.width[1]:.0f} px wide, a tenth up '
-            f'to {objects.width[0]:.0f} px wide'
+            f'Objects  {objects.per_image:.0f} in an image, usually {objects.diameter[1]:.0f} px '
+            f'across and {objects.width[1]:.0f} px wide; the narrowest tenth up to '
+            f'{objects.width[0]:.0f} px'
         )
     split = ', '.join(f'{len(pairs)} {part}' for part, pairs in parts.items())
     lines.append(f'Split    {split}')

@@ -1,13 +1,18 @@
-"""Steps of the real training, timed in a process of their own: what it takes, before it is
-started."""
+"""Steps of the real training, timed in a process of their own, before it is started.
 
-import math
+python -m mmsam_peft.start.timing CONFIG prints them as they are done.
+"""
+
+import json
 import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 
@@ -21,8 +26,12 @@ from ..analysis.machine import peak
 from ..apis.launch import load_config
 from ..registry import DATASETS, MODELS
 
+MARK = '@timing '
+"""Begins the lines that are ours, among what libraries print."""
 STEPS = 4
 """Of which the first warms up."""
+START_UP = 600
+"""Seconds that Python and the model may take to be ready."""
 IMAGES = 2
 """Of validation that are timed."""
 
@@ -62,37 +71,51 @@ def measure(config: Path, seconds: float) -> Timing | Untimed:
     Returns:
         What was measured, or why nothing was.
     """
-    context = get_context('spawn')
-    ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(theirs, str(config)), daemon=True)
-    child.start()
-    theirs.close()
+    command = [sys.executable, '-m', __name__, str(config)]
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding='utf-8'
+    )
+    lines: queue.Queue[str | None] = queue.Queue()
+    reader = threading.Thread(target=_pass_on, args=(child.stdout, lines), daemon=True)
+    reader.start()
     try:
-        return _collect(ours, seconds)
+        found = _collect(lines, seconds)
+        if found is None and child.wait() in (-signal.SIGKILL, 128 + signal.SIGKILL):
+            return TOO_LARGE  # the system kills what needs too much
+        return found or Untimed(f'the trial ended with status {child.returncode}')
     finally:
-        if child.is_alive():
-            child.kill()
-        child.join()
+        child.kill()
+        child.wait()
+        reader.join()
 
 
-def _collect(pipe: Connection, seconds: float) -> Timing | Untimed:
-    steps, images, memory, until = [], [], {}, math.inf
-    while pipe.poll(max(0.0, min(until - time.monotonic(), 3600))):
+def _pass_on(stream: Iterator[str], lines: queue.Queue) -> None:
+    for line in stream:
+        if line.startswith(MARK):
+            lines.put(line.removeprefix(MARK))
+    lines.put(None)
+
+
+def _collect(lines: queue.Queue, seconds: float) -> Timing | Untimed | None:
+    """None where the process ended before its first step."""
+    steps, images, memory, until = [], [], {}, None
+    while True:
         try:
-            kind, value = pipe.recv()
-        except EOFError:
+            left = START_UP if until is None else max(0, until - time.monotonic())
+            line = lines.get(timeout=left)
+        except queue.Empty:
+            break
+        if line is None:
             if not steps:
-                return TOO_LARGE
+                return None
             break
+        kind, value = json.loads(line)
         if kind == 'error':
-            return value
-        if kind == 'ready':
+            return TOO_LARGE if value is None else Untimed(value)
+        if kind == 'held':
             until = time.monotonic() + seconds
-            memory['held'] = value
-        elif kind == 'above':
-            memory['above'] = value
-        elif kind == 'end':
-            break
+        if kind in ('held', 'above'):
+            memory[kind] = value
         else:
             (steps if kind == 'step' else images).append(value)
     if not steps:
@@ -101,14 +124,18 @@ def _collect(pipe: Connection, seconds: float) -> Timing | Untimed:
     return Timing(step, median(images) if images else None, memory['held'], memory['above'])
 
 
-def _child(pipe: Connection, config: str) -> None:
+def main(config: str) -> None:
     try:
-        for message in _measured(load_config(config)):
-            pipe.send(message)
-    except torch.OutOfMemoryError:
-        pipe.send(('error', TOO_LARGE))
+        for kind, value in _measured(load_config(config)):
+            _say(kind, value)
+    except (torch.OutOfMemoryError, MemoryError):
+        _say('error', None)
     except Exception as error:  # told by the parent, which goes on
-        pipe.send(('error', Untimed(f'{type(error).__name__}: {error}')))
+        _say('error', f'{type(error).__name__}: {error}')
+
+
+def _say(kind: str, value: float | str | None) -> None:
+    print(f'{MARK}{json.dumps([kind, value])}', flush=True)
 
 
 def _measured(cfg: Config) -> Iterator[tuple[str, float]]:
@@ -119,7 +146,7 @@ def _measured(cfg: Config) -> Iterator[tuple[str, float]]:
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     training = DATASETS.build(cfg.train_dataloader.dataset)
     validation = DATASETS.build(cfg.val_dataloader.dataset)
-    yield 'ready', _held(device)
+    yield 'held', _held(device)
     model.train()
     for number in range(STEPS):
         start, before = time.perf_counter(), peak(device, fresh=True)
@@ -138,7 +165,6 @@ def _measured(cfg: Config) -> Iterator[tuple[str, float]]:
         if device == 'cuda':
             torch.cuda.synchronize()
         yield 'image', time.perf_counter() - start
-    yield 'end', 0
 
 
 def _held(device: str) -> int:
@@ -158,3 +184,7 @@ def free_memory() -> int:
     if limit.exists() and used.exists() and limit.read_text().strip().isdigit():
         free = min(free, int(limit.read_text()) - int(used.read_text()))
     return free
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])
