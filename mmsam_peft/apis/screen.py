@@ -4,8 +4,8 @@ import shlex
 import time
 from pathlib import Path
 
-import torch
 import numpy as np
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from ..pipelines import pipelines, type_name
 from .base import Place, Setting
@@ -49,7 +49,8 @@ class Windows(Setting):
                 'shows.'
             )
         stride = tuple(max(1, side * 2 // 3) for side in size)
-        model['test_cfg'] = dict(mode='slide', crop_size=tuple(size), stride=stride)
+        test = dict(mode='slide', crop_size=tuple(size), stride=stride)
+        model['test_cfg'] = ConfigDict(test)
         for name, pipeline in pipelines(cfg):
             if name.startswith('train_'):
                 crop = dict(type='RandomCrop', crop_size=tuple(size), cat_max_ratio=1 - LEAST_OTHER)
@@ -75,7 +76,8 @@ def _replace(pipeline: list, scale: float, then: list[dict]) -> None:
         groups = views['transforms']
         kept = [group for group in groups if type_name(group[0]) not in SIZED]
         steps = [step for group in groups for step in group]
-        views['transforms'] = [*([[_scaled(steps, scale)]] if scale != 1 else []), *kept]
+        scaled = [[ConfigDict(_scaled(steps, scale))]] if scale != 1 else []
+        views['transforms'] = [*scaled, *kept]
         return
     new = [*([_scaled(pipeline, scale)] if scale != 1 else []), *then]
     places = [i for i, step in enumerate(pipeline) if type_name(step) in SIZED]
@@ -84,7 +86,7 @@ def _replace(pipeline: list, scale: float, then: list[dict]) -> None:
     # Masks that are scored keep their size, so there the image alone is scaled.
     loads = [(type_name(step) or '').startswith('Load') for step in pipeline]
     first = places[0] if places else loads.index(False) if then else 1
-    pipeline[first:first] = new
+    pipeline[first:first] = map(ConfigDict, new)
 
 
 def _scaled(steps: list, scale: float) -> dict:
