@@ -1,5 +1,7 @@
 from .binary_metric import BinaryMetric
+from .boundary_metric import BoundaryMetric
+from .iou_metric import IoUMetric
 from .multi_task_metric import MultiTaskMetric
 from .saliency_metric import SaliencyMetric
 
-__all__ = ['BinaryMetric', 'MultiTaskMetric', 'SaliencyMetric']
+__all__ = ['BinaryMetric', 'BoundaryMetric', 'IoUMetric', 'MultiTaskMetric', 'SaliencyMetric']
