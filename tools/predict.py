@@ -11,14 +11,7 @@ docs/use_an_adapter.md.
 import argparse
 import sys
 
-from mmengine.config import DictAction
-
-from mmsam_peft.apis import init_model, predict
-from mmsam_peft.apis.arguments import config_and_weights
-from mmsam_peft.apis.extras import Extras
-from mmsam_peft.apis.images import find_images
-from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
-from mmsam_peft.apis.prediction import reason
+from tool_arguments import MODEL, options_of, quiet_imports, settings_arguments
 
 
 def main() -> None:
@@ -91,17 +84,21 @@ def main() -> None:
         help='with --merge: whose model, where the method adapts the encoder for each task',
     )
     parser.add_argument('--device', help='default: the GPU where there is one')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override: model.checkpoint=PATH ...',
-    )
+    settings_arguments(parser, *MODEL)
     args = parser.parse_args()
 
     if args.task and not args.merge:
         parser.error('--task goes with --merge; without it every task is predicted')
 
+    options = options_of(parser, args)
+    # what takes seconds to import comes after what a user may have mistyped
+    with quiet_imports():
+        from mmsam_peft.apis import init_model, predict
+        from mmsam_peft.apis.arguments import config_and_weights
+        from mmsam_peft.apis.extras import Extras
+        from mmsam_peft.apis.images import find_images
+        from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
+        from mmsam_peft.apis.prediction import reason
     try:
         config, weights, images = config_and_weights(args.given, 'IMAGES')
     except ValueError as error:
@@ -109,7 +106,6 @@ def main() -> None:
     find_images(images)  # before the model is built, which takes longer
     if args.amp:
         warn_of_slow_bf16()
-    options = dict(args.cfg_options or {})
     if args.compile:
         options['model.backbone.compile'] = True
     if config:

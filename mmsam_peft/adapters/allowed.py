@@ -14,7 +14,10 @@ PARTS: dict[str, tuple[Registry, tuple[str, ...]]] = {
     'neck': (MODELS, ('mmseg.models.necks',)),
     'decode_head': (MODELS, HEADS),
     'auxiliary_head': (MODELS, HEADS),
-    'data_preprocessor': (MODELS, ('mmseg.models.data_preprocessor',)),
+    'data_preprocessor': (
+        MODELS,
+        ('mmsam_peft.models.data_preprocessor', 'mmseg.models.data_preprocessor'),
+    ),
     'peft': (PEFT, ('mmsam_peft.peft',)),
     'tasks': (TASKS, ('mmsam_peft.tasks',)),
     'pipeline': (TRANSFORMS, ('mmsam_peft.datasets.transforms', 'mmseg.datasets.transforms')),
@@ -46,7 +49,9 @@ LEFT_OUT = re.compile(
 LARGEST = 2**16
 PIXELS = dict.fromkeys(('scale', 'size', 'img_size', 'crop_size', 'stride', 'max_size'), 2**13)
 MODULES = dict(depth=128, num_layers=128, num_convs=64, num_experts=64)
-MOST = dict(num_classes=1024, num_queries=4096, scale_factor=16, **MODULES, **PIXELS)
+VALUES = dict.fromkeys(('low', 'high', 'nodata'), 1e39)
+"""Of the setting ``pixels``: what files hold, which sizes nothing."""
+MOST = dict(num_classes=1024, num_queries=4096, scale_factor=16, **MODULES, **PIXELS, **VALUES)
 """The largest numbers under keys that say how many modules, classes or pixels there are; under any
 other: ``LARGEST``."""
 WINDOWS = 16

@@ -109,6 +109,7 @@ def _made_of(model: nn.Module) -> dict:
     return dict(
         arch=plain(model.backbone.arch),
         img_size=list(model.backbone.img_size),
+        pixels=model.pixels.setting(),
         peft=with_defaults(PEFT, model.peft_cfg),
         head=with_defaults(MODELS, model.head_cfg),
     )
@@ -151,12 +152,14 @@ def check_loaded(
     header, own = parse_header(carried['header'], path), _made_of(model)
     found = {
         **header,
+        'pixels': header.get('pixels') or {},
         'peft': with_defaults(PEFT, header['peft']),
         'head': with_defaults(MODELS, header['head']),
     }
     for key, cure in (
         ('arch', 'Set backbone.arch as found.'),
         ('img_size', 'Set backbone.img_size as found.'),
+        ('pixels', 'Set pixels at the top of the config as found.'),
         ('peft', 'Use the config it was trained with.'),
         ('head', 'Set decode_head as found (num_classes is the class count).'),
     ):

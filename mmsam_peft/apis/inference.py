@@ -1,5 +1,6 @@
 """From an adapter, with or without a config, to a model ready to predict."""
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +24,9 @@ from .from_header import build_from_header, is_weights
 from .merging import merged_model
 from .overrides import apply_overrides
 from .pipelines import type_name
-from .settings import check_settings
+from .settings import apply_settings, check_settings
 from .single_task import keep_trained_task
+from .trained_pixels import keep_trained_pixels
 
 
 def init_model(
@@ -75,12 +77,14 @@ def init_model(
             checkpoint,
             base,
         )
-    config = config.copy() if isinstance(config, Config) else read_config(config)
+    config = copy.deepcopy(config) if isinstance(config, Config) else read_config(config)
+    apply_settings(config)
     apply_overrides(config, cfg_options, also_read=['test_pipeline'])
     if checkpoint:
         config.model.checkpoint = checkpoint
     require_adaptable(config, weights)
     keep_trained_task(config, weights)
+    keep_trained_pixels(config, weights)
     check_settings(config)
     init_default_scope(config.setdefault('default_scope', SCOPE))
     model = mmseg_init_model(config, str(weights) if weights else None, default_device(device))

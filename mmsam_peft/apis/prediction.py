@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from mmengine.structures import PixelData
@@ -18,7 +19,7 @@ from mmseg.structures import SegDataSample
 from rich.progress import track
 from torch import nn
 
-from ..datasets.image_files import read_image
+from ..datasets.image_files import as_picture
 from ..models.segmentors import MultiTaskSegmentor, PEFTSegmentor
 from ..models.segmentors.finite_outputs import require_finite_samples
 from ..visualization.masks import write_mask, write_overlay
@@ -162,7 +163,8 @@ def prefetch(
 
 def load(path: Path, pipeline: Compose) -> Picture:
     try:
-        pixels = np.ascontiguousarray(read_image(path.read_bytes())[..., ::-1])  # BGR to RGB
+        read = next(step for step in pipeline.transforms if isinstance(step, LoadImageFromFile))
+        pixels = as_picture(read(dict(img_path=str(path)))['img'])
         return Picture(path, pixels, pipeline(dict(img_path=str(path))))
     except Exception as error:  # each decoder and transform has its own
         return Picture(path, error=error.with_traceback(None))  # which would hold the pixels

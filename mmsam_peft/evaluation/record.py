@@ -44,7 +44,8 @@ class Record:
 
     info: dict
     """Plain JSON: ``split``, ``iteration``, ``epoch``, ``scores`` by name as they were logged,
-    ``better`` by name, ``main`` (the score that counts most), ``threshold``, ``weights``."""
+    ``better`` by name, ``main`` (the score that counts most), ``threshold``, ``weights``,
+    ``pixels`` (how images are read)."""
     images: list[str]
     counted: list[Counted]
     views: list[View]

@@ -1,17 +1,19 @@
 """Images of a data set as they are looked at."""
 
 import os
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
 
+from ..datasets.image_files import as_picture
 from ..datasets.transforms.loading import LoadImageOrArray
 
 
-def image_to_show(path: str | os.PathLike) -> np.ndarray:
-    """RGB, uint8 (H, W, 3). OSError or ValueError for a file that is not there or no such image."""
-    image = LoadImageOrArray().transform(dict(img_path=str(path)))['img']
-    return np.ascontiguousarray(image[..., ::-1].astype(np.uint8))
+def image_to_show(path: str | os.PathLike, pixels: Mapping | None = None) -> np.ndarray:
+    """RGB, uint8 (H, W, 3), of a file that a training read with ``pixels``. OSError or ValueError
+    for a file that is not there or no such image."""
+    return as_picture(LoadImageOrArray(pixels=pixels).transform(dict(img_path=str(path)))['img'])
 
 
 def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -121,6 +121,7 @@ def test_header(adapter):
         format=FORMAT,
         version=__version__,
         img_size=[64, 64],
+        pixels={},
         base=base_hash((model.backbone, model.backbone.peft)),
         arch=dict(
             patch_size=16,

@@ -52,7 +52,8 @@ class Runner(SimpleNamespace):
 
     def __init__(self, model: nn.Module, rank: int = 0) -> None:
         self.pictures = {}
-        loop = SimpleNamespace(dataloader=SimpleNamespace(sampler=range(10)))
+        dataset = SimpleNamespace(pipeline=SimpleNamespace(transforms=[]))
+        loop = SimpleNamespace(dataloader=SimpleNamespace(sampler=range(10), dataset=dataset))
         super().__init__(
             rank=rank, iter=7, model=model, visualizer=self, val_loop=loop, test_loop=loop
         )

@@ -43,8 +43,8 @@ EXPECTED_AND_DO = {
         'keep one of them, or narrow img_suffix / seg_map_suffix',
     ),
     BAD_IMAGE: (
-        'complete image files of 8 bits, grey or colour',
-        'replace, convert or remove them',
+        'complete image files, grey or colour of 8 bits, or as pixels in the config says',
+        'replace, convert or remove them, or set pixels',
     ),
     BAD_MASK: (
         'complete mask files that mask_values describes',

@@ -45,7 +45,13 @@ def segmentation_problems(
         ]
 
     load_image = loader_of(dataset, LoadImageFromFile, mmcv.transforms.LoadImageFromFile)
-    size_of = (lambda info: load_image(info)['img'].shape[:2]) if decode_images else _header_size
+    pixels = getattr(load_image, 'pixels', None)
+
+    def size_of(info: dict) -> tuple[int, int]:
+        if decode_images:
+            return load_image(info)['img'].shape[:2]
+        return shown_size(fileio.get(info['img_path']), pixels)
+
     load_mask = loader_of(dataset, LoadMask, mmcv.transforms.LoadAnnotations)
     encoding = getattr(dataset, 'mask_values', 'index')
     unread = encoding != 'index' and isinstance(load_mask, mmcv.transforms.LoadAnnotations)
@@ -76,10 +82,6 @@ def segmentation_problems(
             seen.add(path, counts)
             sizes[size] += 1
     return problems, {} if unread or VALUES in problems else {'': seen}, sizes
-
-
-def _header_size(info: dict) -> tuple[int, int]:
-    return shown_size(fileio.get(info['img_path']))
 
 
 def _inspect(

@@ -1,7 +1,9 @@
 from .adapter_hook import AdapterHook
+from .baselines_hook import BaselinesHook
 from .check_data_hook import CheckDataHook
 from .checkpoint_hook import CheckpointHook
 from .dist_sampler_seed_hook import DistSamplerSeedHook
+from .early_stopping_hook import EarlyStoppingHook
 from .feature_cache_hook import FeatureCacheHook
 from .finite_hook import FiniteHook
 from .panel_hook import PanelHook
@@ -24,9 +26,11 @@ config that sets its own ``custom_hooks`` replaces that list, so the tools add w
 __all__ = [
     'RELIED_ON',
     'AdapterHook',
+    'BaselinesHook',
     'CheckDataHook',
     'CheckpointHook',
     'DistSamplerSeedHook',
+    'EarlyStoppingHook',
     'FeatureCacheHook',
     'FiniteHook',
     'PanelHook',

@@ -11,12 +11,12 @@ from mmengine.runner.base_loop import BaseLoop
 from mmseg.structures import SegDataSample
 
 from ...datasets.checks.dataset import inner_datasets
+from ...datasets.pictures import picture_of
 from ...evaluation.examples import small
 from ...evaluation.tallies import tallies_of
 from ...registry import HOOKS
 from ...visualization.classes import look_of
 from ...visualization.comparison import task_sheet, triptych
-from ...visualization.images import image_to_show
 from ...visualization.panel import panel_items
 from ..best import main_score
 from ..unwrapping import unwrapped
@@ -93,13 +93,13 @@ class PanelHook(Hook):
     def _picture(
         self, runner: Runner, loop: BaseLoop, sample: SegDataSample, from_end: int
     ) -> np.ndarray:
-        image, model = image_to_show(sample.img_path), unwrapped(runner)
+        dataset, model = loop.dataloader.dataset, unwrapped(runner)
+        image = picture_of(dataset, sample.img_path)
         model = model.module if isinstance(model, BaseTTAModel) else model
         if tasks := getattr(model, 'tasks', None):
             return task_sheet(
                 image, panel_items(tasks.values(), sample), Path(sample.img_path).name
             )
-        dataset = loop.dataloader.dataset
         ignore = min(getattr(part, 'ignore_index', 255) for part in inner_datasets(dataset))
         meta = dataset.metainfo
         look = look_of(meta.get('classes'), meta.get('palette'), ignore, model.num_classes)

@@ -14,6 +14,7 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
 from ...datasets.checks.dataset import inner_datasets
+from ...datasets.pictures import read_as
 from ...evaluation.collector import Collector
 from ...evaluation.multi_task_metric import MultiTaskMetric
 from ...evaluation.record import write_record
@@ -154,6 +155,7 @@ class ReportHook(Hook):
             iteration=runner.iter if trained else None,
             epoch=runner.epoch if trained else None,
             threshold=_threshold(_segmentor(runner)),
+            pixels=read_as(loop.dataloader.dataset),
             weights=None if trained else os.path.basename(str(runner._load_from or '')),
         )
         record = collector.finish(len(loop.dataloader.dataset), info)

@@ -32,8 +32,8 @@ class Gallery:
         self.missing: list[str] = []
         views = [(record, view) for record in records for view in record.views]
         tiles = {
-            id(example): list(self._tiles(view, example))
-            for _, view in views
+            id(example): list(self._tiles(view, example, record.info.get('pixels')))
+            for record, view in views
             for example in view.examples
         }
         each = {'best': 3, 'median': 3, 'worst': 3}
@@ -55,10 +55,12 @@ class Gallery:
             if sum(len(uri) for found in self.pictures.values() for _, uri in found) <= most:
                 break
 
-    def _tiles(self, view: View, example: Example) -> Iterator[tuple[str, np.ndarray]]:
+    def _tiles(
+        self, view: View, example: Example, pixels: dict | None
+    ) -> Iterator[tuple[str, np.ndarray]]:
         size = example.truth.shape[-2:]
         try:
-            image = resized(image_to_show(example.path), size)
+            image = resized(image_to_show(example.path, pixels), size)
             yield 'image', image
         except Exception as error:  # each decoder has its own
             self.missing.append(f'{example.path} ({error})')
