@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from .checks.problems import ORPHAN_MASK, DatasetError
 from .files import composed
 from .folder import IMAGE_SUFFIXES, MASK_SUFFIXES, FolderDataset
-from .held_out import held_out
+from .held_out import held_out, require_share
 from .transforms.masks import MaskValues
 
 GUIDE = 'docs/prepare_datasets.md'
@@ -105,7 +105,7 @@ class PublishedDataset(FolderDataset):
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f'got split={split!r}, expected one of {list(SPLITS)}')
-        held_out((), val_share)
+        require_share(val_share)
         self.split, self.val_share, self.allow_partial = split, val_share, allow_partial
         self.own_folders, self.given_values = bool(data_prefix), mask_values
         self.parts: list[Part] = []
@@ -196,7 +196,7 @@ class PublishedDataset(FolderDataset):
             super()._note(kind, lines)
 
     def _incomplete(self, got: str) -> DatasetError:
-        trees = '\n        or\n'.join(_tree(layout) for layout in self.layouts)
+        trees = '\n      or\n'.join(_tree(layout) for layout in self.layouts)
         return DatasetError(
             f'{type(self).__name__} is not complete.\n'
             f'    got       {osp.abspath(self.data_root or ".")}: {got}\n'
@@ -252,8 +252,7 @@ def _tree(layout: Layout) -> str:
         for part in parts:
             count = f'{part.count} ' if part.count else ''
             what = f'{count}{split}{f" {part.name}" if part.name else ""}'
-            lines.append(
-                f'              {part.images}, {part.masks}  ({what}'
-                f'{", may be absent" if part.optional else ""})'
-            )
+            images, masks = (next(expanded(path)) for path in part[:2])
+            absent = ', may be absent' if part.optional else ''
+            lines.append(f'        {images}  with masks in {masks}  ({what}{absent})')
     return '\n'.join(lines)
