@@ -48,7 +48,7 @@ WITH_TEST_SETS = {
 
 
 def splits(kind: type[PublishedDataset], root, **settings) -> dict[str, PublishedDataset]:
-    usual = dict(data_root=str(root), allow_partial=True, val_share=0.25)
+    usual = dict(data_root=str(root), allow_partial=True, val_share=0.25, serialize_data=False)
     return {split: kind(split=split, **(usual | settings)) for split in ('train', 'val', 'test')}
 
 
