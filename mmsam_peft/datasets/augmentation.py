@@ -5,7 +5,7 @@ from copy import deepcopy
 FLIP = dict(type='RandomFlip', prob=0.5, direction='horizontal')
 COLOUR = dict(type='RandomColour')
 
-PRESETS = dict(
+PRESETS: dict[str, list[dict]] = dict(
     none=[],
     light=[FLIP, dict(type='RandomAffine', scale=(0.75, 1.5))],
     strong=[FLIP, dict(type='RandomAffine', scale=(0.75, 1.5), degrees=20), COLOUR],
@@ -13,7 +13,7 @@ PRESETS = dict(
 """Of images with a mask, at the size at which the network sees them."""
 
 ZOOM_AND_FLIP = [dict(type='MultiTaskZoomCrop'), dict(type='MultiTaskFlip')]
-MULTI_TASK_PRESETS = dict(
+MULTI_TASK_PRESETS: dict[str, list[dict]] = dict(
     none=[],
     light=ZOOM_AND_FLIP,
     strong=[*ZOOM_AND_FLIP, dict(type='RandomAffine', degrees=20), COLOUR],

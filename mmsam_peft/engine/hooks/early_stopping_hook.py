@@ -87,7 +87,7 @@ class EarlyStoppingHook(Hook):
             loop.stop_training = True
             runner.logger.info(self._last_words(runner, monitor))
 
-    def _followed(self, runner: Runner) -> tuple[str, str]:
+    def _followed(self, runner: Runner) -> tuple[str, str | None]:
         rules: dict[str, str] = {}
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.save_best:

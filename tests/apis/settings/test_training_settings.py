@@ -24,7 +24,7 @@ def test_augment_takes_the_place_of_random_steps(write):  # noqa: F811
     assert strong.train_pipeline[-3].degrees == 20 and 'hue' not in strong.train_pipeline[-2]
     none = load_config(write(NETWORK, "augment = 'strong'"), {'augment': 'none'})
     assert not any('Random' in kind for kind in kinds(none))
-    bands = load_config(write(SINGLE, "augment = 'strong'", 'pixels = dict(bands=[3, 1, 0])'))
+    bands = load_config(write(SINGLE, "augment = 'strong'", 'pixels = dict(bands=[4, 2, 1])'))
     assert bands.train_pipeline[-2].hue == bands.train_pipeline[-2].saturation == 0
 
 
