@@ -76,7 +76,7 @@ def _pairs(table: Path, archive: Path) -> dict[str, tuple[Path, Path]]:
             f'expected all below {archive.absolute()}: unpack the archive again'
         )
     stems = [image.stem for image, _ in files]
-    named: dict[str, tuple] = {}
+    named: dict[str, tuple[Path, Path]] = {}
     for image, mask in files:
         name = (
             image.stem
