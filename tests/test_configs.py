@@ -22,7 +22,9 @@ from torch import nn
 from mmsam_peft.apis.configs import read_config
 from mmsam_peft.apis.inference import build_to_count
 from mmsam_peft.apis.launch import build_runner, load_config
-from mmsam_peft.apis.settings import check_settings
+from mmsam_peft.apis.overrides import arguments, classes_named
+from mmsam_peft.apis.protocols import PROTOCOLS
+from mmsam_peft.apis.settings import apply_settings, check_settings
 from mmsam_peft.datasets import PublishedDataset
 from mmsam_peft.registry import DATASETS, METRICS, MODELS, PEFT
 
@@ -241,6 +243,45 @@ def test_a_cell_is_the_template(name):
         assert (network['network'], network['data']) == (f'{method}_{variant}', data)
     else:
         assert cell and cell['recipe'] == stem
+
+
+def test_no_checkpoint_is_chosen_by_the_test_set():
+    """Where the validation set is the test set, the last weights count."""
+    for name in NAMES:
+        cfg = config(name)
+        if not (cfg.get('val_dataloader') and cfg.get('test_dataloader')):
+            continue
+        val, test = (
+            {key: value for key, value in cfg[part].dataset.items() if key != 'pipeline'}
+            for part in ('val_dataloader', 'test_dataloader')
+        )
+        chosen = cfg.default_hooks.checkpoint.get('save_best')
+        assert val != test or not chosen, f'{name} chooses by {chosen} of its test set'
+
+
+def test_a_protocol_fits_every_config_that_it_is_for():
+    """Each takes it once, whole, and again without a change; any other refuses it."""
+    for protocol in PROTOCOLS.values():
+        for rule in protocol.rules:
+            taken = [arguments(kind) for kind in classes_named(rule.type)]
+            assert taken and all(rule.values.keys() <= names for names in taken), rule
+    found = dict.fromkeys(PROTOCOLS, 0)
+    for name in NAMES:
+        head = config(name).model.decode_head
+        kind = config(name).model.type, head.get('type', 'MSAMHead')
+        for protocol, one in PROTOCOLS.items():
+            if kind != (one.model, one.head):
+                with pytest.raises(ValueError, match=f'{protocol}.* is for a '):
+                    apply_settings(config(name), dict(protocol=protocol))  # changes nothing
+                continue
+            cfg = config(name).copy()
+            found[protocol] += 1
+            apply_settings(cfg, dict(protocol=protocol))
+            check_settings(cfg)
+            before = cfg.to_dict()
+            apply_settings(cfg)
+            assert cfg.to_dict() == before, name
+    assert found['conv_lora_2024'] > 40 and found['ta_lora_2024'] > 10
 
 
 def test_every_reason_is_needed():
