@@ -86,7 +86,9 @@ class FolderDataset(BaseSegDataset):
                     f'got {len(classes)} classes with mask_values={values!r}, expected 2, '
                     "background and foreground; use 'index' or a list of colours for more"
                 )
-        elif len(values) != len(classes) or any(len(colour) != 3 for colour in values):
+        elif len(values) != len(classes) or any(
+            not isinstance(colour, int) and len(colour) != 3 for colour in values
+        ):
             raise DatasetError(
                 f'got mask_values={short(str(values))}, expected one RGB colour for each of the '
                 f'{len(classes)} classes'

@@ -110,16 +110,16 @@ def image_measures(
     found = values >= min(2 * both @ values / total, 1)
     adaptive = inside[found].sum(), outside[found].sum()
     grey = (255 * values).astype(np.int64)  # truncated, as PySODMetrics does
-    curve = [
+    true, false = (
         at_or_above(np.bincount(grey, weights=one, minlength=256).astype(np.int64))
         for one in (inside, outside)
-    ]
+    )
     return dict(
         S=s_measure(counts, values),
         wF=weighted_f(values[levels], target, valid, beta2),
         MAE=(inside @ (1 - values) + outside @ values) / total,
         E_adp=e_measure(*adaptive, positives, total),
-        E_curve=e_measure(*curve, positives, total),
+        E_curve=e_measure(true, false, positives, total),
         F_adp=f_measure(*adaptive, positives),
-        F_curve=f_measure(*curve, positives),
+        F_curve=f_measure(true, false, positives),
     )

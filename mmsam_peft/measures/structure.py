@@ -42,7 +42,11 @@ def s_measure(counts: np.ndarray, values: np.ndarray, alpha: float = 0.5) -> flo
     if share in (0, 1):
         return abs(1 - share - (outside + inside) @ values / counts.sum())
     s_object = share * _object(inside, values) + (1 - share) * _object(outside, 1 - values)
-    s_region = sum(block.sum() * _similarity(*block, values) for block in counts if block.any())
+    s_region = sum(
+        (out.sum() + within.sum()) * _similarity(out, within, values)
+        for out, within in counts
+        if out.any() or within.any()
+    )
     return max(0.0, alpha * s_object + (1 - alpha) * s_region / counts.sum())
 
 

@@ -57,11 +57,12 @@ def weighted_f(
 
 def around(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
     """The rectangle of a mask that is not empty, with a margin inside of the image."""
-    ends = []
-    for axis in (1, 0):
-        places = np.flatnonzero(mask.any(axis))
-        ends.append(slice(max(0, places[0] - margin), places[-1] + 1 + margin))
-    return tuple(ends)
+    rows, cols = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return _around(rows, margin), _around(cols, margin)
+
+
+def _around(places: np.ndarray, margin: int) -> slice:
+    return slice(max(0, places[0] - margin), places[-1] + 1 + margin)
 
 
 def carry(error: np.ndarray, target: np.ndarray) -> np.ndarray:

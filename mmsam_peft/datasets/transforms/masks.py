@@ -12,7 +12,7 @@ from ..checks.problems import reason
 from ..image_files import LOSSY, bits_per_value, open_image, upright
 
 MASK_VALUES = ('index', 'binary01', 'binary255')
-MaskValues = str | Sequence[Sequence[int]] | Mapping
+MaskValues = str | Sequence[Sequence[int]] | Sequence[int] | Mapping
 
 COLOUR = 48
 """By how much the channels of a pixel differ that is not grey, JPEG's noise allowed for."""
@@ -35,6 +35,7 @@ def mask_to_classes(image: Image.Image, values: MaskValues = 'index') -> np.ndar
             ``'binary01'``: anything but 0 is class 1;
             ``'binary255'``: grey values from 128 are class 1, which tolerates JPEG noise;
             a list of RGB colours: the i-th colour is class i;
+            a list of numbers: pixels whose channels' mean is the i-th are class i;
             ``dict(colours=[...], tolerance=40)``: the same for JPEG and soft edges: a pixel is of
             the nearest colour if each channel differs by at most ``tolerance``, else ignored (255).
             Where a binary mask has transparent pixels and one colour, those that show it are class
@@ -205,9 +206,12 @@ def _colours(image: Image.Image) -> np.ndarray:
 
 
 def _match_colours(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """(H, W, 3) pixels and (K, 3) colours -> (H, W)."""
-    to_code = np.array([1 << 16, 1 << 8, 1])
-    codes, wanted = pixels @ to_code, colours @ to_code
+    """(H, W, 3) pixels and (K, 3) colours, or (K,) means of the channels -> (H, W)."""
+    if colours.ndim == 1:
+        codes, wanted = pixels.sum(-1, dtype=int), 3 * colours
+    else:
+        to_code = np.array([1 << 16, 1 << 8, 1])
+        codes, wanted = pixels @ to_code, colours @ to_code
     unlisted = ~np.isin(codes, wanted)
     if unlisted.any():
         examples = ', '.join(map(str, np.unique(pixels[unlisted], axis=0)[:5].tolist()))
