@@ -108,9 +108,9 @@ def image_measures(
 
     positives, total = int(inside.sum()), int(both.sum())
     found = values >= min(2 * both @ values / total, 1)
-    tp, fp = inside[found].sum(), outside[found].sum()
+    adaptive = inside[found].sum(), outside[found].sum()
     grey = (255 * values).astype(np.int64)  # truncated, as PySODMetrics does
-    curve_tp, curve_fp = (
+    true, false = (
         at_or_above(np.bincount(grey, weights=one, minlength=256).astype(np.int64))
         for one in (inside, outside)
     )
@@ -118,8 +118,8 @@ def image_measures(
         S=s_measure(counts, values),
         wF=weighted_f(values[levels], target, valid, beta2),
         MAE=(inside @ (1 - values) + outside @ values) / total,
-        E_adp=e_measure(tp, fp, positives, total),
-        E_curve=e_measure(curve_tp, curve_fp, positives, total),
-        F_adp=f_measure(tp, fp, positives),
-        F_curve=f_measure(curve_tp, curve_fp, positives),
+        E_adp=e_measure(*adaptive, positives, total),
+        E_curve=e_measure(true, false, positives, total),
+        F_adp=f_measure(*adaptive, positives),
+        F_curve=f_measure(true, false, positives),
     )

@@ -43,7 +43,9 @@ def s_measure(counts: np.ndarray, values: np.ndarray, alpha: float = 0.5) -> flo
         return abs(1 - share - (outside + inside) @ values / counts.sum())
     s_object = share * _object(inside, values) + (1 - share) * _object(outside, 1 - values)
     s_region = sum(
-        block.sum() * _similarity(block[0], block[1], values) for block in counts if block.any()
+        (out.sum() + within.sum()) * _similarity(out, within, values)
+        for out, within in counts
+        if out.any() or within.any()
     )
     return max(0.0, alpha * s_object + (1 - alpha) * s_region / counts.sum())
 

@@ -57,11 +57,12 @@ def weighted_f(
 
 def around(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
     """The rectangle of a mask that is not empty, with a margin inside of the image."""
-    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return (
-        slice(max(0, rows[0] - margin), rows[-1] + 1 + margin),
-        slice(max(0, cols[0] - margin), cols[-1] + 1 + margin),
-    )
+    rows, cols = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return _around(rows, margin), _around(cols, margin)
+
+
+def _around(places: np.ndarray, margin: int) -> slice:
+    return slice(max(0, places[0] - margin), places[-1] + 1 + margin)
 
 
 def carry(error: np.ndarray, target: np.ndarray) -> np.ndarray:
