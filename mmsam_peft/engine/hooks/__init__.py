@@ -4,11 +4,13 @@ from .checkpoint_hook import CheckpointHook
 from .dist_sampler_seed_hook import DistSamplerSeedHook
 from .feature_cache_hook import FeatureCacheHook
 from .finite_hook import FiniteHook
+from .image_scores_hook import ImageScoresHook
 from .panel_hook import PanelHook
 from .plain_checkpoint_hook import PlainCheckpointHook
+from .progress_hook import ProgressHook
 from .save_masks_hook import SaveMasksHook
 
-RELIED_ON = ('CheckDataHook', 'FiniteHook', 'AdapterHook', 'PlainCheckpointHook')
+RELIED_ON = ('CheckDataHook', 'FiniteHook', 'AdapterHook', 'PlainCheckpointHook', 'ProgressHook')
 """What our files and tools rely on, as in ``custom_hooks`` of configs/_base_/default_runtime.py. A
 config that sets its own ``custom_hooks`` replaces that list, so the tools add what is missing; see
 ``apis/launch.py``."""
@@ -21,7 +23,9 @@ __all__ = [
     'DistSamplerSeedHook',
     'FeatureCacheHook',
     'FiniteHook',
+    'ImageScoresHook',
     'PanelHook',
     'PlainCheckpointHook',
+    'ProgressHook',
     'SaveMasksHook',
 ]
