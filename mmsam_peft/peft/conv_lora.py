@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from numpy.polynomial.hermite_e import hermegauss
 from torch import Tensor, nn
 
 from ..registry import PEFT
@@ -16,8 +15,6 @@ from .placement import Blocks
 from .qkv import QKVParts
 
 MIXTURES = ('chosen', 'expected', 'sum')
-NODES, WEIGHTS = (torch.from_numpy(values) for values in hermegauss(32))
-WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 
 def top1_gate(
@@ -62,14 +59,14 @@ def choice_probabilities(clean: Tensor, std: Tensor) -> Tensor:
 
         P(e) = E_t[prod_{j != e} Phi((c_e + std_e t - c_j) / std_j)],   t ~ N(0, 1)
 
-    by 32-point Gauss-Hermite quadrature, in float64, and divided by their sum.
+    by the trapezoidal rule in steps of 1/8, in float64; divided by their sum.
     """
     c, std = clean.double(), std.double()
-    nodes, weights = NODES.to(c.device), WEIGHTS.to(c.device)
-    noisy = c[..., None] + std[..., None] * nodes  # (B, e, t)
+    t = torch.linspace(-8, 8, 129, dtype=c.dtype, device=c.device)
+    noisy = c[..., None] + std[..., None] * t  # (B, e, t)
     below = (noisy[:, :, None] - c[:, None, :, None]) / std[:, None, :, None]  # (B, e, j, t)
     own = torch.eye(c.shape[-1], dtype=torch.bool, device=c.device)[None, :, :, None]
-    p = torch.special.ndtr(below).masked_fill(own, 1).prod(2) @ weights
+    p = torch.special.ndtr(below).masked_fill(own, 1).prod(2) @ (-t.square() / 2).softmax(0)
     return (p / p.sum(-1, keepdim=True)).to(clean.dtype)
 
 
