@@ -1,12 +1,12 @@
-"""Fine-tuning methods side by side on one data set: what is asked, checked as a whole before
-anything is trained."""
+"""What a suite is asked for, checked as a whole before anything is trained."""
 
 import copy
 import json
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+import urllib.request
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 
 import mmcv
@@ -14,111 +14,165 @@ import mmengine
 import mmseg
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from torch import nn
 
-from ..adapters.match import with_defaults
-from ..apis.inference import build_to_count, is_adaptable
-from ..apis.launch import load_config
-from ..apis.overrides import apply_overrides
-from ..engine.checkpoints import newest_checkpoint
-from ..peft import count_parameters
-from ..peft.notation import label, parse_method
-from ..registry import PEFT
-from ..version import __version__
-from .settings import differences, peft_with_defaults, settings_of, test_of
+from ...adapters.match import with_defaults
+from ...apis.inference import build_to_count, is_adaptable
+from ...peft import count_parameters
+from ...peft.notation import label
+from ...registry import DATASETS, MODELS, PEFT, SCOPE
+from ...safe_load import is_at_hand
+from ...version import __version__
+from .cells import Cells, Data
+from .run import Run
+from .settings import differences, settings_of, test_of
 
-
-@dataclass(frozen=True)
-class Run:
-    """One training and its test.
-
-    Attributes:
-        method: As asked: a method, a call of one, or a config file.
-        folder: Where everything of this run goes: DIR/LABEL/seedK.
-        config: What is trained, with method, options and seed.
-        facts: What result.json says of the run before it is made; ``settings`` is the config as
-            JSON.
-    """
-
-    method: str
-    seed: int
-    folder: Path
-    config: Config
-    facts: dict
-
-    @property
-    def result(self) -> Path:
-        """The numbers of the finished run."""
-        return self.folder / 'result.json'
-
-    @property
-    def journal(self) -> Path:
-        """The settings and what became of each attempt at the training."""
-        return self.folder / 'attempts.json'
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
-        return newest_checkpoint(self.folder)[0] is not None
-
-    def require_same_settings(self) -> None:
-        """Raises ValueError when the folder holds a run with other settings."""
-        file = self.result if self.result.exists() else self.journal
-        if file.exists() and (self.begun or file == self.result):
-            found, asked = (
-                peft_with_defaults(json.loads(file.read_text())['settings']),
-                self.facts['settings'],
-            )
-            if found != asked:
-                raise ValueError(
-                    f'{self.folder} holds a run with other settings: {differences(found, asked)}. '
-                    'Move that '
-                    'folder away, use another --work-dir, or ask for what it holds.'
-                )
+PATIENCE = 10
+"""Seconds that an address of weights may take to answer."""
 
 
 def plan(
-    config: str,
-    methods: Sequence[str] | None,
-    seeds: Sequence[int],
+    cells: Cells,
+    data: Sequence[Data],
+    methods: Sequence[str],
     work_dir: Path,
-    options: dict | None = None,
-    task: str | None = None,
+    archs: Sequence[str | None] = (None,),
+    lrs: Sequence[float | None] = (None,),
+    seeds: Sequence[int] = (0,),
+    skip_missing: bool = False,
+    check_files: bool = True,
 ) -> list[Run]:
-    """The runs to make, seed by seed. Every model has been built once, without weights.
+    """The runs to make, seed by seed. Every model has been built once, without weights; data sets
+    and weights are there.
 
     Args:
-        config: A config of a ``PEFTSegmentor``; each method takes the place of its
-            ``model.backbone.peft``. For a multi-task model, methods that adapt the encoder for each
-            task are made for its tasks.
-        methods: Methods, calls of methods, config files (trained as they are). None: every
-            registered method.
-        options: Overrides of every config; those of the model only reach configs of a
-            ``PEFTSegmentor``.
-        task: The one task to keep of every config of several.
+        archs: Sizes of the encoder; None: the config's. Networks without one are made once.
+        lrs: Learning rates; None: the config's. Several are compared by validation, which then
+            must not be on the test set.
+        skip_missing: Leave out what cannot be made, with a line for each.
+        check_files: Look whether data sets and weights are there.
 
     Raises:
-        ValueError: Something asked cannot be done, or a folder holds a run with other settings.
+        ValueError: Something asked cannot be done, or a folder holds a run with other settings;
+            with everything that is wrong.
     """
-    base = _load(config, options, task)
-    if not is_adaptable(base):
-        raise ValueError(
-            f'{config} has a {base.model.type}, expected a config of a PEFTSegmentor; others go '
-            'into --methods.'
-        )
-    methods = methods or sorted(PEFT.module_dict)
-    for name, asked in (('--methods', methods), ('--seeds', seeds)):
-        if len(set(asked)) < len(asked):
-            raise ValueError(f'{name} got {" ".join(map(str, asked))}, expected each one once.')
-    runs, faults = [], []
-    for method in methods:
+    _require_once('--methods', methods)
+    _require_once('--data', [one.name for one in data])
+    _require_once('--seeds', seeds)
+    _require_once('--lrs', lrs)
+    groups, faults, seen = [], [], {}
+    for one, method in product(data, methods):
         try:
-            runs.append(_runs_of(method, base, seeds, work_dir, options, task))
+            found = cells.config(method, one)
+            _require_same_test(found, method, one, cells)
+            lacking = [*(missing(found, seen) if check_files else ()), *_leaks(found, lrs)]
+            if lacking:
+                where = one.name or found.filename
+                faults += [f'  {method} on {where}: {fault}' for fault in lacking]
+                continue
+            sizes = archs if is_adaptable(found) else (None,)
+            groups += [
+                _runs_of(method, one, arch, lr, found, seeds, work_dir)
+                for arch, lr in product(sizes, lrs)
+            ]
         except Exception as error:  # whatever the parts of a model raise
-            faults.append(f'  {method}: {str(error) or repr(error)}')
+            where = f'{method} on {one.name}' if one.name else method
+            faults.append(f'  {where}: {str(error) or repr(error)}')
+    if faults and not skip_missing:
+        raise ValueError('Nothing was trained, because of\n' + '\n'.join(dict.fromkeys(faults)))
     if faults:
-        raise ValueError('Nothing was trained, because of\n' + '\n'.join(faults))
-    return [run for same_seed in zip(*runs, strict=True) for run in same_seed]
+        print('Left out:', *dict.fromkeys(faults), sep='\n', flush=True)
+    return [run for same_seed in zip(*groups, strict=True) for run in same_seed]
+
+
+def missing(config: Config, seen: dict[str, str | None]) -> Iterable[str]:
+    """What the config needs and is not there: data sets and weights.
+
+    Args:
+        seen: What earlier calls found, by what they looked at.
+    """
+    init_default_scope(config.get('default_scope', SCOPE))
+    for split in ('train', 'val', 'test'):
+        loader = config.get(f'{split}_dataloader')
+        if loader:
+            yield from _once(seen, _without_pipeline(loader['dataset']), _absent_data)
+    model = config.model
+    checkpoint = model.get('checkpoint')
+    if checkpoint == 'published':
+        backbone = {**model.backbone, 'peft': None}
+        with torch.device('meta'):
+            checkpoint = MODELS.build(backbone).address_of('published')
+    if checkpoint:
+        yield from _once(seen, str(checkpoint), _absent_weights)
+
+
+def _once(seen: dict, thing, look) -> Iterable[str]:
+    key = json.dumps(thing, sort_keys=True, default=str)
+    if key not in seen:
+        seen[key] = look(thing)
+    if seen[key]:
+        yield seen[key]
+
+
+def _absent_data(dataset: dict) -> str | None:
+    try:
+        DATASETS.build(dataset)
+    except Exception as error:  # whatever a data set raises
+        return f'data set {dataset.get("data_root", dataset["type"])}: {error}'
+    return None
+
+
+def _absent_weights(checkpoint: str) -> str | None:
+    if is_at_hand(checkpoint):
+        return None
+    if '://' not in checkpoint:
+        return f'weights {checkpoint}: no such file; set model.checkpoint.'
+    try:
+        request = urllib.request.Request(checkpoint, method='HEAD')
+        urllib.request.urlopen(request, timeout=PATIENCE).close()
+    except (OSError, ValueError) as error:
+        return f'weights {checkpoint}: they are not here, and cannot be downloaded ({error}).'
+    print(f'Weights to be downloaded: {checkpoint}', flush=True)
+    return None
+
+
+def _without_pipeline(node):
+    if isinstance(node, dict):
+        return {
+            key: [] if key == 'pipeline' else _without_pipeline(value)
+            for key, value in node.items()
+        }
+    return [_without_pipeline(one) for one in node] if isinstance(node, list) else node
+
+
+def _leaks(config: Config, lrs: Sequence[float | None]) -> Iterable[str]:
+    """A sweep whose validation set is its test set."""
+    val, test = (
+        _without_pipeline((config.get(f'{split}_dataloader') or {}).get('dataset'))
+        for split in ('val', 'test')
+    )
+    if len(lrs) > 1 and val == test:
+        yield (
+            'its validation set is its test set, by which no learning rate may be chosen. Set '
+            'val_dataloader.dataset to a part of the training set, or ask for one rate.'
+        )
+
+
+def _require_same_test(config: Config, method: str, data: Data, cells: Cells) -> None:
+    """A config file beside methods of one config: ValueError when it is tested otherwise."""
+    if method.endswith('.py') and data.config:
+        found, expected = (test_of(settings_of(one)) for one in (config, cells.load(data.config)))
+        if found != expected:
+            raise ValueError(
+                f'its scores could not stand beside those of {data.config}: '
+                f'{differences(found, expected)}. Expected the same test data set and evaluator.'
+            )
+
+
+def _require_once(name: str, asked: Sequence) -> None:
+    if len(set(asked)) < len(asked):
+        raise ValueError(f'{name} got {" ".join(map(str, asked))}, expected each one once.')
 
 
 def main_metric(config: Config) -> dict[str, str | None]:
@@ -132,69 +186,50 @@ def main_metric(config: Config) -> dict[str, str | None]:
     return first | ({'metric': None} if first['metric'] == 'auto' else {})
 
 
-def main_score(result: dict) -> str:
-    """The score of a result.json that stands for all: Delta_b, else what its config chooses the
-    best checkpoint by, else the first."""
-    scores = result['scores']
-    delta = [name for name in scores if name.startswith('Delta_b/')]
-    return next(name for name in (*delta, result['metric'], *scores) if name in scores)
-
-
-def _load(path: str, options: dict | None, task: str | None) -> Config:
-    config = load_config(path, task=task)
-    ours = is_adaptable(config)
-    apply_overrides(
-        config,
-        {
-            key: value
-            for key, value in (options or {}).items()
-            if ours or not key.startswith('model.')
-        },
-    )
-    return config
-
-
 def _runs_of(
     method: str,
-    base: Config,
+    data: Data,
+    arch: str | None,
+    lr: float | None,
+    config: Config,
     seeds: Sequence[int],
     work_dir: Path,
-    options: dict | None,
-    task: str | None,
 ) -> list[Run]:
-    if method.endswith('.py'):
-        config = _load(method, options, task)
-        found, expected = (test_of(settings_of(one)) for one in (config, base))
-        if found != expected:
-            raise ValueError(
-                f'its scores could not stand beside those of {base.filename}: '
-                f'{differences(found, expected)}. '
-                'Expected the same test data set and evaluator.'
-            )
-    else:
-        config = copy.deepcopy(base)
-        config.model.backbone.peft = parse_method(method)
+    config = copy.deepcopy(config)
+    if arch:
+        config.merge_from_dict({'model.backbone.arch': arch})
+    if lr:
+        config.merge_from_dict({'optim_wrapper.optimizer.lr': lr})
     model = build_to_count(copy.deepcopy(config))
     peft = config.model.backbone.get('peft')
     if peft and 'tasks' in config.model and 'num_tasks' in with_defaults(PEFT, peft):
         peft.setdefault('num_tasks', len(config.model.tasks))  # as the model has set it
     backbone, total = count_parameters(model.backbone)[0], count_parameters(model)[0]
     facts = dict(
+        data=data.name,
+        method=method,
+        arch=arch,
+        lr=config.optim_wrapper.optimizer.lr,
         trained_parameters=dict(backbone=backbone, head=total - backbone, total=total),
         **main_metric(config),
         versions=_versions(model),
         config=str(Path(config.filename).resolve()),
     )
+    parts = (
+        label(data.name) if data.name else '',
+        label(method),
+        f'arch={label(arch)}' if arch else '',
+        f'lr={lr:g}' if lr else '',
+    )
+    folder = work_dir.joinpath(*filter(None, parts))
     runs = []
     for seed in seeds:
         seeded = copy.deepcopy(config)
         seeded.merge_from_dict({'randomness.seed': seed})
         run = Run(
-            method,
-            seed,
-            work_dir / label(method) / f'seed{seed}',
+            folder / f'seed{seed}',
             seeded,
-            {**facts, 'settings': settings_of(seeded)},
+            dict(facts, seed=seed, settings=settings_of(seeded)),
         )
         run.require_same_settings()
         runs.append(run)
