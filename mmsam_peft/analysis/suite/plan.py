@@ -63,22 +63,24 @@ def plan(
     _require_once('--lrs', lrs)
     groups, faults, seen = [], [], {}
     for one, method in product(data, methods):
+        found = []
         try:
-            found = cells.config(method, one)
-            _require_same_test(found, method, one, cells)
-            lacking = [*(missing(found, seen) if check_files else ()), *_leaks(found, lrs)]
-            if lacking:
-                where = one.name or found.filename
-                faults += [f'  {method} on {where}: {fault}' for fault in lacking]
-                continue
-            sizes = archs if is_adaptable(found) else (None,)
-            groups += [
-                _runs_of(method, one, arch, lr, found, seeds, work_dir)
+            config = cells.config(method, one)
+            found += missing(config, seen) if check_files else ()
+            found += _leaks(config, lrs)
+            _require_same_test(config, method, one, cells)
+            sizes = archs if is_adaptable(config) else (None,)
+            runs = [
+                _runs_of(method, one, arch, lr, config, seeds, work_dir)
                 for arch, lr in product(sizes, lrs)
             ]
         except Exception as error:  # whatever the parts of a model raise
+            found.append(str(error) or repr(error))
+        if found:
             where = f'{method} on {one.name}' if one.name else method
-            faults.append(f'  {where}: {str(error) or repr(error)}')
+            faults += [f'  {where}: {fault}' for fault in found]
+        else:
+            groups += runs
     if faults and not skip_missing:
         raise ValueError('Nothing was trained, because of\n' + '\n'.join(dict.fromkeys(faults)))
     if faults:
