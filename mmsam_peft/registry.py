@@ -24,7 +24,7 @@ def _child(parent: Registry, *locations: str) -> Registry:
 RUNNERS = _child(mmseg.RUNNERS)
 RUNNER_CONSTRUCTORS = _child(mmseg.RUNNER_CONSTRUCTORS)
 LOOPS = _child(mmseg.LOOPS)
-HOOKS = _child(mmseg.HOOKS, 'mmsam_peft.engine')
+HOOKS = _child(mmseg.HOOKS, 'mmsam_peft.engine', 'mmsam_peft.apis.settings_hook')
 DATASETS = _child(mmseg.DATASETS, 'mmsam_peft.datasets')
 DATA_SAMPLERS = _child(mmseg.DATA_SAMPLERS)
 TRANSFORMS = _child(mmseg.TRANSFORMS, 'mmsam_peft.datasets')

@@ -16,8 +16,10 @@ from mmengine.runner import Runner
 from PIL import Image
 from torch import nn
 
+from mmsam_peft.apis.configs import read_config
 from mmsam_peft.apis.inference import build_to_count
 from mmsam_peft.apis.launch import build_runner, load_config
+from mmsam_peft.apis.settings import check_settings
 from mmsam_peft.registry import DATASETS, METRICS, MODELS, PEFT
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +110,6 @@ TINY = dict(
     PEFTSegmentor={
         'checkpoint': None,
         'backbone.arch': dict(ENCODER, _delete_=True),
-        'backbone.img_size': 64,
         'decode_head.in_channels': 32,
         'decode_head.num_heads': 2,
         'decode_head.mlp_dim': 32,
@@ -124,7 +125,7 @@ TINY['MultiTaskSegmentor'] = TINY['PEFTSegmentor']
 @cache
 def config(name: str) -> Config:
     """A config of the zoo, or of the benchmarks, read once; nothing may write to it."""
-    cfg = Config.fromfile(CONFIGS / name if (CONFIGS / name).exists() else ROOT / name)
+    cfg = read_config(CONFIGS / name if (CONFIGS / name).exists() else ROOT / name)
     if name in BENCHMARKS and 'checkpoint' in cfg.model:
         cfg.model.checkpoint = None  # the command line names it
     return cfg
@@ -210,6 +211,7 @@ def test_parts(name):
     """The model builds; it, the data sets and the image sizes agree; metrics and test-time
     augmentation build."""
     cfg = config(name)
+    check_settings(cfg)
     model, scale = model_of(name), cfg.model.data_preprocessor.size
     datasets = [
         DATASETS.build({**cfg[f'{part}_dataloader'].dataset, 'lazy_init': True}) for part in PARTS
@@ -379,7 +381,7 @@ def write_data(tmp_path):
 
 def made_tiny(path: Path, data_root: Path, options: dict | None = None) -> Config:
     """The config on 64 x 64 pixels, its model made small."""
-    options = {'model.data_preprocessor.size': (64, 64), **(options or {})}
+    options = {'image_size': 64, **(options or {})}
     for part in PARTS:
         loader = f'{part}_dataloader'
         options |= {
@@ -388,13 +390,6 @@ def made_tiny(path: Path, data_root: Path, options: dict | None = None) -> Confi
             f'{loader}.dataset.data_root': str(data_root),
         }
     cfg = load_config(str(path), options, str(data_root.parent / 'run'))
-    for part in PARTS:
-        for step in cfg[f'{part}_dataloader'].dataset.pipeline:
-            step.update(
-                {'Resize': dict(scale=(64, 64)), 'MultiTaskResize': dict(size=64)}.get(
-                    step.type, {}
-                )
-            )
     tiny = TINY.get(cfg.model.type) or TINY[path.parent.name]
     cfg.merge_from_dict({f'model.{key}': value for key, value in tiny.items()})
     return cfg

@@ -7,8 +7,6 @@ _base_ = [
     '../schedule.py',
 ]
 model = dict(
-    data_preprocessor=dict(size=(240, 320)),
-    backbone=dict(img_size=(240, 320)),
     decode_head=dict(
         type='SAMMaskHead',
         num_classes=11,

@@ -7,8 +7,6 @@ _base_ = [
     '../schedule_250.py',
 ]
 model = dict(
-    data_preprocessor=dict(size=(192, 192)),
-    backbone=dict(img_size=192),
     decode_head=dict(type='SAMMaskHead', num_classes=2, loss_decode=dict(type='StructureLoss')),
 )
 tta_model = dict(type='BinaryTTAModel')

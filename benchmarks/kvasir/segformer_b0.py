@@ -6,6 +6,5 @@ _base_ = [
     '../schedule_250.py',
 ]
 model = dict(
-    data_preprocessor=dict(size=(192, 192)),
     decode_head=dict(num_classes=2, norm_cfg=dict(type='BN', requires_grad=True)),
 )

@@ -9,7 +9,5 @@ _base_ = [
 model = dict(
     type='MultiTaskSegmentor',
     tasks=_base_.tasks,
-    data_preprocessor=dict(size=(144, 192), test_cfg=dict(size=(144, 192))),
-    backbone=dict(img_size=(144, 192)),
     decode_head=dict(type='MSAMHead'),
 )

@@ -9,5 +9,5 @@ log_level = 'INFO'
 load_from = None
 resume = False
 custom_hooks = [
-    dict(type='CheckDataHook'), dict(type='FiniteHook'), dict(type='AdapterHook'),
-    dict(type='PlainCheckpointHook'), dict(type='ProgressHook')]
+    dict(type='CheckDataHook'), dict(type='FiniteHook'), dict(type='AdapterHook'), dict(type='PlainCheckpointHook'),
+    dict(type='ProgressHook'), dict(type='SettingsHook')]

@@ -7,16 +7,19 @@ from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.registry import Registry
 
 from .. import registry
+from .settings import apply_settings
 
 
 def read_config(path: str | Path) -> Config:
-    """Reads a config; it is a Python file and runs.
+    """Reads a config; it is a Python file and runs. Its settings reach their places, see
+    ``settings/``.
 
     In a config of pure Python (``with read_base():``) types are classes. They become names, as in
     any other config: hooks, adapter files and checkpoints all know a type by its name.
 
     Raises:
         FileNotFoundError: There is no such config.
+        ValueError: A setting whose places disagree.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
@@ -24,13 +27,8 @@ def read_config(path: str | Path) -> Config:
         )
     cfg = Config.fromfile(path)
     _name_types(cfg._cfg_dict)
+    apply_settings(cfg)
     return cfg
-
-
-def type_name(step: dict) -> str | None:
-    """The name of what a dict of a config builds, without its module."""
-    kind = step.get('type')
-    return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', kind)
 
 
 def _name_types(node: object) -> None:

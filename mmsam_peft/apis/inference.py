@@ -18,9 +18,11 @@ from ..adapters.header import ADAPTER
 from ..models.segmentors import PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
 from ..safe_load import load_safetensors
-from .configs import read_config, type_name
+from .configs import read_config
 from .merging import merged_model
 from .overrides import apply_overrides
+from .pipelines import type_name
+from .settings import check_settings
 from .single_task import keep_trained_task
 
 
@@ -53,6 +55,7 @@ def init_model(
     apply_overrides(config, cfg_options, also_read=['test_pipeline'])
     require_adaptable(config, weights)
     keep_trained_task(config, weights)
+    check_settings(config)
     init_default_scope(config.setdefault('default_scope', SCOPE))
     model = mmseg_init_model(config, str(weights) if weights else None, default_device(device))
     if weights is None and isinstance(model, PEFTSegmentor):
@@ -108,7 +111,9 @@ def pipeline_of(model: nn.Module, from_array: bool = False) -> Compose:
 
 def inferencer(config: str, weights: str, device: str | None = None, **kwargs) -> MMSegInferencer:
     """MMSegmentation's inferencer in our scope; its own default scope knows none of our modules."""
-    require_adaptable(read_config(config), weights)
+    config = read_config(config)
+    check_settings(config)
+    require_adaptable(config, weights)
     return MMSegInferencer(config, weights, device=default_device(device), scope=SCOPE, **kwargs)
 
 

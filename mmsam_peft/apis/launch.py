@@ -18,6 +18,7 @@ from ..engine.run_checks import check_config, check_length
 from .configs import read_config
 from .overrides import apply_overrides
 from .run_name import run_name
+from .settings import check_settings
 from .single_task import keep_task
 
 MMENGINES_HOOKS = dict(
@@ -124,6 +125,7 @@ def build_runner(cfg: Config) -> Runner:
         ValueError: Settings that cannot work, see ``engine/run_checks.py``.
     """
     check_config(cfg)
+    check_settings(cfg)
     add_hooks_relied_on(cfg)
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = (
         '1'  # no torch.load in this process, whoever calls it, unpickles objects

@@ -4,6 +4,7 @@ MMEngine merges any key into a config. A misspelt one, or a variable of the conf
 has been put into its places already, would change nothing, and train on the wrong data.
 """
 
+import copy
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from .. import registry
+from .settings import SETTINGS, apply_settings
 
 
 def arguments(made: Callable) -> set[str] | None:
@@ -45,6 +47,7 @@ READ = arguments(Runner.__init__) - {'cfg'} | {
     'sync_bn',
     'tta_model',
     'tta_pipeline',
+    *SETTINGS,
 }
 """Keys of a config that the runner or the tools read."""
 ELSEWHERE = {
@@ -85,10 +88,17 @@ def apply_overrides(cfg: Config, options: Mapping | None, also_read: Sequence[st
     Args:
         also_read: Keys beside ``READ`` that the caller reads, such as ``test_pipeline``.
 
+    Settings (``settings/``) come first: the other options hold in what they have changed.
+
     Raises:
-        ValueError: Options that would change nothing, each with the setting that it may mean.
+        ValueError: Options that would change nothing, each with the setting that it may mean; a
+            setting with a value that is none.
     """
-    options, before = dict(options or {}), cfg.to_dict()
+    options = dict(options or {})
+    settings = {key: options.pop(key) for key in list(options) if key in SETTINGS}
+    trial = copy.deepcopy(cfg)
+    apply_settings(trial, settings)
+    before = trial.to_dict()
     read = READ | set(also_read)
     if 'data_preprocessor' in (before.get('model') or {}):
         read.discard('data_preprocessor')
@@ -98,6 +108,7 @@ def apply_overrides(cfg: Config, options: Mapping | None, also_read: Sequence[st
         raise ValueError(
             '\n'.join(['settings that would change nothing (--cfg-options):', *faults])
         )
+    apply_settings(cfg, settings)
     cfg.merge_from_dict(options)
 
 
@@ -106,6 +117,8 @@ def fault(key: str, cfg: dict, options: Mapping, read: set[str]) -> str | None:
     top, *others = key.split('.')
     if top in ELSEWHERE:
         return ELSEWHERE[top]
+    if top in SETTINGS:
+        return f'{top} is one value: set it as a whole, {top}={SETTINGS[top].example}'
     if top not in read:
         return variable(key, cfg, read) if top in cfg else unknown_key(key, cfg, read)
     node, place = cfg.get(top) or {}, top

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from mmsam_peft.apis.configs import read_config, type_name
+from mmsam_peft.apis.configs import read_config
 from mmsam_peft.apis.inference import init_model, require_adaptable
 from mmsam_peft.apis.launch import build_runner, load_config, use_mixed_precision
+from mmsam_peft.apis.pipelines import type_name
 
 PURE = """
 from mmengine.config import read_base

@@ -79,11 +79,10 @@ REFUSED = [
     ('data.data_root', 'a variable of the config file, .* set ' + ', '.join(DATA)),
     ('data_root', 'the config has no data_root: set ' + ', '.join(DATA)),
     ('mask_values', 'set train_dataloader.dataset.mask_values, val_dataloader.dataset.mask_values'),
-    (
-        'image_size',
-        r'set model.data_preprocessor.size, .*train_dataloader.dataset.pipeline.2.scale',
-    ),
-    ('image_size.0', r'set model.data_preprocessor.size.0, '),
+    ('size', r'set train_dataloader.dataset.pipeline.2.scale, .*model.data_preprocessor.size'),
+    ('size.0', r'set train_dataloader.dataset.pipeline.2.scale.0, '),
+    ('image_size.0', 'image_size is one value: set it as a whole, image_size=256'),
+    ('image_szie', 'the config has no image_szie: did you mean image_size'),
     ('train_pipeline.3.prob', r'set train_dataloader.dataset.pipeline.3.prob, or change the file'),
     ('metainfo.classes', 'set train_dataloader.dataset.metainfo.classes'),
     ('dataset_type', 'the config has no dataset_type: it has .*train_dataloader'),
@@ -143,7 +142,7 @@ def test_what_is_refused(custom, key, message):
 def test_variables_of_several_tasks(multi_task):
     with pytest.raises(ValueError) as found:
         apply_overrides(
-            multi_task, {'image_size': 64, 'tasks': [], 'model.backbone.arch.out_chanels': 4}
+            multi_task, {'train_pipeline': 64, 'tasks': [], 'model.backbone.arch.out_chanels': 4}
         )
     text = str(found.value)
     assert (
@@ -152,7 +151,7 @@ def test_variables_of_several_tasks(multi_task):
         and 'val_evaluator.tasks' in text
     )
     assert (
-        'image_size: a variable' in text
+        'train_pipeline: a variable' in text
         and 'model.backbone.arch has no out_chanels: did you mean out_channels' in text
     )
     cfg = multi_task.copy()

@@ -1,21 +1,22 @@
 # Shared by data sets of several tasks: pipelines and loaders. A data set's own file adds its type,
 # root, tasks, and what differs
 
-# The image's long side. Labels keep their size; losses and metrics are computed at it.
-image_size = 1024
+# The image's long side; to change it, set image_size: it also reaches the model. Labels keep their
+# size; losses and metrics are computed at it.
+size = 1024
 
 train_pipeline = [
     dict(type='LoadImageOrArray'),
     dict(type='LoadMultiTaskLabels'),
     dict(type='MultiTaskZoomCrop', scales=(1, 1.2, 1.5)),
     dict(type='MultiTaskFlip', prob=0.5),
-    dict(type='MultiTaskResize', size=image_size),
+    dict(type='MultiTaskResize', size=size),
     dict(type='PackMultiTaskInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageOrArray'),
     dict(type='LoadMultiTaskLabels'),
-    dict(type='MultiTaskResize', size=image_size),
+    dict(type='MultiTaskResize', size=size),
     dict(type='PackMultiTaskInputs'),
 ]
 

@@ -1,27 +1,10 @@
 # Roads seen from above, generated: 400 + 50 + 50 images of 256 x 256, drawn into data_root on first
 # use (about ten seconds)
 _base_ = 'segmentation.py'
-image_size = (256, 256)
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadMask'),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackSegInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadMask'),
-    dict(type='PackSegInputs'),
-]
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='TestTimeAug', transforms=[
-        [dict(type='RandomFlip', prob=0., direction='horizontal'),
-         dict(type='RandomFlip', prob=1., direction='horizontal')],
-        [dict(type='LoadMask')],
-        [dict(type='PackSegInputs')],
-    ]),
-]
+train_pipeline, test_pipeline, tta_pipeline = (
+    _base_.train_pipeline, _base_.test_pipeline, _base_.tta_pipeline)
+train_pipeline[2].scale = test_pipeline[1].scale = (256, 256)
+tta_pipeline[1].transforms[0][0].scale = (256, 256)
 # _delete_: the data set knows its folders
 data = dict(type='QuickstartDataset', data_root='data/quickstart/')
 train_dataloader = dict(

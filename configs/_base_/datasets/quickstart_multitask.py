@@ -1,9 +1,8 @@
 # Shapes on a floor, generated: 200 + 50 + 50 images of 128 x 128 with classes, depth and normals,
 # drawn into data_root on first use (a few seconds)
 _base_ = 'multitask.py'
-image_size = 256
 train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
-train_pipeline[4].size = test_pipeline[2].size = image_size
+train_pipeline[4].size = test_pipeline[2].size = 256
 tasks = [
     dict(type='SemanticSegmentation', name='seg', num_classes=5),
     dict(type='Depth', name='depth'),

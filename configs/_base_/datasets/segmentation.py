@@ -1,24 +1,24 @@
 # Shared by data sets of images and masks: pipelines, loaders, folders. A data set's own file adds
 # its type, root, metric, and what differs
-image_size = (1024, 1024)
+size = (1024, 1024)  # to change it, set image_size: it also reaches the model
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadMask'),
-    dict(type='Resize', scale=image_size, keep_ratio=False, interpolation='bicubic'),
+    dict(type='Resize', scale=size, keep_ratio=False, interpolation='bicubic'),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=image_size, keep_ratio=False, interpolation='bicubic'),
+    dict(type='Resize', scale=size, keep_ratio=False, interpolation='bicubic'),
     dict(type='LoadMask'),  # after Resize: metrics are computed at the mask's own size
     dict(type='PackSegInputs'),
 ]
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='TestTimeAug', transforms=[
-        [dict(type='Resize', scale=image_size, keep_ratio=False, interpolation='bicubic')],
+        [dict(type='Resize', scale=size, keep_ratio=False, interpolation='bicubic')],
         [dict(type='RandomFlip', prob=0., direction='horizontal'),
          dict(type='RandomFlip', prob=1., direction='horizontal')],
         [dict(type='LoadMask')],

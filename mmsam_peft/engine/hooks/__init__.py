@@ -10,7 +10,14 @@ from .plain_checkpoint_hook import PlainCheckpointHook
 from .progress_hook import ProgressHook
 from .save_masks_hook import SaveMasksHook
 
-RELIED_ON = ('CheckDataHook', 'FiniteHook', 'AdapterHook', 'PlainCheckpointHook', 'ProgressHook')
+RELIED_ON = (
+    'CheckDataHook',
+    'FiniteHook',
+    'AdapterHook',
+    'PlainCheckpointHook',
+    'ProgressHook',
+    'SettingsHook',  # of apis/
+)
 """What our files and tools rely on, as in ``custom_hooks`` of configs/_base_/default_runtime.py. A
 config that sets its own ``custom_hooks`` replaces that list, so the tools add what is missing; see
 ``apis/launch.py``."""
