@@ -7,8 +7,6 @@ _base_ = [
     'schedule.py',
 ]
 model = dict(
-    data_preprocessor=dict(size=(128, 128)),
-    backbone=dict(img_size=128),
     decode_head=dict(type='SAMMaskHead', num_classes=2, loss_decode=dict(type='StructureLoss')),
 )
 tta_model = dict(type='BinaryTTAModel')

@@ -6,6 +6,5 @@ _base_ = [
     'schedule.py',
 ]
 model = dict(
-    data_preprocessor=dict(size=(128, 128)),
     decode_head=dict(num_classes=2, norm_cfg=dict(type='BN', requires_grad=True)),
 )

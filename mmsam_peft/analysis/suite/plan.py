@@ -19,6 +19,7 @@ from torch import nn
 
 from ...adapters.match import with_defaults
 from ...apis.inference import build_to_count, is_adaptable
+from ...apis.overrides import apply_overrides
 from ...peft import count_parameters
 from ...peft.notation import label
 from ...registry import DATASETS, MODELS, PEFT, SCOPE
@@ -198,10 +199,8 @@ def _runs_of(
     work_dir: Path,
 ) -> list[Run]:
     config = copy.deepcopy(config)
-    if arch:
-        config.merge_from_dict({'model.backbone.arch': arch})
-    if lr:
-        config.merge_from_dict({'optim_wrapper.optimizer.lr': lr})
+    changed = {'model.backbone.arch': arch, 'lr': lr}
+    apply_overrides(config, {key: value for key, value in changed.items() if value})
     model = build_to_count(copy.deepcopy(config))
     peft = config.model.backbone.get('peft')
     if peft and 'tasks' in config.model and 'num_tasks' in with_defaults(PEFT, peft):
