@@ -79,11 +79,11 @@ def test_reports_a_failed_run_and_makes_the_others(calls, work_dir):
     first, _ = calls
     assert first.returncode == 1 and '1 of 4 runs failed: ' in first.stderr
     (report,) = re.findall(
-        r'\] (.*?): FAILED: train.py ended with -9; the end of (.*?):\n((?:    .*\n)+)',
+        r'\] (.*?): FAILED: its process ended with -9; the end of (.*?):\n((?:    .*\n)+)',
         first.stdout,
     )
     assert report[0] == 'LoRA(rank=2) seed 1' and report[2].endswith('    the end\n')
-    assert Path(report[1]) == next(work_dir.glob('LoRA*/seed1/train.log'))
+    assert Path(report[1]) == next(work_dir.glob('LoRA*/seed1/trial.log'))
     assert first.stdout.count('started') == 4
     assert (
         len(
@@ -133,7 +133,7 @@ def test_results(calls, work_dir):
             and result['seconds_note'] is None
         )
         attempts = json.loads((folder / 'attempts.json').read_text())['attempts']
-        assert result['seconds'] == round(sum(attempt['seconds'] for attempt in attempts), 1) > 1
+        assert result['seconds'] == round(sum(attempt['seconds'] for attempt in attempts), 1) > 0
         assert result['iterations_per_second'] > 1 and result['threads'] == 1 and result['device']
         assert result['peak_memory_bytes'] is None or 1e8 < result['peak_memory_bytes'] < 4e9
         assert result['memory_kind'] in ('resident', 'GPU')
