@@ -36,13 +36,14 @@ class Run:
 
     @property
     def title(self) -> str:
-        """``kvasir LoRA(rank=8) lr 0.001 seed 0``"""
+        """``kvasir LoRA(rank=8) lr 0.001 seed 0``; the rate where one was asked for."""
         lr = self.facts.get('lr')
+        asked = lr is not None and f'lr={lr:g}' in self.folder.parts
         parts = (
             self.facts.get('data'),
             self.method,
             self.facts.get('arch'),
-            None if lr is None else f'lr {lr:g}',
+            f'lr {lr:g}' if asked else None,
             f'seed {self.seed}',
         )
         return ' '.join(part for part in parts if part)

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
 
 from ...apis.launch import build_runner, load_config
 from ...apis.testing import prepare_test
-from ...apis.training import train
+from ...apis.training import process_rank, train
 from ...apis.work_dir import locked
 from ...engine.checkpoints import newest_checkpoint, training_states
 from ...engine.hooks.image_scores_hook import ImageScoresHook
@@ -32,7 +31,8 @@ def make_trials(
     folders: Sequence[Path], launcher: str = 'none', shared: bool = False
 ) -> list[Path]:
     """Makes the runs that are planned in the folders and not finished; returns those that failed,
-    each with its failure.txt."""
+    each with its failure.txt. With a launcher, the first that fails ends all: its processes are no
+    longer in step."""
     failed = []
     for folder in folders:
         run = Run.read(folder)
@@ -43,8 +43,9 @@ def make_trials(
         except Exception as error:  # whatever a training raises; signals pass
             traceback.print_exc()
             text = f'{str(error) or repr(error)}\n\n{traceback.format_exc()}'
-            if is_main_process():
-                write_whole(run.failure, text.encode())
+            write_whole(run.failure, text.encode())
+            if launcher != 'none':
+                raise
             failed.append(folder)
     return failed
 
@@ -60,7 +61,7 @@ def make_trial(run: Run, launcher: str = 'none', shared: bool = False) -> dict:
         RuntimeError: The main score is NaN.
         SystemExit: A signal came; the next attempt goes on from the last checkpoint.
     """
-    with locked(run.folder / 'test') if is_main_process() else nullcontext():
+    with locked(run.folder / 'test') if process_rank() == 0 else nullcontext():
         return _make(run, launcher, shared)
 
 
@@ -84,7 +85,7 @@ def _make(run: Run, launcher: str, shared: bool) -> dict:
             'may not be defined on this test set. Choose another by '
             'default_hooks.checkpoint.save_best.'
         )
-    if is_main_process():
+    if process_rank() == 0:
         write_json(run.image_scores, images)
         write_json(run.result, result)
         run.failure.unlink(missing_ok=True)
@@ -234,5 +235,5 @@ def _remove_states(run: Run, weights: Path) -> None:
 
 
 def _note(path: Path, content: dict) -> None:
-    if is_main_process():
+    if process_rank() == 0:
         write_json(path, content)

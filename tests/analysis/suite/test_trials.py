@@ -219,7 +219,7 @@ def test_a_kill_costs_one_run(tmp_path, capsys):
     trials = Trials(tmp_path / 'tool.py', runs_per_process=4)
     assert trials.run_missing(runs) == runs[1:]
     said = capsys.readouterr().out
-    assert '[1/4] kvasir LoRA lr 0.001 seed 0: Dice 80.00, 5 s' in said
+    assert '[1/4] kvasir LoRA seed 0: Dice 80.00, 5 s' in said
     assert 'FAILED: CUDA is out of memory; ' in said and 'its process ended with -9' in said
     assert trials.run_missing(runs) == [runs[1]]
     assert '4 runs, 1 of them finished before' in capsys.readouterr().out
