@@ -1,5 +1,5 @@
-"""Everything that adapts us to the installed stack: version checks with advice, and two library
-work-arounds."""
+"""Everything that adapts us to the installed stack: version checks with advice, and three
+library work-arounds."""
 
 import importlib
 import importlib.metadata as metadata
@@ -49,6 +49,28 @@ def check_stack() -> None:
             raise ImportError(
                 f'mmsam_peft: {name} cannot be imported: {error}\nFound {listing}. {ADVICE}'
             ) from error
+
+
+def defer_transformers() -> None:
+    """Keeps MMEngine from importing Hugging Face's ``transformers``, which takes seconds, for one
+    optimizer: ``Adafactor`` imports it when it is built."""
+    if 'mmengine.optim' in sys.modules or 'transformers' in sys.modules:
+        return
+    if importlib.util.find_spec('transformers') is None:
+        return
+    sys.modules['transformers'] = None  # type: ignore[assignment]  # an import fails at once
+    try:
+        from mmengine.registry import OPTIMIZERS
+
+        importlib.import_module('mmengine.optim')
+    finally:
+        del sys.modules['transformers']
+
+    def adafactor(*args, **kwargs):
+        return importlib.import_module('transformers').Adafactor(*args, **kwargs)
+
+    if OPTIMIZERS.module_dict.get('Adafactor') is None:
+        OPTIMIZERS.register_module('Adafactor', module=adafactor)
 
 
 def name_packages() -> None:

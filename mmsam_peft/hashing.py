@@ -1,6 +1,7 @@
 """What tensors are, in a few bytes."""
 
 import hashlib
+import zlib
 from collections.abc import Mapping
 
 import torch
@@ -15,3 +16,10 @@ def hash_tensors(tensors: Mapping[str, Tensor], first: bytes = b''):
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest
+
+
+def checksum(value: Tensor) -> str:
+    """Type, shape and CRC-32 of a tensor's bytes: tells accidents and changes apart, no forgeries,
+    in a third of the time of a SHA-256."""
+    content = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+    return f'{value.dtype} {tuple(value.shape)} {zlib.crc32(content):08x}'

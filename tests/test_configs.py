@@ -81,6 +81,7 @@ NO_TEMPLATE = {  # configs that are not three lines, and why
     r'full/\w+': 'smaller steps than the recipe has',
     r'from_scratch/\w+': 'no checkpoint',
     r'(convlora/custom|talora/custom_multitask|segformer/custom_b0)': 'your own data: to be copied',
+    r'convlora/annotated': 'your own data: to be copied',
     r'convlora/camvid_upernet': 'another head',
     r'pretrain/objects': 'a data set, a schedule and an aim of its own',
 }
@@ -239,7 +240,9 @@ def test_parts(name):
                 head.num_classes for head in heads
             }
             assert {
-                step.scale[::-1] for step in dataset.pipeline.transforms if hasattr(step, 'scale')
+                step.scale[::-1]
+                for step in dataset.pipeline.transforms
+                if type(step).__name__ in ('Resize', 'RandomResize')
             } <= {scale}
     if cfg.model.backbone.type == 'SAMViT':
         assert model.backbone.img_size == scale
@@ -260,6 +263,7 @@ def test_the_tree_is_the_matrix():
     cells -= {'segformer/custom_b2.py'}  # custom_b0.py with the other file of networks/
     others = {
         'convlora/custom.py',
+        'convlora/annotated.py',
         'talora/custom_multitask.py',
         'convlora/camvid_upernet.py',
         'pretrain/objects.py',
@@ -395,6 +399,15 @@ def made_tiny(path: Path, data_root: Path, options: dict | None = None) -> Confi
     return cfg
 
 
+def one_epoch(path: Path) -> dict:
+    """The options that make a training so long; the parts of its schedule stay where they can."""
+    settings = read_config(path)
+    return {
+        name if name in settings else f'train_cfg.{name}': 1
+        for name in ('max_epochs', 'val_interval')
+    }
+
+
 @pytest.fixture
 def train_tiny(tmp_path, monkeypatch):
     """Trains a config, its model made small, for one iteration on 64 x 64 pixels, and validates it;
@@ -411,8 +424,7 @@ def train_tiny(tmp_path, monkeypatch):
                 path,
                 data_root,
                 {
-                    'train_cfg.max_epochs': 1,
-                    'train_cfg.val_interval': 1,
+                    **one_epoch(path),
                     'experiment_name': tmp_path.name,
                     'train_dataloader.batch_size': 2,
                     **(options or {}),
@@ -477,6 +489,34 @@ def test_trains_on_every_data_set(write_data, train_tiny, tmp_path, name, metric
     assert (tmp_path / 'run/adapter_best.safetensors').exists() == (
         'PEFT' in config(name).model.type
     )
+
+
+def test_trains_on_annotations(write_data, train_tiny, tmp_path):
+    """COCO files of the splits, each with the folder of its images."""
+    root = write_data('kvasir', 2)
+    options = {}
+    for part in PARTS:
+        prefix = f'{part}_dataloader.dataset'
+        options[f'{prefix}.data_prefix.img_path'] = f'img_dir/{part}'
+        options[f'{prefix}.categories.object'] = ['square']
+        squares, images = [], []
+        for number in range(2):
+            images.append(dict(id=number, file_name=f'{number}.png', width=64, height=64))
+            mask = np.asarray(Image.open(root / f'ann_dir/{part}/{number}.png'))
+            for y, x in np.argwhere(mask[::16, ::16]).tolist():
+                corners = [x, y, x + 1, y, x + 1, y + 1, x, y + 1]
+                ring = [16 * corner for corner in corners]
+                squares.append(dict(image_id=number, category_id=4, segmentation=[ring]))
+        categories = [dict(id=4, name='square')]
+        stored = dict(images=images, annotations=squares, categories=categories)
+        (root / 'annotations').mkdir(exist_ok=True)
+        (root / f'annotations/{part}.json').write_text(json.dumps(stored))
+    logged = train_tiny(CONFIGS / 'convlora/annotated.py', root, options)
+    assert np.isfinite(logged['train/loss']) and 0 <= logged['val/Dice'] <= 100
+    mask = np.asarray(Image.open(root / 'ann_dir/test/0.png'))
+    cfg = made_tiny(CONFIGS / 'convlora/annotated.py', root, options)
+    data = DATASETS.build(cfg.test_dataloader.dataset)
+    assert (data[0]['data_samples'].gt_sem_seg.data[0].numpy() == mask).all()
 
 
 @pytest.mark.parametrize('name', ['convlora/custom.py', 'segformer/custom_b0.py'])

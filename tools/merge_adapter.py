@@ -1,6 +1,7 @@
 """Merges an adapter into plain SAM weights.
 
-python tools/merge_adapter.py CONFIG ADAPTER sam_tuned.pth
+python tools/merge_adapter.py ADAPTER sam_tuned.pth
+python tools/merge_adapter.py CONFIG WEIGHTS sam_tuned.pth
 
 The file has SAM's keys: segment-anything loads it, and so does model.checkpoint of any config here.
 Before it is written, a plain encoder with these weights is compared with the adapted one.
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
+from mmsam_peft.apis.arguments import config_and_weights
 from mmsam_peft.apis.inference import init_model
 from mmsam_peft.apis.launch import load_config
 from mmsam_peft.apis.merging import (
@@ -26,11 +28,20 @@ from mmsam_peft.apis.merging import (
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage='%(prog)s [CONFIG] WEIGHTS OUT [options]',
     )
-    parser.add_argument('config')
-    parser.add_argument('weights', help='adapter file, or checkpoint, trained with the config')
-    parser.add_argument('out', help='.pth, or .safetensors')
+    parser.add_argument(
+        'given',
+        nargs='+',
+        metavar='[CONFIG] WEIGHTS OUT',
+        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). OUT: .pth or .safetensors',
+    )
+    parser.add_argument(
+        '--checkpoint',
+        help='the base weights that the adapter was trained on, see tools/predict.py',
+    )
     parser.add_argument('--task', help='whose encoder, where the method adapts one for each task')
     parser.add_argument(
         '--cfg-options',
@@ -39,13 +50,21 @@ def main() -> None:
         help='settings to override: model.checkpoint=PATH ...',
     )
     args = parser.parse_args()
-    out = Path(args.out)
+    try:
+        config, weights, place = config_and_weights(args.given, 'OUT')
+    except ValueError as error:
+        parser.error(str(error))
+    out, options = Path(place), args.cfg_options
     if out.suffix not in ('.pth', '.safetensors'):
         parser.error(f'{out}: the name has to end in .pth or .safetensors')
 
-    cfg = load_config(args.config, args.cfg_options)
-    require_writable(out, [args.weights, args.config, cfg.model.get('checkpoint')])
-    model = init_model(cfg, args.weights, 'cpu')
+    cfg = None
+    if config:
+        cfg, options = load_config(config, options), None
+    named = cfg.model.get('checkpoint') if cfg else None
+    require_writable(out, [weights, config, args.checkpoint, named])
+    model = init_model(cfg, weights, 'cpu', options, checkpoint=args.checkpoint, base=True)
+    require_writable(out, [model.checkpoint])
     state = {key: value.contiguous() for key, value in merged_sam_state(model, args.task).items()}
     found = verify_merge(model, state, args.task)
     write_state(state, out)

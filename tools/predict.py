@@ -1,23 +1,53 @@
-"""Predicts images: python tools/predict.py CONFIG adapter_best.safetensors IMAGES"""
+"""Predicts images.
+
+python tools/predict.py adapter_best.safetensors IMAGES
+python tools/predict.py CONFIG WEIGHTS IMAGES
+
+The adapter file suffices: it holds the model's config, and its base weights are found by name or
+content. Files of earlier versions, and models with parts of your own, take a config. See
+docs/use_an_adapter.md.
+"""
 
 import argparse
 import sys
 
-from mmengine.config import DictAction
-
-from mmsam_peft.apis import init_model, predict
-from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
-from mmsam_peft.apis.prediction import reason
+from tool_arguments import MODEL, options_of, quiet_imports, settings_arguments
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config')
-    parser.add_argument(
-        'weights',
-        help='adapter (.safetensors; the config names its base weights) or checkpoint (.pth)',
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage='%(prog)s [CONFIG] WEIGHTS IMAGES [options]',
     )
-    parser.add_argument('images', help='a file, a folder or a quoted glob pattern')
+    parser.add_argument(
+        'given',
+        nargs='+',
+        metavar='[CONFIG] WEIGHTS IMAGES',
+        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). IMAGES: a file, a folder '
+        'or a quoted glob pattern',
+    )
+    parser.add_argument(
+        '--checkpoint',
+        help='the base weights that the adapter was trained on (default: those of the config; '
+        'without one they are looked for)',
+    )
+    parser.add_argument(
+        '--threshold',
+        type=float,
+        help="of the object's probability, for models of one class (default: the model's own)",
+    )
+    parser.add_argument(
+        '--probabilities',
+        action='store_true',
+        help='also write probabilities/NAME.npy: float32, (classes, height, width), or (1, height, '
+        'width) of the object',
+    )
+    parser.add_argument(
+        '--save-polygons',
+        action='store_true',
+        help='also write polygons/NAME.geojson, in pixels from the top left corner',
+    )
     parser.add_argument(
         '--out-dir',
         default='outputs',
@@ -54,32 +84,52 @@ def main() -> None:
         help='with --merge: whose model, where the method adapts the encoder for each task',
     )
     parser.add_argument('--device', help='default: the GPU where there is one')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override: model.checkpoint=PATH ...',
-    )
+    settings_arguments(parser, *MODEL)
     args = parser.parse_args()
 
     if args.task and not args.merge:
         parser.error('--task goes with --merge; without it every task is predicted')
 
-    cfg = load_config(args.config, args.cfg_options, also_read=['test_pipeline'])
+    options = options_of(parser, args)
+    # what takes seconds to import comes after what a user may have mistyped
+    with quiet_imports():
+        from mmsam_peft.apis import init_model, predict
+        from mmsam_peft.apis.arguments import config_and_weights
+        from mmsam_peft.apis.extras import Extras
+        from mmsam_peft.apis.images import find_images
+        from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
+        from mmsam_peft.apis.prediction import reason
+    try:
+        config, weights, images = config_and_weights(args.given, 'IMAGES')
+    except ValueError as error:
+        parser.error(str(error))
+    find_images(images)  # before the model is built, which takes longer
     if args.amp:
         warn_of_slow_bf16()
     if args.compile:
-        cfg.model.backbone.compile = True
-    model = init_model(cfg, args.weights, args.device, merge=args.merge, task=args.task)
+        options['model.backbone.compile'] = True
+    if config:
+        config, options = load_config(config, options, also_read=['test_pipeline']), None
+    model = init_model(
+        config,
+        weights,
+        args.device,
+        options,
+        merge=args.merge,
+        task=args.task,
+        checkpoint=args.checkpoint,
+    )
+    extras = Extras(args.threshold, args.probabilities, args.save_polygons)
     results = list(
         predict(
             model,
-            args.images,
+            images,
             args.out_dir,
             args.opacity,
             args.batch_size,
             args.amp,
             args.overwrite,
+            extras,
         )
     )
     failed = [(image, error) for image, error in results if error]

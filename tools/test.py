@@ -4,18 +4,11 @@ import argparse
 from contextlib import nullcontext
 from pathlib import Path
 
-import torch
-from mmengine.config import DictAction
-from mmengine.runner.amp import autocast
-from torch.distributed.elastic.multiprocessing.errors import record
-
-from mmsam_peft.apis.inference import require_adaptable
-from mmsam_peft.apis.launch import build_runner, launch_arguments, load_config, warn_of_slow_bf16
-from mmsam_peft.apis.testing import prepare_test
+from tool_arguments import MODEL, launch_arguments, options_of, quiet_imports, settings_arguments
 
 
-@record  # torchrun ends its report with the error
-def main() -> None:
+def parse() -> tuple[argparse.Namespace, dict]:
+    """The arguments, and the options for the config."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config')
     parser.add_argument(
@@ -32,26 +25,45 @@ def main() -> None:
         '--tta', action='store_true', help="average over the views of the config's tta_pipeline"
     )
     parser.add_argument('--amp', action='store_true', help='compute in bfloat16')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override: model.checkpoint=PATH ...',
-    )
+    settings_arguments(parser, *MODEL)
     launch_arguments(parser)
     args = parser.parse_args()
+    return args, options_of(parser, args)
 
-    cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher, args.task)
-    require_adaptable(cfg, args.weights)
+
+def main() -> None:
+    args, options = parse()
+    # what takes seconds to import comes after what a user may have mistyped
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    record(run)(args, options)  # torchrun ends its report with the error
+
+
+def run(args: argparse.Namespace, options: dict) -> None:
     if not Path(args.weights).is_file():
         raise FileNotFoundError(
             f'There is no file {args.weights}; training writes adapter_best.safetensors and '
             'adapter_last.safetensors into its work directory.'
         )
+    with quiet_imports():
+        from mmsam_peft.apis.launch import load_config
+
+        cfg = load_config(args.config, options, args.work_dir, args.launcher, args.task)
+
+        import torch
+        from mmengine.runner.amp import autocast
+
+        from mmsam_peft.apis.inference import require_adaptable
+        from mmsam_peft.apis.launch import build_runner, warn_of_slow_bf16
+        from mmsam_peft.apis.screen import ScreenHook
+        from mmsam_peft.apis.testing import prepare_test
+
+        require_adaptable(cfg, args.weights)
     prepare_test(cfg, args.weights, args.out, args.show_dir, args.tta, args.amp)
     if args.amp:
         warn_of_slow_bf16()
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, quiet=True)
+    runner.register_hook(ScreenHook(args.config))
     with autocast(dtype=torch.bfloat16) if args.amp else nullcontext():
         runner.test()
 

@@ -2,15 +2,18 @@
 
 import argparse
 
-from mmengine.config import DictAction
-from torch.distributed.elastic.multiprocessing.errors import record
+from tool_arguments import (
+    MODEL,
+    TRAINING,
+    launch_arguments,
+    options_of,
+    quiet_imports,
+    settings_arguments,
+)
 
-from mmsam_peft.apis.launch import launch_arguments, load_config
-from mmsam_peft.apis.training import train
 
-
-@record  # torchrun ends its report with the error
-def main() -> None:
+def parse() -> tuple[argparse.Namespace, dict]:
+    """The arguments, and the options for the config."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config')
     parser.add_argument(
@@ -30,22 +33,30 @@ def main() -> None:
     )
     parser.add_argument('--task', help='the one task to train, of a config of several')
     parser.add_argument('--tensorboard', action='store_true', help='also write TensorBoard logs')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override: model.checkpoint=PATH ...',
-    )
+    settings_arguments(parser, *MODEL, *TRAINING)
     launch_arguments(parser)
     args = parser.parse_args()
+    return args, options_of(parser, args)
 
-    cfg = load_config(
-        args.config, args.cfg_options, args.work_dir, args.launcher, args.task, args.amp
-    )
-    cfg.resume = args.resume or cfg.get('resume', False)
-    if args.tensorboard:
-        cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
-    train(cfg)
+
+def main() -> None:
+    args, options = parse()
+    # what takes seconds to import comes after what a user may have mistyped
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    record(run)(args, options)  # torchrun ends its report with the error
+
+
+def run(args: argparse.Namespace, options: dict) -> None:
+    with quiet_imports():
+        from mmsam_peft.apis.launch import load_config
+
+        cfg = load_config(args.config, options, args.work_dir, args.launcher, args.task, args.amp)
+        cfg.resume = args.resume or cfg.get('resume', False)
+        if args.tensorboard:
+            cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
+        from mmsam_peft.apis.training import train
+    train(cfg, args.config)
 
 
 if __name__ == '__main__':

@@ -1,13 +1,13 @@
 # python tools/train.py configs/convlora/custom.py
 # For another method of README's table: --cfg-options model.backbone.peft.type=LoRA, with its
-# settings as model.backbone.peft.rank=8 and so on. Full needs smaller steps:
-# optim_wrapper.optimizer.lr=1e-5. To train from random values: Full with model.checkpoint=None.
+# settings as model.backbone.peft.rank=8 and so on. Full needs smaller steps: lr=2e-4. To train from
+# random values: Full with model.checkpoint=None.
 # For other networks: configs/segformer/custom_b0.py
 _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/sam_binary.py',
     '../_base_/datasets/custom.py',
-    '../_base_/schedules/adamw_30e.py',
+    '../_base_/schedules/adamw_small.py',
 ]
 
 # Your data. configs/_base_/datasets/custom.py says how the folders look and what mask_values may be
@@ -19,6 +19,13 @@ data = dict(
 train_dataloader = val_dataloader = test_dataloader = dict(dataset=data)
 
 model = dict(backbone=dict(peft=dict(type='ConvLoRA')))
+
+# For about 50 images; docs/small_data.md says what suits other numbers
+max_epochs = 40
+lr = 1e-3
+augment = 'light'  # flips and scales; 'strong': turns and colours too; 'none'
+val_interval = 2  # epochs
+patience = 8  # training ends after so many validations that bring nothing better; None: never
 
 # For three classes or more: name them above, set mask_values to 'index' or to their colours,
 # replace sam_binary.py by sam_multiclass.py in _base_, and, the first only for ConvLoRA,

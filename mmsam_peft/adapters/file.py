@@ -13,6 +13,7 @@ from ..finite import require_finite
 from ..hashing import hash_tensors
 from ..safe_load import load_safetensors
 from ..whole_files import whole_file
+from .apart import APART
 from .header import ADAPTER, parse_header
 
 
@@ -102,7 +103,7 @@ def as_checkpoint(content: dict, metadata: dict[str, str], path: str | os.PathLi
     meta, state = content.get('meta'), content.get('state_dict')
     if isinstance(meta, dict) and ADAPTER in meta and isinstance(state, dict):
         check_digest(parse_header(meta[ADAPTER], path), state, path)
-        content['state_dict'] = _with_header(state, meta[ADAPTER], path, whole=True)
+        content['state_dict'] = _with_header(state, meta[ADAPTER], path, whole=APART not in meta)
     return content
 
 

@@ -12,6 +12,8 @@ FORMAT = 2
 """Format 1 had neither ``tensors`` nor ``sha256``."""
 MAX_CHARACTERS = 2**20
 MAX_LEVELS = 12
+FURTHER = ('scores', 'data', 'provenance')
+"""Fields for people: nothing is built of them."""
 
 
 def parse_header(text: str, path: str | os.PathLike) -> dict:
@@ -43,6 +45,10 @@ def parse_header(text: str, path: str | os.PathLike) -> dict:
             continue
         if field not in header or not is_right(header[field]):
             found = f'{field}={_short(header[field])}' if field in header else f'no {field}'
+            raise _malformed(path, f'has {field}: {expected}', found)
+    for field, (is_right, expected) in OPTIONAL.items():
+        if header.get(field) is not None and not is_right(header[field]):
+            found = f'{field}={_short(header[field])}'
             raise _malformed(path, f'has {field}: {expected}', found)
     classes, palette = header['classes'], header['palette']
     if palette is not None and len(palette) != len(classes or ()):
@@ -109,6 +115,20 @@ def _is_classes(value: object) -> bool:
     return value is None or _is_names(value)
 
 
+def _is_recipe(value: object) -> bool:
+    return isinstance(value, dict) and _is_config(value.get('model'))
+
+
+def _is_base(value: object) -> bool:
+    """The name is looked for in folders: it must not lead out of them."""
+    name = value.get('name') if isinstance(value, dict) else None
+    return (
+        isinstance(name, str)
+        and re.fullmatch(r'(mmsam_peft://)?[^/\\\0]{1,255}', name) is not None
+        and not name.endswith('..')
+    )
+
+
 def _is_palette(value: object) -> bool:
     return value is None or (isinstance(value, list) and all(map(_is_colour, value)))
 
@@ -136,3 +156,11 @@ FIELDS = {
     'sha256': (_is_hash, 'the SHA-256 of the content'),
 }
 """Whether a field is right, and what is expected. ``version`` is free; so are further fields."""
+OPTIONAL = {
+    'pixels': (lambda value: isinstance(value, dict), 'the setting of a config, or null'),
+    'recipe': (_is_recipe, 'the config of a model, or null'),
+    'needs_config': (lambda value: isinstance(value, str), 'a text'),
+    'base_weights': (_is_base, "the base weights' name, without a folder, or null"),
+    **{name: (lambda value: isinstance(value, dict), 'a dict') for name in FURTHER},
+}
+"""The same of fields that a file may lack."""

@@ -2,20 +2,20 @@
 
 import hashlib
 import inspect
-import json
 import os
 from collections.abc import Iterable
 
 import torch
-from mmengine.config import ConfigDict
 from mmengine.registry import Registry
 from torch import Tensor, nn
 
 from ..peft import PEFTMethod
 from ..registry import MODELS, PEFT
 from ..version import __version__
+from .allowed import find_class
 from .file import as_checkpoint, read_adapter, write_adapter
 from .header import FORMAT, parse_header
+from .recipe import base_weights, plain, recipe
 
 TABLES = ('pos_embed', 'rel_pos')
 """Positions, which are resized to the image size when loaded; resizing rounds differently from
@@ -76,33 +76,54 @@ def adapter_state(model: nn.Module, state: dict[str, Tensor] | None = None) -> d
     }
 
 
-def adapter_header(model: nn.Module, dataset_meta: dict | None = None) -> dict:
-    """What an adapter file says of itself. ``dataset_meta`` gives classes and palette."""
+class OtherBaseError(ValueError):
+    """The base weights at hand are not those that an adapter was trained on, or none at all."""
+
+
+def adapter_header(
+    model: nn.Module, dataset_meta: dict | None = None, config: dict | None = None, **about
+) -> dict:
+    """What an adapter file says of itself.
+
+    Args:
+        dataset_meta: Gives classes and palette.
+        config: The whole config; by default the model's ``cfg``, where it has one.
+        about: Further fields: scores, data, provenance.
+    """
     meta = dataset_meta or {}
+    config = getattr(model, 'cfg', None) if config is None else config
     return dict(
         format=FORMAT,
         version=__version__,
         **_made_of(model),
         base=base_hash(*model.adapted.values()),
-        classes=_plain(meta.get('classes')),
-        palette=_plain(meta.get('palette')),
+        base_weights=base_weights(model),
+        classes=plain(meta.get('classes')),
+        palette=plain(meta.get('palette')),
+        **recipe(model, config),
+        **about,
     )
 
 
 def _made_of(model: nn.Module) -> dict:
     return dict(
-        arch=_plain(model.backbone.arch),
+        arch=plain(model.backbone.arch),
         img_size=list(model.backbone.img_size),
+        pixels=model.pixels.setting(),
         peft=with_defaults(PEFT, model.peft_cfg),
         head=with_defaults(MODELS, model.head_cfg),
     )
 
 
 def save_adapter(
-    model: nn.Module, path: str | os.PathLike, dataset_meta: dict | None = None
+    model: nn.Module,
+    path: str | os.PathLike,
+    dataset_meta: dict | None = None,
+    config: dict | None = None,
 ) -> None:
-    """Writes the adapter file of a ``PEFTSegmentor``, complete or not at all."""
-    write_adapter(adapter_state(model), adapter_header(model, dataset_meta), path)
+    """Writes the adapter file of a ``PEFTSegmentor``, complete or not at all. With a config, by
+    default the model's ``cfg``, the file suffices for prediction."""
+    write_adapter(adapter_state(model), adapter_header(model, dataset_meta, config), path)
 
 
 def load_adapter(model: nn.Module, path: str | os.PathLike) -> None:
@@ -131,12 +152,14 @@ def check_loaded(
     header, own = parse_header(carried['header'], path), _made_of(model)
     found = {
         **header,
+        'pixels': header.get('pixels') or {},
         'peft': with_defaults(PEFT, header['peft']),
         'head': with_defaults(MODELS, header['head']),
     }
     for key, cure in (
         ('arch', 'Set backbone.arch as found.'),
         ('img_size', 'Set backbone.img_size as found.'),
+        ('pixels', 'Set pixels at the top of the config as found.'),
         ('peft', 'Use the config it was trained with.'),
         ('head', 'Set decode_head as found (num_classes is the class count).'),
     ):
@@ -159,7 +182,7 @@ def check_loaded(
     if whole:
         _check_own_base(model, header, state, path, base_at_hand)
     elif header['base'] != (base := base_hash(*model.adapted.values())):
-        raise ValueError(
+        raise OtherBaseError(
             f'{path} was trained on another base: the file has {header["base"][:16]}, '
             f'this model {base[:16]}. Set model.checkpoint to the weights it was '
             'trained on.'
@@ -204,7 +227,7 @@ def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_h
     for name in (prefix + name for prefix, name in frozen):
         is_table = any(table in name for table in TABLES)
         if not is_table and not own[name].equal(state[name].to(own[name])):
-            raise ValueError(
+            raise OtherBaseError(
                 f'{path} was trained on another base than this model: {name} differs. '
                 'Set model.checkpoint to the weights it was trained on.'
             )
@@ -213,8 +236,8 @@ def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_h
 def with_defaults(registry: Registry, cfg: dict) -> dict:
     """A module's config with its defaults written out, so that neither naming a default nor a new
     option changes anything. The type may come from a file: it is looked up, never imported."""
-    cfg = _plain(cfg)
-    name, kind = _registered(registry, cfg['type'])
+    cfg = plain(cfg)
+    name, kind = find_class(registry, cfg['type'])
     cfg['type'] = name
     if kind is not None:  # else of another version or package: it will differ from the model's own
         parameters = inspect.signature(kind).parameters.values()
@@ -223,36 +246,10 @@ def with_defaults(registry: Registry, cfg: dict) -> dict:
             for p in parameters
             if p.default is not p.empty and not p.name.startswith('loss')
         }
-        cfg = {**_plain(defaults), **cfg}
+        cfg = {**plain(defaults), **cfg}
     if cfg.get('peft'):
         cfg['peft'] = with_defaults(PEFT, cfg['peft'])
     return cfg
-
-
-def _registered(registry: Registry | None, name: str) -> tuple[str, type | None]:
-    """The bare name and the class that a registry or its parents have for a name with or without
-    our scope. ``Registry.get`` would import whatever module the name spells."""
-    bare, node = name.removeprefix(f'{PEFT.scope}.'), registry
-    while node is not None:
-        if bare in node.module_dict:
-            return bare, node.module_dict[bare]
-        node = node.parent
-    return name, None
-
-
-def _plain(value):
-    """Configs as JSON gives them back; classes by their names."""
-    value = value.to_dict() if isinstance(value, ConfigDict) else value
-    return json.loads(json.dumps(value, default=_name_of))
-
-
-def _name_of(value) -> str:
-    if not isinstance(value, type):
-        raise TypeError(
-            f'A config holds a {type(value).__name__}, which an adapter file cannot name: '
-            'use numbers, texts, lists and dicts.'
-        )
-    return value.__name__
 
 
 def _difference(found, expected) -> tuple[str, str]:

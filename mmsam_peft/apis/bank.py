@@ -17,9 +17,9 @@ class AdapterBank(Mapping[str, PEFTSegmentor]):
     """Models ready to predict, by name, whose frozen weights are the same tensors: one base in
     memory, and each adapter.
 
-        bank = AdapterBank('configs/convlora/custom.py', dict(cells='cells.safetensors',
-        roads='roads.safetensors')) predict(bank['cells'], 'images', 'outputs') bank.add('glass',
-        'glass.safetensors', 'configs/lora/trans10k.py')
+        bank = AdapterBank(adapters=dict(cells='cells.safetensors', roads='roads.safetensors'))
+        predict(bank['cells'], 'images', 'outputs')
+        bank.add('glass', 'glass.safetensors', 'configs/lora/trans10k.py')
 
     Every model is whole and is what ``init_model`` gives, bit for bit. Switching is taking another
     one: nothing is copied or computed, nothing can fail half-way, and threads may use different
@@ -27,11 +27,12 @@ class AdapterBank(Mapping[str, PEFTSegmentor]):
     place; use ``merge``.
 
     Args:
-        config: Path or config of the adapters.
+        config: Path or config of the adapters; None: each is built from its own header.
         adapters: Adapter files, or checkpoints, by name.
         device: By default the GPU where there is one.
         merge: Fold the adapters into weights of their own. A model then is as fast as a plain one,
             and holds all tensors with an update, such as every block's qkv, for itself.
+        checkpoint: The base weights, in place of the configs' or of a search.
 
     Raises:
         FileNotFoundError, ValueError: As ``add``.
@@ -39,15 +40,17 @@ class AdapterBank(Mapping[str, PEFTSegmentor]):
 
     def __init__(
         self,
-        config: str | Path | Config,
-        adapters: Mapping[str, str | os.PathLike],
+        config: str | Path | Config | None = None,
+        adapters: Mapping[str, str | os.PathLike] | None = None,
         device: str | None = None,
         merge: bool = False,
+        checkpoint: str | None = None,
     ) -> None:
         self.config, self.device, self.merge = config, default_device(device), merge
+        self.checkpoint = checkpoint
         self.base: dict[tuple, Tensor] = {}
         self.models: dict[str, PEFTSegmentor] = {}
-        for name, weights in adapters.items():
+        for name, weights in (adapters or {}).items():
             self.add(name, weights)
 
     def add(
@@ -69,7 +72,8 @@ class AdapterBank(Mapping[str, PEFTSegmentor]):
             FileNotFoundError, ValueError: No such file; damaged; made for another model; of another
                 base than the bank's; a method that does not merge, in a merging bank.
         """
-        model = init_model(config or self.config, weights, 'cpu')
+        config = self.config if config is None else config
+        model = init_model(config, weights, 'cpu', checkpoint=self.checkpoint)
         if not isinstance(model, PEFTSegmentor):
             raise ValueError(
                 f'{name} is a {type(model).__name__}: a bank holds adapted encoders, '

@@ -7,6 +7,7 @@ from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.registry import Registry
 
 from .. import registry
+from .names import check_top
 from .settings import apply_settings
 
 
@@ -19,7 +20,7 @@ def read_config(path: str | Path) -> Config:
 
     Raises:
         FileNotFoundError: There is no such config.
-        ValueError: A setting whose places disagree.
+        ValueError: A setting whose places disagree; a mistyped one.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
@@ -27,6 +28,7 @@ def read_config(path: str | Path) -> Config:
         )
     cfg = Config.fromfile(path)
     _name_types(cfg._cfg_dict)
+    check_top(cfg)
     apply_settings(cfg)
     return cfg
 

@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from ..datasets.folder import IMAGE_SUFFIXES
+from ..datasets.pixels.foreign import advice
 from .outputs import recorded_folders
 
 
@@ -25,12 +26,13 @@ def find_images(source: str) -> list[Path]:
     if path.is_dir():
         found = [place / name for place, names in _in_folder(path, path) for name in names]
     else:
-        found = _matches(path)
+        found = list(_matches(path))
     images = sorted(file for file in found if file.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
+        said = advice({file.suffix for file in found})
         raise FileNotFoundError(
             f'No image at {source}: give a file, a folder or a quoted glob pattern of images '
-            f'({" ".join(IMAGE_SUFFIXES)}).'
+            f'({" ".join(IMAGE_SUFFIXES)}).{said and f" {said}."}'
         )
     return images
 

@@ -1,5 +1,6 @@
-"""From a config and an adapter to a model ready to predict."""
+"""From an adapter, with or without a config, to a model ready to predict."""
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,25 +20,31 @@ from ..models.segmentors import PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
 from ..safe_load import load_safetensors
 from .configs import read_config
+from .from_header import build_from_header, is_weights
 from .merging import merged_model
 from .overrides import apply_overrides
 from .pipelines import type_name
-from .settings import check_settings
+from .settings import apply_settings, check_settings
 from .single_task import keep_trained_task
+from .trained_pixels import keep_trained_pixels
 
 
 def init_model(
-    config: str | Path | Config,
-    weights: str | None = None,
+    config: str | Path | Config | None,
+    weights: str | os.PathLike | None = None,
     device: str | None = None,
     cfg_options: dict | None = None,
     merge: bool = False,
     task: str | None = None,
+    checkpoint: str | None = None,
+    base: bool = False,
 ) -> nn.Module:
-    """A model ready to predict.
+    """A model ready to predict: ``init_model(config, weights)``, or ``init_model(adapter)``, which
+    needs no config.
 
     Args:
-        config: Path or config.
+        config: Path or config; or, without ``weights``, an adapter file or ``.pth`` checkpoint with
+            a header, from which the model is built.
         weights: An adapter file, whose base weights come from the config's ``model.checkpoint``, or
             a ``.pth`` checkpoint. None leaves the decode head as the base checkpoint has it.
         device: By default the GPU where there is one.
@@ -46,15 +53,38 @@ def init_model(
             may.
         task: With ``merge``, whose model to make, where the method adapts the encoder for each
             task.
+        checkpoint: The base weights, in place of the config's or of a search by name and hash.
+        base: Without a config: look for the base weights of a ``.pth`` too, which it holds itself
+            but for what a model does not use.
 
     Raises:
         FileNotFoundError, ValueError: No such file; damaged; made for another model; a method or
-            task that does not merge.
+            task that does not merge; a file that does not suffice without a config.
     """
-    config = config.copy() if isinstance(config, Config) else read_config(config)
+    if is_weights(config):
+        if weights is not None:
+            raise ValueError(
+                f'got the weights {config} and {weights}: give a config and weights, or an adapter '
+                'file alone, and its base weights as checkpoint.'
+            )
+        config, weights = None, config
+    if config is None:
+        options = dict(cfg_options or {})
+        checkpoint = checkpoint or options.pop('model.checkpoint', None)
+        return build_from_header(
+            weights,
+            lambda found: init_model(found, weights, device, options, merge, task),
+            checkpoint,
+            base,
+        )
+    config = copy.deepcopy(config) if isinstance(config, Config) else read_config(config)
+    apply_settings(config)
     apply_overrides(config, cfg_options, also_read=['test_pipeline'])
+    if checkpoint:
+        config.model.checkpoint = checkpoint
     require_adaptable(config, weights)
     keep_trained_task(config, weights)
+    keep_trained_pixels(config, weights)
     check_settings(config)
     init_default_scope(config.setdefault('default_scope', SCOPE))
     model = mmseg_init_model(config, str(weights) if weights else None, default_device(device))
@@ -109,9 +139,22 @@ def pipeline_of(model: nn.Module, from_array: bool = False) -> Compose:
     return Compose([first] + [step for step in others if type_name(step) != 'LoadAnnotations'])
 
 
-def inferencer(config: str, weights: str, device: str | None = None, **kwargs) -> MMSegInferencer:
-    """MMSegmentation's inferencer in our scope; its own default scope knows none of our modules."""
-    config = read_config(config)
+def inferencer(
+    config: str | Config,
+    weights: str | None = None,
+    device: str | None = None,
+    checkpoint: str | None = None,
+    **kwargs,
+) -> MMSegInferencer:
+    """MMSegmentation's inferencer in our scope; its own default scope knows none of our modules.
+    Config, weights and checkpoint as for ``init_model``: an adapter file suffices."""
+    if weights is None and is_weights(config):
+        return build_from_header(
+            config, lambda found: inferencer(found, str(config), device, **kwargs), checkpoint
+        )
+    config = config if isinstance(config, Config) else read_config(config)
+    if checkpoint:
+        config.model.checkpoint = checkpoint
     check_settings(config)
     require_adaptable(config, weights)
     return MMSegInferencer(config, weights, device=default_device(device), scope=SCOPE, **kwargs)

@@ -1,7 +1,9 @@
 """What the command-line tools share: reading a config, choosing precision, launching several
-processes."""
+processes.
 
-import argparse
+What needs the models is imported when it is used: faults of a config are found in a second.
+"""
+
 import os
 import platform
 import warnings
@@ -13,13 +15,12 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..engine.hooks import RELIED_ON
-from ..engine.run_checks import check_config, check_length
 from .configs import read_config
+from .console import QuietRunner, format_once
+from .names import check_names
 from .overrides import apply_overrides
 from .run_name import run_name
 from .settings import check_settings
-from .single_task import keep_task
 
 MMENGINES_HOOKS = dict(
     runtime_info='RuntimeInfoHook',
@@ -30,12 +31,6 @@ MMENGINES_HOOKS = dict(
     checkpoint='CheckpointHook',
 )
 """The types of those ``default_hooks`` that are there without being named."""
-
-
-def launch_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments by which torchrun, Slurm and MPI start several processes."""
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 
 
 def load_config(
@@ -61,6 +56,8 @@ def load_config(
     """
     cfg = read_config(path)
     if task:
+        from .single_task import keep_task
+
         keep_task(cfg, task)
     name_default_hooks(cfg)
     apply_overrides(cfg, cfg_options, also_read)
@@ -117,15 +114,21 @@ def warn_of_slow_bf16(dtype: str = 'bf16') -> None:
         )
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, quiet: bool = False) -> Runner:
     """The runner of a config; with a launcher on a machine without GPUs, processes talk through
     gloo.
+
+    Args:
+        quiet: Show on the screen only what is of use there; the log file has everything.
 
     Raises:
         ValueError: Settings that cannot work, see ``engine/run_checks.py``.
     """
+    from ..engine.run_checks import check_config, check_length
+
     check_config(cfg)
     check_settings(cfg)
+    check_names(cfg)
     add_hooks_relied_on(cfg)
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = (
         '1'  # no torch.load in this process, whoever calls it, unpickles objects
@@ -137,7 +140,8 @@ def build_runner(cfg: Config) -> Runner:
             type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
         )
         replace_sync_bn(cfg.model)
-    runner = Runner.from_cfg(cfg)
+    format_once()
+    runner = (QuietRunner if quiet else Runner).from_cfg(cfg)
     if (cfg.get('train_dataloader') or {}).get(
         'drop_last'
     ):  # MMEngine's schedules fail on an empty epoch before any hook
@@ -148,6 +152,8 @@ def build_runner(cfg: Config) -> Runner:
 def add_hooks_relied_on(cfg: Config) -> None:
     """Adds to ``custom_hooks`` those of ``RELIED_ON`` that are not there: a config's own list
     replaces its base's."""
+    from ..engine.hooks import RELIED_ON
+
     hooks = list(cfg.get('custom_hooks') or [])
     there = {
         _hook_name(hook) for hook in [*hooks, *(cfg.get('default_hooks') or {}).values()] if hook

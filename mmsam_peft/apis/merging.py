@@ -113,8 +113,14 @@ def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str,
         task: Whose encoder to merge, where the method adapts one for each task.
 
     Raises:
-        ValueError: A method does not merge fully; no such task.
+        ValueError: A method does not merge fully; no such task; more than three channels.
     """
+    channels = getattr(model.backbone, 'in_channels', 3)
+    if channels > 3:
+        raise ValueError(
+            f'The model sees {channels} channels, and plain SAM weights have a place for three: '
+            'use the adapter file with its config, such as by init_model(..., merge=True).'
+        )
     state = {**model.state_dict(), **merged_parameters(model, task)}
     base = read_sam_checkpoint(model.checkpoint) if model.checkpoint else {}
     added = {

@@ -1,6 +1,7 @@
 """A folder of predictions that knows what is in it, so that a run can go on where it was
 stopped."""
 
+import hashlib
 import json
 import os
 import threading
@@ -10,13 +11,15 @@ from pathlib import Path
 
 from mmseg.models import BaseSegmentor
 
-from ..hashing import hash_tensors
+from ..hashing import checksum
 from ..version import __version__
 from ..whole_files import write_whole
 
 RECORD = 'predictions.jsonl'
 """First line: what made the predictions, and the folders they are in. Then a line for each image
 before its files are written, and one after."""
+SUFFIXES = ('.png', '.npy', '.geojson')
+"""Of all files of predictions."""
 
 
 class OutputFolder:
@@ -133,7 +136,7 @@ class OutputFolder:
         head, *lines = _lines(self.place) or [{}]
         for folder in head.get('folders', ()):
             for name in {line['name'] for line in lines if 'name' in line}:
-                for suffix in ('.png', '.npy'):
+                for suffix in SUFFIXES:
                     path = (self.place / folder / name).with_suffix(suffix)
                     if self.place.resolve() in path.resolve().parents:  # whatever the record says
                         path.unlink(missing_ok=True)
@@ -155,9 +158,9 @@ def fingerprint(model: BaseSegmentor, **settings) -> str:
         meta=model.dataset_meta,
         **settings,
     )
-    digest = hash_tensors(model.state_dict())
-    digest.update(json.dumps(about, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
+    sums = {name: checksum(value) for name, value in model.state_dict().items()}
+    text = json.dumps([about, sums], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _state(image: Path) -> list:

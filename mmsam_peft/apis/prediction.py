@@ -11,25 +11,30 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
+from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from rich.progress import track
 from torch import nn
 
-from ..datasets.image_files import read_image
+from ..datasets.image_files import as_picture
 from ..models.segmentors import MultiTaskSegmentor, PEFTSegmentor
 from ..models.segmentors.finite_outputs import require_finite_samples
 from ..visualization.masks import write_mask, write_overlay
 from ..visualization.names import output_names
 from ..visualization.panel import panel_items, write_panel
-from ..visualization.predictions import task_suffix, write_tasks
+from ..visualization.polygons import write_polygons
+from ..visualization.predictions import task_suffix, write_array, write_tasks
+from .extras import Extras, background
 from .images import common_folder, find_images
 from .inference import pipeline_of
 from .outputs import OutputFolder, fingerprint
 
 Given = TypeVar('Given')
 Made = TypeVar('Made')
+PLAIN = Extras()
 THREADS = min(4, os.cpu_count() or 1)
 """That read and write while the model computes."""
 
@@ -58,6 +63,7 @@ def predict(
     batch_size: int | None = None,
     amp: bool = False,
     overwrite: bool = False,
+    extras: Extras = PLAIN,
 ) -> Iterator[tuple[Path, Exception | None]]:
     """Predicts every image of ``source`` and writes ``masks/NAME.png`` (class numbers, with the
     palette) and ``overlays/NAME.png`` into ``out_dir``, showing progress. For a multi-task model it
@@ -78,6 +84,8 @@ def predict(
             by default 1 on a CPU, which gains nothing by more, and 4 elsewhere.
         amp: Compute in bfloat16.
         overwrite: Remove first what earlier calls wrote into ``out_dir``.
+        extras: Another threshold, and further files: ``probabilities/NAME.npy``, (K, H, W), or (1,
+            H, W) of the foreground, float32; ``polygons/NAME.geojson``, see ``write_polygons``.
 
     Yields:
         Each image, in order, with None, or with the error that it met, whatever it is; the others
@@ -88,18 +96,20 @@ def predict(
         FileExistsError: ``out_dir`` holds predictions of another model or of other images, or other
             files of these names.
         OSError: ``out_dir`` cannot be written.
-        ValueError: A batch size below 1; a prediction that would replace an image.
+        ValueError: A batch size below 1; a prediction that would replace an image; extras that the
+            model has not.
     """
     device = next(model.parameters()).device
     batch_size = (1 if device.type == 'cpu' else 4) if batch_size is None else batch_size
     if batch_size < 1:
         raise ValueError(f'batch_size={batch_size}: at least 1.')
+    extras.check(model)
     images = find_images(source)
     pipeline = pipeline_of(model)
     out = OutputFolder(
         Path(out_dir),
-        output_folders(model),
-        fingerprint(model, opacity=opacity, amp=amp),
+        {**output_folders(model), **extras.folders},
+        fingerprint(model, opacity=opacity, amp=amp, extras=extras),
         output_names(images, common_folder(images, source)),
         overwrite,
     )
@@ -117,10 +127,13 @@ def predict(
         predicted = (
             picture
             for batch in batches(read, batch_size)
-            for picture in predict_batch(model, batch, device, amp)
+            for picture in predict_batch(model, batch, device, amp, extras)
         )
         written = prefetch(
-            writing, lambda picture: write(model, picture, out, opacity), predicted, batch_size
+            writing,
+            lambda picture: write(model, picture, out, opacity, extras),
+            predicted,
+            batch_size,
         )
         shown = iter(track(written, 'Predicting', total=len(missing)))
         for image in images:
@@ -150,7 +163,8 @@ def prefetch(
 
 def load(path: Path, pipeline: Compose) -> Picture:
     try:
-        pixels = np.ascontiguousarray(read_image(path.read_bytes())[..., ::-1])  # BGR to RGB
+        read = next(step for step in pipeline.transforms if isinstance(step, LoadImageFromFile))
+        pixels = as_picture(read(dict(img_path=str(path)))['img'])
         return Picture(path, pixels, pipeline(dict(img_path=str(path))))
     except Exception as error:  # each decoder and transform has its own
         return Picture(path, error=error.with_traceback(None))  # which would hold the pixels
@@ -171,7 +185,11 @@ def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
 
 @torch.no_grad()
 def predict_batch(
-    model: nn.Module, batch: list[Picture], device: torch.device, amp: bool
+    model: nn.Module,
+    batch: list[Picture],
+    device: torch.device,
+    amp: bool,
+    extras: Extras = PLAIN,
 ) -> list[Picture]:
     """Pictures of one shape, with their predictions; those without data as they are.
 
@@ -190,25 +208,36 @@ def predict_batch(
     else:
         failed = None
     if failed and len(batch) > 1:
-        return [one for picture in batch for one in predict_batch(model, [picture], device, amp)]
+        return [
+            one for picture in batch for one in predict_batch(model, [picture], device, amp, extras)
+        ]
     if failed:
         return [Picture(batch[0].path, error=failed)]
     return [
-        picture._replace(data=None, prediction=what_is_written(one))
+        picture._replace(data=None, prediction=what_is_written(one, extras))
         for picture, one in zip(batch, results, strict=True)
     ]
 
 
-def what_is_written(sample: SegDataSample) -> SegDataSample:
+def what_is_written(sample: SegDataSample, extras: Extras = PLAIN) -> SegDataSample:
     """The predictions, on the CPU; logits, many times larger, do not wait in memory."""
     kept = SegDataSample()
+    probabilities = extras.apply(sample)
+    if probabilities is not None:
+        kept.set_field(PixelData(data=probabilities.cpu()), 'probabilities')
     for name, field in sample.items():
         if name.startswith('pred_'):
             kept.set_field(field.cpu(), name)
     return kept
 
 
-def write(model: nn.Module, picture: Picture, out: OutputFolder, opacity: float) -> Picture:
+def write(
+    model: nn.Module,
+    picture: Picture,
+    out: OutputFolder,
+    opacity: float,
+    extras: Extras = PLAIN,
+) -> Picture:
     """Writes what was predicted, if anything was; returns the picture without pixels and
     prediction."""
     path, pixels, _, error, prediction = picture
@@ -225,6 +254,12 @@ def write(model: nn.Module, picture: Picture, out: OutputFolder, opacity: float)
             mask, palette = prediction.pred_sem_seg.data, model.dataset_meta['palette']
             write_mask(mask, palette, paths['masks'])
             write_overlay(pixels, mask, palette, paths['overlays'], opacity)
+            if extras.probabilities:
+                write_array(prediction.probabilities.data, paths['probabilities'])
+            if extras.polygons:
+                classes = model.dataset_meta.get('classes')
+                numbers = mask.squeeze(0).long().numpy()
+                write_polygons(numbers, classes, background(model), paths['polygons'])
     except Exception as failed:
         if isinstance(failed, OSError) and failed.errno != errno.ENAMETOOLONG:
             # the disk is full, or the folder cannot be written: the next image would fail too

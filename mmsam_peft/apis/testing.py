@@ -44,7 +44,7 @@ def prepare_test(
         raise ValueError(
             f'{cfg.filename} has no default_hooks.visualization or no visualizer, which draw the '
             'pictures for '
-            "--show-dir: add default_hooks=dict(visualization=dict(type='SegVisualizationHook')), "
+            "--show-dir: add default_hooks=dict(visualization=dict(type='PanelHook')), "
             "as the zoo's "
             'configs do.'
         )

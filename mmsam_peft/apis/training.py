@@ -2,19 +2,25 @@
 
 import os
 from contextlib import ExitStack
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.utils import mkdir_or_exist
 
+from ..engine.checkpoints import newest_checkpoint
 from ..engine.hooks.stop_hook import StopHook
 from ..engine.stop_signals import StopSignals
 from .launch import build_runner
+from .screen import ScreenHook
 from .work_dir import locked, make_room
 
 
-def train(cfg: Config) -> None:
+def train(cfg: Config, named: str | None = None) -> None:
     """Trains a config in its work directory, alone there; ends as signals ask; see
     docs/reliability.md.
+
+    Args:
+        named: How the user named the config, for the commands that come next.
 
     Raises:
         RuntimeError: Another training is under way in the work directory.
@@ -27,9 +33,20 @@ def train(cfg: Config) -> None:
             if not cfg.get('resume'):
                 make_room(cfg)
         signals = stack.enter_context(StopSignals())
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, quiet=True)
+        runner.register_hook(ScreenHook(named or cfg.filename))
         runner.register_hook(StopHook(signals))
-        runner.train()
+        try:
+            runner.train()
+        except KeyboardInterrupt:
+            where = newest_checkpoint(Path(cfg.work_dir))[0]
+            saved = (
+                f'The last checkpoint is {where}: to go on, run the same command with --resume.'
+                if where
+                else 'There is no checkpoint yet to go on from.'
+            )
+            runner.logger.warning(f'Ended at once by Ctrl-C. {saved}')
+            raise
 
 
 def process_rank() -> int:

@@ -1,9 +1,11 @@
+from .annotated import AnnotatedDataset
 from .camvid import CamVidDataset
 from .checks.dataset import check_dataset
 from .checks.problems import DatasetError
 from .cityscapes_mtan import CityScapesMTANDataset
 from .folder import FolderDataset
 from .kvasir import KvasirDataset
+from .labels import find_annotations
 from .multi_task import Layout, MultiTaskDataset
 from .nyuv2 import NYUv2Dataset
 from .pascal_mt import PASCALMTDataset
@@ -13,6 +15,7 @@ from .trans10k import Trans10KV2Dataset
 from .transforms import LoadMask
 
 __all__ = [
+    'AnnotatedDataset',
     'CamVidDataset',
     'CityScapesMTANDataset',
     'DatasetError',
@@ -28,4 +31,5 @@ __all__ = [
     'QuickstartDataset',
     'Trans10KV2Dataset',
     'check_dataset',
+    'find_annotations',
 ]

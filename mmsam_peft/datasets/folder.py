@@ -8,9 +8,10 @@ from mmseg.datasets import BaseSegDataset
 from ..registry import DATASETS
 from .checks.problems import AMBIGUOUS, NO_IMAGE, ORPHAN_MASK, DatasetError, short
 from .files import composed, files_below
+from .pixels.foreign import advice
 from .transforms.masks import MASK_VALUES, MaskValues
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.npy')
 MASK_SUFFIXES = ('.png', '.bmp', '.tif', '.tiff', '.gif', '.jpg', '.jpeg')
 
 
@@ -141,6 +142,7 @@ class FolderDataset(BaseSegDataset):
         if not paths:
             others = Counter(osp.splitext(file)[1] or 'no suffix' for file in files)
             listing = ', '.join(f'{count} x {suffix}' for suffix, count in others.most_common(5))
+            listing += f'; {said}' if key == 'img_path' and (said := advice(others)) else ''
             raise self._nothing_found(
                 key, f'no such file in it ({listing})' if files else 'an empty folder', suffixes
             )

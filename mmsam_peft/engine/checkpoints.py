@@ -15,7 +15,7 @@ INTERRUPTED = 'interrupted.pth'
 """What a training saves that is asked to end in the middle of an epoch."""
 TEMPLATES = ('epoch_{}.pth', 'iter_{}.pth')
 RESULTS = re.compile(
-    r'((epoch|iter|best)_.*|interrupted)\.pth|adapter_.*\.safetensors|last_checkpoint'
+    r'((epoch|iter|best)_.*|interrupted)\.pth|adapter_.*\.safetensors|last_checkpoint|baselines\.json'
 )
 """What a training leaves in its work directory, besides logs."""
 

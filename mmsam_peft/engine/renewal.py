@@ -8,6 +8,7 @@ from torch import nn
 from ..adapters.file import write_adapter
 from ..adapters.match import adapter_state
 from ..safe_load import load_safetensors, load_weights
+from .provenance import header_with_scores
 
 
 def renew_adapters(model: nn.Module, header: dict, runner: Runner, names: dict[str, str]) -> None:
@@ -23,7 +24,7 @@ def renew_adapters(model: nn.Module, header: dict, runner: Runner, names: dict[s
             continue
         tensors = adapter_state(model, load_weights(checkpoint)['state_dict'])
         if not _holds(path, tensors):
-            write_adapter(tensors, header, path)
+            write_adapter(tensors, header_with_scores(header, runner, key), path)
             runner.logger.info(f'{path} was older than {checkpoint.name} and is written again.')
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from ..registry import METRICS
-from .sample import ground_truth, labelled, prediction, require_binary
+from .sample import UNLABELLED, ground_truth, labelled, prediction, require_binary
 
 
 @METRICS.register_module()
@@ -64,7 +64,7 @@ class BinaryMetric(BaseMetric):
                 (a & b).sum().item()
                 for a, b in ((pred, target), (pred, ~target), (~pred, target), (~pred, ~target))
             ]
-            self.results.append(counts if target.numel() else None)
+            self.results.append(counts if target.numel() else UNLABELLED)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         counts = np.array(labelled(results), dtype=np.float64)
@@ -72,22 +72,22 @@ class BinaryMetric(BaseMetric):
         with np.errstate(invalid='ignore'):
             ber = 1 - (tp / (tp + fn) + tn / (tn + fp)) / 2
         values = dict(
-            Dice=_dice(counts).mean(),
-            IoU=_iou(counts).mean(),
-            Dice_pooled=_dice(counts.sum(0)),
-            IoU_pooled=_iou(counts.sum(0)),
+            Dice=dice(counts).mean(),
+            IoU=iou(counts).mean(),
+            Dice_pooled=dice(counts.sum(0)),
+            IoU_pooled=iou(counts.sum(0)),
             BER=ber,
         )
         return {name: 100 * float(value) for name, value in values.items()}
 
 
-def _iou(counts: np.ndarray) -> np.ndarray:
+def iou(counts: np.ndarray) -> np.ndarray:
     """``(..., 4)`` counts -> ``(...)``; nothing to find and nothing found is 1."""
     tp, fp, fn, _ = np.moveaxis(counts, -1, 0)
     union = tp + fp + fn
     return np.where(union > 0, tp / np.maximum(union, 1), 1.0)
 
 
-def _dice(counts: np.ndarray) -> np.ndarray:
-    iou = _iou(counts)
-    return 2 * iou / (1 + iou)
+def dice(counts: np.ndarray) -> np.ndarray:
+    jaccard = iou(counts)
+    return 2 * jaccard / (1 + jaccard)

@@ -41,6 +41,7 @@ class MultiTaskMetric(BaseMetric):
     ) -> None:
         super().__init__(collect_device, prefix)
         self.tasks, self.baseline = build_tasks(tasks), baseline
+        self.task_configs = [dict(task) for task in tasks]
         self.expected = None if baseline is None else load_baseline(baseline, self.tasks)
 
     @property

@@ -6,7 +6,7 @@ from mmengine.evaluator import BaseMetric
 from ..measures.structure import s_measure, weighted_f
 from ..measures.threshold import counts_at_thresholds, e_measure, f_measure
 from ..registry import METRICS
-from .sample import ground_truth, labelled, probability, require_binary, to_8bit
+from .sample import UNLABELLED, ground_truth, labelled, probability, require_binary, to_8bit
 
 
 @METRICS.register_module()
@@ -57,7 +57,7 @@ class SaliencyMetric(BaseMetric):
             levels = to_8bit(probability(sample, target.shape))
             target, valid = target.cpu().numpy(), valid.cpu().numpy()
             self.results.append(
-                image_measures(levels, target, valid, self.normalize) if valid.any() else None
+                image_measures(levels, target, valid, self.normalize) if valid.any() else UNLABELLED
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:

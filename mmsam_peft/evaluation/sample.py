@@ -4,6 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+UNLABELLED = ()
+"""The result of an image without a valid pixel. MMEngine drops None where it gathers the results of
+several processes, and counts an image twice in its place."""
+
 
 def ground_truth(sample: dict, foreground: int, ignore_index: int) -> tuple[Tensor, Tensor]:
     """``(target, valid)``, both bool ``(H, W)``: where the label is ``foreground``, and where it is
@@ -61,12 +65,12 @@ def probability(sample: dict, shape: torch.Size) -> Tensor:
 
 
 def labelled(results: list) -> list:
-    """The results of images with at least one valid pixel; the others are None.
+    """The results of images with at least one valid pixel; the others are ``UNLABELLED``.
 
     Raises:
         ValueError: if no image is left.
     """
-    kept = [result for result in results if result is not None]
+    kept = [result for result in results if result]
     if not kept:
         raise ValueError(
             f'None of {len(results)} images has a labelled pixel: check the masks and ignore_index '

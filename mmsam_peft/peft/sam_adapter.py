@@ -43,7 +43,8 @@ class PromptedWalk(nn.Module):
         super().__init__()
         anatomy = anatomy_of(encoder)
         patches = anatomy.patches
-        weight, channels = patches.weight, patches.in_channels
+        weight = patches.weight
+        channels = getattr(encoder, 'in_channels', patches.in_channels)
         dim = anatomy.width(range(min(numbers), max(numbers) + 1))
         if not 1 <= reduction <= dim:
             raise ValueError(
@@ -74,8 +75,8 @@ class PromptedWalk(nn.Module):
             yield x
 
     def features(self, patches: Tensor, image: Tensor) -> Tensor:
-        """What all prompts are made from: (B, H, W, C) and (B, 3, H * patch, W * patch) to (B, H,
-        W, C / reduction)."""
+        """What all prompts are made from: (B, H, W, C) and (B, channels, H * patch, W * patch) to
+        (B, H, W, C / reduction)."""
         frequencies = self.frequencies(high_frequencies(image, self.freq_ratio))
         return self.patches(patches) + frequencies.permute(
             0, 2, 3, 1

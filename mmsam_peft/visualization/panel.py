@@ -57,7 +57,7 @@ def panel(image: np.ndarray, items: Sequence[Item]) -> np.ndarray:
     ):
         for row, what, value in ((0, 'predicted', prediction), (1, 'ground truth', label)):
             if value is not None:
-                _show(axes[row, column], _over(image, task, value, limits), f'{task.name}, {what}')
+                _show(axes[row, column], over(image, task, value, limits), f'{task.name}, {what}')
         if limits:
             _scale(figure, axes[:, column], task, limits)
     canvas.draw()
@@ -86,9 +86,14 @@ def panel_items(tasks: Iterable[Task], sample: SegDataSample) -> list[Item]:
     return items
 
 
-def _over(
+def over(
     image: np.ndarray, task: Task, value: np.ndarray, limits: tuple[float, float] | None
 ) -> np.ndarray:
+    """The colours of a prediction or label, over the image where the task lets it shine through.
+
+    Raises:
+        ValueError: It has another size than the image.
+    """
     colours = task.draw(value, limits)
     if not task.overlay:
         return colours

@@ -29,9 +29,12 @@ def write_prediction(prediction: Tensor, task: Task, path: Path) -> None:
     if task_suffix(task) == '.png':
         write_mask(prediction, task.palette.tolist(), path)
         return
-    values = (
-        prediction.float() if prediction.is_floating_point() else prediction
-    )  # NumPy knows no bfloat16
+    write_array(prediction, path)
+
+
+def write_array(values: Tensor, path: Path) -> None:
+    """Writes a tensor as ``.npy``; NumPy knows no bfloat16, so that fractions are float32."""
+    values = values.float() if values.is_floating_point() else values
     content = io.BytesIO()
     np.save(content, values.cpu().numpy())
     write_whole(path, content.getvalue())

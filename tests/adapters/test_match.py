@@ -121,6 +121,7 @@ def test_header(adapter):
         format=FORMAT,
         version=__version__,
         img_size=[64, 64],
+        pixels={},
         base=base_hash((model.backbone, model.backbone.peft)),
         arch=dict(
             patch_size=16,
@@ -147,6 +148,9 @@ def test_header(adapter):
         ),
         classes=['background', 'disc'],
         palette=[[0, 0, 0], [0, 255, 0]],
+        base_weights=dict(name='base.pth', published=False, licence=None),
+        recipe=None,
+        needs_config='it was saved without a config, which says how images are read',
     )
 
 

@@ -62,7 +62,7 @@ def test_a_checkpoint_loads(build, tiny, run, tmp_path, header):
             {'model.backbone.peft': dict(type='DoRA', _delete_=True)},
             'another peft: the file has type=LoRA',
         ),
-        ({'model.backbone.img_size': 80}, 'another img_size'),
+        ({'image_size': 80}, 'another img_size'),
         (
             {'model.backbone.arch.window_size': 0},
             'another arch: the file has window_size=3, this model window_size=0',

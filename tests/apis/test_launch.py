@@ -1,4 +1,3 @@
-import argparse
 import os
 import platform
 import warnings
@@ -8,7 +7,6 @@ import torch
 
 from mmsam_peft.apis.launch import (
     build_runner,
-    launch_arguments,
     load_config,
     use_mixed_precision,
     warn_of_slow_bf16,
@@ -69,14 +67,6 @@ def test_absent_config():
         FileNotFoundError, match='There is no config configs/none.py; .* configs/METHOD/DATA.py'
     ):
         load_config('configs/none.py')
-
-
-def test_launch_arguments():
-    parser = argparse.ArgumentParser()
-    launch_arguments(parser)
-    assert parser.parse_args([]).launcher == 'none'
-    arguments = parser.parse_args(['--launcher', 'slurm', '--local-rank', '1'])
-    assert (arguments.launcher, arguments.local_rank) == ('slurm', 1)
 
 
 def test_mixed_precision(config, monkeypatch):

@@ -76,14 +76,14 @@ def test_other_kinds(image, kind, expected):
     [
         (
             encoded(GREY.astype(np.uint16) * 16, 'png'),
-            'got 16-bit values from .* to .*, expected 8 bits: convert all',
+            r'got 16-bit whole numbers \(uint16\) in 1 band.*, expected 8 bits, or the range',
         ),
-        (encoded(GREY.astype(np.int32) - 50, 'tiff'), '32-bit values from -'),
-        (encoded(GREY.astype(np.float32) / 255, 'tiff'), '32-bit values from 0'),
-        (deep('.png', 3), 'got 16-bit values, expected 8'),
-        (deep('.tif', 3), 'got 16-bit values, expected 8'),
-        (deep('.png', 4), 'got 16-bit values, expected 8'),
-        (deep('.tif', 3, np.float32), 'TIFF with more than 4 bands, floating-point colours'),
+        (encoded(GREY.astype(np.int32) - 50, 'tiff'), r'32-bit whole numbers \(int32\) in 1 band'),
+        (encoded(GREY.astype(np.float32) / 255, 'tiff'), '32-bit floating-point numbers'),
+        (deep('.png', 3), 'got 16-bit whole .* in 3 bands, expected 8'),
+        (deep('.tif', 3), 'got 16-bit whole .* in 3 bands, expected 8'),
+        (deep('.png', 4), 'got 16-bit whole .* in 3 bands and alpha, expected 8'),
+        (deep('.tif', 3, np.float32), '32-bit floating-point numbers .* in 3 bands'),
         (encoded(Image.fromarray(PIXELS).convert('LAB'), 'tiff'), 'got bands L, A, B'),
         (
             encoded(PIXELS, 'tiff', save_all=True, append_images=[Image.fromarray(PIXELS)]),

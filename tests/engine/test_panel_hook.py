@@ -52,7 +52,11 @@ class Runner(SimpleNamespace):
 
     def __init__(self, model: nn.Module, rank: int = 0) -> None:
         self.pictures = {}
-        super().__init__(rank=rank, iter=7, model=model, visualizer=self)
+        dataset = SimpleNamespace(pipeline=SimpleNamespace(transforms=[]))
+        loop = SimpleNamespace(dataloader=SimpleNamespace(sampler=range(10), dataset=dataset))
+        super().__init__(
+            rank=rank, iter=7, model=model, visualizer=self, val_loop=loop, test_loop=loop
+        )
 
     def add_image(self, name: str, picture: np.ndarray, step: int) -> None:
         assert (name, step) not in self.pictures
@@ -79,7 +83,7 @@ def run(
 @pytest.mark.parametrize('batch', [1, 3, 4])
 def test_every_third_image_of_all(samples, batch, monkeypatch):
     """Whatever the batches, and again in the next epoch."""
-    monkeypatch.setattr(panel_hook, 'panel', lambda image, items: image)
+    monkeypatch.setattr(panel_hook, 'task_sheet', lambda image, items, title: image)
     hook = PanelHook(interval=3)
     for _ in range(2):
         pictures = run(hook, samples, batch=batch)
@@ -107,6 +111,13 @@ def test_a_picture_shows_all_tasks_and_their_labels(samples):
 
 def test_none_by_other_processes_or_when_switched_off(samples):
     assert run(PanelHook(interval=1), samples, rank=1) == {} == run(PanelHook(draw=False), samples)
+
+
+def test_at_most_eight_of_a_large_validation_set_spread_over_it(samples, monkeypatch):
+    monkeypatch.setattr(panel_hook, 'task_sheet', lambda image, items, title: image)
+    monkeypatch.setattr(panel_hook, 'MOST', 3)
+    assert list(run(PanelHook(interval=1), samples)) == [(f'val_{i}', 7) for i in (0, 4, 8)]
+    assert len(run(PanelHook(interval=1), samples, 'test')) == 10
 
 
 def test_bad_interval():

@@ -111,6 +111,8 @@ def call(monkeypatch):
     """Runs a Python tool's ``main`` in this process, to see the exception it ends with."""
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # tools set it; this takes it back
 
+    monkeypatch.syspath_prepend(ROOT / 'tools')  # as for a script
+
     def run(tool: str, *arguments) -> None:
         monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
         runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')

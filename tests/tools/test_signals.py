@@ -2,6 +2,7 @@
 running."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -69,7 +70,8 @@ def test_train_saves_and_says_how_to_go_on(config, start, tmp_path, whole_group)
     )
     assert started.wait(60) == 128 + (signal.SIGUSR1 if whole_group else signal.SIGTERM)
     log = Path(f'{work_dir}.log').read_text()
-    assert 'run the same command with --resume' in log and 'Traceback' not in log
+    assert re.search(r'Saved: \w+\.pth\. To go on, run the same command with --resume', log)
+    assert 'Traceback' not in log
     done = torch.load(work_dir / (work_dir / 'last_checkpoint').read_text())['meta']['iter']
     assert done > 0 and not (work_dir / 'training.lock').exists()
     options = LONG[:1] + [
@@ -77,7 +79,9 @@ def test_train_saves_and_says_how_to_go_on(config, start, tmp_path, whole_group)
         f'param_scheduler.end={done // 4 + 1}',
     ]
     resumed = start('train.py', config, '--work-dir', work_dir, '--resume', *options).stdout
-    assert f'iter: {done}' in resumed and (work_dir / f'epoch_{done // 4 + 1}.pth').exists()
+    assert (
+        f'after iteration {done}' in resumed and (work_dir / f'epoch_{done // 4 + 1}.pth').exists()
+    )
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])

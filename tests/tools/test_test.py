@@ -24,8 +24,10 @@ def test_scores_are_those_of_the_masks_written(tested, scores, data):
 
 def test_writes_a_picture_of_each_image(tested):
     pictures = sorted((tested[0] / 'pictures').rglob('*.png'))
-    assert [path.name.split('.')[0] for path in pictures] == ['test_0', 'test_1', 'test_2']
-    assert Image.open(pictures[0]).size[0] >= 128
+    assert [path.name for path in pictures] == [f'test_{i}_0.png' for i in range(3)]
+    assert Image.open(pictures[0]).size[0] >= 3 * 150
+    report = (tested[0] / 'log' / 'report.html').read_text()
+    assert 'On the test set' in report and '3 test images' in report
 
 
 def test_adapter_and_checkpoint_give_the_same_scores(

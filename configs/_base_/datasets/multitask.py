@@ -37,5 +37,5 @@ test_dataloader = val_dataloader
 val_evaluator = test_evaluator = dict(type='MultiTaskMetric')
 default_hooks = dict(
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='seg/mIoU', rule='greater'),
+        type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='seg/mIoU', rule='greater'),
     visualization=dict(type='PanelHook', interval=20))

@@ -50,5 +50,5 @@ test_dataloader = dict(
 
 default_hooks = dict(
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mIoU', rule='greater'),
-    visualization=dict(type='SegVisualizationHook', draw=True, interval=20))
+        type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='mIoU', rule='greater'),
+    visualization=dict(type='PanelHook', interval=20))

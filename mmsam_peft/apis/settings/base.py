@@ -86,7 +86,7 @@ class Setting:
         return [
             f'{place.name}: {place.value}'
             for place in self.places(cfg)
-            if place.bound and place.value != value
+            if place.bound and place.value not in (None, value)
         ]
 
     def check(self, cfg: Config) -> None:

@@ -53,7 +53,10 @@ class ImageSize(Setting):
         prepared = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
         if (side := _img_size(model)) is not None:
             yield Place('model.backbone.img_size', model['backbone'], 'img_size', self.read(side))
-        yield from self._tuple('model.data_preprocessor', prepared, 'size')
+        if prepared and prepared.get('size_divisor') is None:
+            size = prepared.get('size')
+            value = None if size is None else self.read(size)
+            yield Place('model.data_preprocessor.size', prepared, 'size', value)
         if windows:
             yield from self._tuple('model.test_cfg', model['test_cfg'], 'crop_size')
         else:

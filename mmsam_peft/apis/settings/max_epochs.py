@@ -50,7 +50,7 @@ class MaxEpochs(Setting):
             part.update(_stretched(old, value / length))
         if before and value < before:
             checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-            nodes = [(loop, 'val_interval'), (loop, 'val_begin')]
+            nodes = [(loop, 'val_interval'), (loop, 'val_begin'), (cfg, 'val_interval')]
             nodes += [(checkpoint, 'interval')] if checkpoint.get('by_epoch', True) else []
             for node, key in nodes:
                 if type(node.get(key)) is int and node[key] > 0:

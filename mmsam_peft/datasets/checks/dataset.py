@@ -12,6 +12,7 @@ from .classes import ClassesSeen
 from .multi_task import multi_task_problems
 from .problems import NOTHING_VALID, DatasetError, report
 from .segmentation import segmentation_problems
+from .summary import summary_of
 
 
 def check_dataset(
@@ -20,7 +21,7 @@ def check_dataset(
     decode_images: bool = True,
     tasks: Mapping[str, Task] | None = None,
     training: bool = True,
-) -> None:
+) -> dict:
     """Reads every image and label with the data set's own loaders, showing progress.
 
     Args:
@@ -34,17 +35,23 @@ def check_dataset(
         training: whether the set is trained on; one that shows nothing but the first class is then
             an error, otherwise a warning. The parts of a wrapper count together.
 
+    Returns:
+        What there is, as plain JSON: see ``summary_of``.
+
     Raises:
         DatasetError: names each kind of problem, the first files that have it and what to do.
     """
-    found, known, seen, valid = [], {}, {}, Counter()
+    found, known, seen, valid, sizes, names = [], {}, {}, Counter(), Counter(), {}
     for leaf in inner_datasets(dataset):
         if isinstance(leaf, MultiTaskDataset):
             known.update(dict.fromkeys(task.name for task in leaf.tasks))
-            problems, classes, pixels = multi_task_problems(leaf, tasks or {})
+            problems, classes, pixels, of_size = multi_task_problems(leaf, tasks or {})
             valid += pixels
+            names |= {task.name: getattr(task, 'classes', None) for task in leaf.tasks}
         else:
-            problems, classes = segmentation_problems(leaf, num_classes, decode_images)
+            problems, classes, of_size = segmentation_problems(leaf, num_classes, decode_images)
+            names[''] = leaf.metainfo.get('classes')
+        sizes.update(of_size)
         found.append((leaf, problems))
         _join(seen, classes)
     together = [
@@ -62,6 +69,7 @@ def check_dataset(
         )
     if reports:
         raise DatasetError('\n'.join(['the data cannot be used as it is.', *reports]))
+    return summary_of(sizes, seen, names)
 
 
 def _join(seen: dict[str, ClassesSeen], classes: Mapping[str, ClassesSeen]) -> None:

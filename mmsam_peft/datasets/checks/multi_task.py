@@ -33,9 +33,10 @@ from .problems import (
 
 def multi_task_problems(
     dataset: MultiTaskDataset, in_model: Mapping[str, Task]
-) -> tuple[dict[str, list[str]], dict[str, ClassesSeen], Counter[str]]:
-    """Reads every image and label: kind of problem -> one line for each file that has it; and by
-    task, which classes are seen and how many pixels are valid.
+) -> tuple[dict[str, list[str]], dict[str, ClassesSeen], Counter[str], Counter]:
+    """Reads every image and label: kind of problem -> one line for each file that has it; by
+    task, which classes are seen and how many pixels are valid; and how many images there are of
+    each (height, width).
 
     A label without one valid pixel is as good as none: a warning.
     """
@@ -43,10 +44,11 @@ def multi_task_problems(
         dataset, LoadImageOrArray, LoadImageFromFile, mmcv.transforms.LoadImageFromFile
     )
     dataset.full_init()
-    problems, valid, void = (
+    problems, valid, void, sizes = (
         {kind: list(lines) for kind, lines in dataset.problems.items()},
         Counter(),
         [],
+        Counter(),
     )
     seen = {
         task.name: ClassesSeen(f"all labels of the task '{task.name}'", classes_of(task))
@@ -67,9 +69,10 @@ def multi_task_problems(
             )
     with ThreadPool(THREADS) as pool:
         results = pool.imap(lambda index: _inspect(dataset, index, load_image), range(len(dataset)))
-        for found, counts in track(
+        for found, counts, size in track(
             results, f'Checking {type(dataset).__name__}', total=len(dataset)
         ):
+            sizes[size] += 1
             for name, (path, count, by_class) in counts.items():
                 valid[name] += count
                 void += [] if count else [path]
@@ -84,14 +87,16 @@ def multi_task_problems(
             'current',
             logging.WARNING,
         )
-    return problems, {} if LABEL_VALUES in problems else seen, valid
+    return problems, {} if LABEL_VALUES in problems else seen, valid, sizes
 
 
 def _inspect(
     dataset: MultiTaskDataset, index: int, load_image: Callable[[dict], dict]
-) -> tuple[list[tuple[str, str]], dict[str, tuple[str, int, np.ndarray | None]]]:
-    """(kind of problem, line) of one sample, and each task's label: its path, how many valid pixels
-    it has, and of each class (256) if it has classes."""
+) -> tuple[
+    list[tuple[str, str]], dict[str, tuple[str, int, np.ndarray | None]], tuple[int, int] | None
+]:
+    """(kind of problem, line) of one sample; each task's label: its path, how many valid pixels
+    it has, and of each class (256) if it has classes; and the image's size."""
     info = dataset.get_data_info(index)
     found, counts, size = [], {}, None
     try:
@@ -122,7 +127,7 @@ def _inspect(
                 (LABEL_SIZES, f'{path}: {size_text(label.shape[:2])}, its image {size_text(size)}')
             )
         counts[task.name] = path, int(task.valid(label).sum()), by_class
-    return found, counts
+    return found, counts, size
 
 
 def classes_of(task: Task) -> int:

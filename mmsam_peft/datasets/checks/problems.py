@@ -14,6 +14,9 @@ ORPHAN_MASK = 'masks without an image'
 AMBIGUOUS = 'names with several files'
 BAD_IMAGE = 'unreadable images'
 BAD_MASK = 'unreadable masks'
+BAD_ANNOTATIONS = 'unusable annotations'
+NO_ANNOTATED_IMAGE = 'annotated images that are not there'
+ANNOTATED_TWICE = 'images that are annotated twice'
 SIZES = 'masks of another size than their image'
 VALUES = 'masks with values outside the classes'
 ONE_CLASS = 'only one class is seen, or none'
@@ -40,13 +43,23 @@ EXPECTED_AND_DO = {
         'keep one of them, or narrow img_suffix / seg_map_suffix',
     ),
     BAD_IMAGE: (
-        'complete image files of 8 bits, grey or colour',
-        'replace, convert or remove them',
+        'complete image files, grey or colour of 8 bits, or as pixels in the config says',
+        'replace, convert or remove them, or set pixels',
     ),
     BAD_MASK: (
         'complete mask files that mask_values describes',
         'replace them, or correct mask_values',
     ),
+    BAD_ANNOTATIONS: (
+        'outlines or masks of known categories, in the image as shown (EXIF rotation applied)',
+        'correct them in the tool that they come from, and export them again',
+    ),
+    NO_ANNOTATED_IMAGE: (
+        'an image file for everything that is annotated',
+        'add the images, or name their folder with data_prefix.img_path, or a list of those to '
+        'use with ann_file',
+    ),
+    ANNOTATED_TWICE: ('one entry for an image', 'keep one of them, and export again'),
     SIZES: (
         'width x height of the image as shown (EXIF rotation applied)',
         'export the masks again at that size',
@@ -98,6 +111,7 @@ ENCODING = {
     'binary255': "mask_values='binary255' takes grey values from 128 for the object, 'binary01' "
     "anything but 0, 'index' the "
     'class numbers themselves',
+    'annotations': 'metainfo.classes, categories and others say which objects are which class',
     'binary01': "mask_values='binary01' takes anything but 0 for the object, 'binary255' grey "
     "values from 128, 'index' the "
     'class numbers themselves',

@@ -1,4 +1,5 @@
 from .arrays import LoadImageFromNDArray
+from .augment import RandomAffine, RandomColour
 from .loading import LoadImageFromFile, LoadImageOrArray, LoadMultiTaskLabels
 from .masks import LoadMask, mask_to_classes
 from .multi_task import MultiTaskFlip, MultiTaskResize, MultiTaskZoomCrop, PackMultiTaskInputs
@@ -13,5 +14,7 @@ __all__ = [
     'MultiTaskResize',
     'MultiTaskZoomCrop',
     'PackMultiTaskInputs',
+    'RandomAffine',
+    'RandomColour',
     'mask_to_classes',
 ]

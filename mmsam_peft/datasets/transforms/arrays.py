@@ -3,6 +3,8 @@
 import numpy as np
 
 from ...registry import TRANSFORMS
+from ..pixels import Pixels
+from ..pixels.stored import Header, Stored, require_picture_array
 from .loading import LoadImageOrArray
 
 
@@ -12,9 +14,11 @@ class LoadImageFromNDArray(LoadImageOrArray):
     255.
 
     Grey arrays, (H, W) or (H, W, 1), get three equal channels. Alpha, (H, W, 4), is dropped if it
-    hides nothing. Where there is no array, the file ``img_path`` is read: MMSegmentation's
-    ``inference_model`` writes this type into the model's config when it is given an array, and
-    leaves it there for the paths that follow.
+    hides nothing. With ``pixels`` the array has the values that are in the files, (H, W, bands), in
+    the files' order of bands; three without ``pixels.bands`` are BGR, as OpenCV reads them. Where
+    there is no array, the file ``img_path`` is read: MMSegmentation's ``inference_model`` writes
+    this type into the model's config when it is given an array, and leaves it there for the paths
+    that follow.
 
     Raises:
         ValueError: The array cannot be such an image.
@@ -23,11 +27,24 @@ class LoadImageFromNDArray(LoadImageOrArray):
     def transform(self, results: dict) -> dict | None:
         if 'img' not in results:
             return super().transform(results)
-        image = as_bgr(results['img'])
+        array, pixels = results['img'], self.pixels
+        image = as_file_gives_it(array, pixels) if pixels.setting() else as_bgr(array)
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_path'] = None
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
+
+
+def as_file_gives_it(image: np.ndarray, pixels: Pixels) -> np.ndarray:
+    """What reading a file with these values would have given. ValueError as for such a file."""
+    require_picture_array(image.shape, image.dtype)
+    image = image.reshape(*image.shape[:2], -1)
+    if pixels.bands is None and pixels.chosen in (None, 3) and image.shape[2] in (3, 4):
+        image = image[..., [2, 1, 0, *range(3, image.shape[2])]]
+    alpha = pixels.chosen is None and image.shape[2] == 4
+    image = image.astype(image.dtype.newbyteorder('='), copy=False)
+    header = Header(image.shape[:2], image.shape[2], image.dtype.name, alpha, None)
+    return pixels.picture(Stored(header, image))
 
 
 def as_bgr(image: np.ndarray) -> np.ndarray:

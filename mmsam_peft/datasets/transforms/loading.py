@@ -1,5 +1,7 @@
 """Reading images, and the labels of several tasks."""
 
+from collections.abc import Mapping
+
 import mmcv.transforms
 import mmengine.fileio as fileio
 import numpy as np
@@ -9,6 +11,7 @@ from ...registry import TRANSFORMS
 from ...tasks import Task
 from ..checks.problems import reason
 from ..image_files import read_image
+from ..pixels import Pixels
 
 
 @TRANSFORMS.register_module()
@@ -19,9 +22,17 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
     MMCV itself makes 16 grey levels of 12 bits in a file of 16, and drops transparency and further
     bands. It still decodes where ``color_type`` is not 'color'.
 
+    Args:
+        pixels: Which bands and which range of values become the picture, see :class:`Pixels`; a
+            config's own ``pixels`` gets here by itself.
+
     Raises:
         ValueError: names the file and what to do.
     """
+
+    def __init__(self, *args, pixels: Mapping | Pixels | None = None, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.pixels = Pixels.of(pixels)
 
     def transform(self, results: dict) -> dict | None:
         if self.color_type != 'color' or self.file_client_args:
@@ -39,21 +50,21 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
     def _read(self, path: str) -> np.ndarray:
         content = fileio.get(path, backend_args=self.backend_args)
         try:
-            return read_image(content)
+            return read_image(content, self.pixels)
         except Exception as error:  # each of PIL's decoders has its own
             raise ValueError(f'image {path}: {reason(error)}') from error
 
 
 @TRANSFORMS.register_module()
 class LoadImageOrArray(LoadImageFromFile):
-    """``LoadImageFromFile`` that also reads ``*.npy``: RGB (H, W, 3) of 8 bit, or of floating-point
-    numbers from 0 to 1."""
+    """``LoadImageFromFile`` that, where ``pixels`` says nothing, takes floating-point numbers in
+    ``*.npy``, RGB (H, W, 3), as going from 0 to 1."""
 
     def transform(self, results: dict) -> dict | None:
         path = results['img_path']
-        if not path.endswith('.npy'):
+        if not path.endswith('.npy') or self.pixels.setting():
             return super().transform(results)
-        image = np.load(path)
+        image = np.load(path, allow_pickle=False)
         if image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
                 f'image {path}: got an array of {" x ".join(map(str, image.shape))}, expected '

@@ -222,6 +222,9 @@ class LoadMask(BaseTransform):
     Takes the place of MMSegmentation's ``LoadAnnotations``: honours ``reduce_zero_label`` and
     ``label_map``, and passes on a sample without ``seg_map_path`` (a picture to predict) as it is.
 
+    A sample's ``read_mask(img_path)``, of annotations that are no image files, takes the place of
+    all that.
+
     Required keys: ``seg_map_path``. Added keys: ``gt_seg_map`` (H, W) uint8, an entry of
     ``seg_fields``.
     """
@@ -233,15 +236,21 @@ class LoadMask(BaseTransform):
         path = results.get('seg_map_path')
         if path is None:
             return results
-        content = fileio.get(path, backend_args=self.backend_args)
         try:
-            with open_image(content) as image:
-                mask = mask_to_classes(image, results.get('mask_values', 'index'))
+            mask = self._read(path, results)
+        except FileNotFoundError:
+            raise
         except Exception as error:  # each of PIL's decoders has its own
             raise ValueError(f'mask {path}: {reason(error)}') from error
         results['gt_seg_map'] = self._relabel(mask, results)
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
+
+    def _read(self, path: str, results: dict) -> np.ndarray:
+        if read := results.get('read_mask'):
+            return read(results['img_path'])
+        with open_image(fileio.get(path, backend_args=self.backend_args)) as image:
+            return mask_to_classes(image, results.get('mask_values', 'index'))
 
     @staticmethod
     def _relabel(mask: np.ndarray, results: dict) -> np.ndarray:

@@ -7,12 +7,14 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ...adapters.apart import APART, without_base
 from ...adapters.file import sealed, write_adapter
 from ...adapters.header import ADAPTER
-from ...adapters.match import adapter_header, adapter_state
+from ...adapters.match import TABLES, adapter_header, adapter_state
 from ...models.segmentors import PEFTSegmentor
 from ...peft import count_parameters
 from ...registry import HOOKS
+from ..provenance import about_training, header_with_scores, note_scores
 from ..renewal import renew_adapters
 from ..unwrapping import unwrapped
 
@@ -24,7 +26,8 @@ class AdapterHook(Hook):
     """Whenever MMEngine's ``CheckpointHook`` has saved the last or a best checkpoint, saves
     ``adapter_last.safetensors`` or ``adapter_best.safetensors`` in the work directory; with several
     ``save_best`` metrics, ``adapter_best_METRIC.safetensors``. Checkpoints get the adapter's
-    header, as ``meta['mmsam_peft_adapter']``. Does nothing for models other than ``PEFTSegmentor``.
+    header, as ``meta['mmsam_peft_adapter']``, and leave out the frozen weights that the base file
+    has. Does nothing for models other than ``PEFTSegmentor``.
 
     The adapter holds what the checkpoint holds, which is what was scored: of a model averaged by
     ``EMAHook`` the averages.
@@ -37,7 +40,11 @@ class AdapterHook(Hook):
         model = unwrapped(runner)
         self.model = model if isinstance(model, PEFTSegmentor) else None
         if self.model:
-            self.header = adapter_header(self.model, runner.train_dataloader.dataset.metainfo)
+            metainfo = runner.train_dataloader.dataset.metainfo
+            about = about_training(runner)
+            self.header = adapter_header(self.model, metainfo, runner.cfg, **about)
+            loaded = self.model.checkpoint is not None and self.model.base_loaded
+            self.base_file = str(self.model.checkpoint) if loaded else None
             trained, everything = count_parameters(self.model)
             runner.logger.info(
                 f'Training {trained:,} of {everything:,} parameters ({trained / everything:.2%}) '
@@ -51,7 +58,19 @@ class AdapterHook(Hook):
         if self.model:
             # No parameter changes before the adapter is written, within the call that saved this.
             self.state = adapter_state(self.model, checkpoint['state_dict'])
-            checkpoint['meta'][ADAPTER] = json.dumps(sealed(self.header, self.state))
+            # MMEngine notes a best checkpoint in the hub before it is saved.
+            info = runner.message_hub.runtime_info
+            new = [key for key in _files(info) if info[key] != self.seen.get(key)]
+            best = [key for key in new if key != 'last_ckpt']
+            note_scores(runner, checkpoint, best)
+            key = best[0] if best else 'last_ckpt'
+            header = header_with_scores(self.header, runner, key)
+            checkpoint['meta'][ADAPTER] = json.dumps(sealed(header, self.state))
+            # averages of EMAHook need every name
+            if self.base_file and 'ema_state_dict' not in checkpoint:
+                checkpoint['meta'][APART] = self.base_file
+                state = without_base(self.model, checkpoint['state_dict'], TABLES)
+                checkpoint['state_dict'] = state
 
     def after_train_epoch(self, runner: Runner) -> None:
         self._save(runner, 'last_ckpt', LAST)
@@ -76,8 +95,9 @@ class AdapterHook(Hook):
         if self.model and checkpoint and checkpoint != self.seen.get(key):
             self.seen[key] = checkpoint
             path = Path(runner.work_dir) / name
-            write_adapter(self.state, self.header, path)
-            runner.logger.info(f'Saved {path} ({path.stat().st_size / 2**20:.2f} MiB)')
+            write_adapter(self.state, header_with_scores(self.header, runner, key), path)
+            size = path.stat().st_size / 2**20
+            runner.logger.info(f'Saved {path} ({size:.2f} MiB)', extra=dict(screen=False))
 
 
 def _files(info: dict) -> dict[str, str]:

@@ -31,6 +31,10 @@ class CheckDataHook(Hook):
 
     priority = 'VERY_HIGH'
 
+    def __init__(self) -> None:
+        self.summaries: dict[str, dict] = {}
+        """What there is in each split that was looked through, in the main process."""
+
     def before_train(self, runner: Runner) -> None:
         if is_main_process():
             model, best = _model(runner), _best(runner)
@@ -53,7 +57,7 @@ class CheckDataHook(Hook):
             for split, loader in loaders.items():
                 training = split == 'train'
                 check_length(loader, split, training)
-                check_dataset(
+                self.summaries[split] = check_dataset(
                     loader.dataset,
                     num_classes=model.num_classes,
                     tasks=expected[split],
@@ -73,7 +77,7 @@ class CheckDataHook(Hook):
                 check_binary_metrics(metrics, model.num_classes)
                 check_ignored(model, dict(test=loader), metrics)
             check_length(loader, 'test', training=False)
-            check_dataset(
+            self.summaries['test'] = check_dataset(
                 loader.dataset,
                 num_classes=model.num_classes,
                 decode_images=False,

@@ -122,13 +122,13 @@ class CheckpointHook(MMEngineCheckpointHook):
             parameters[name].grad = gradient.to(parameters[name].device)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        self._make_up_validation(runner)
+        self.make_up_validation(runner)
 
     def after_train(self, runner: Runner) -> None:
-        self._make_up_validation(runner)
+        self.make_up_validation(runner)
         super().after_train(runner)
 
-    def _make_up_validation(self, runner: Runner) -> None:
+    def make_up_validation(self, runner: Runner) -> None:
         if self.to_validate:
             self.to_validate = False
             runner.logger.info(

@@ -42,6 +42,9 @@ class FiniteHook(Hook):
         NotFiniteError: As above. No file was changed.
     """
 
+    left_out = 0
+    """Steps of this run that were left out."""
+
     priority = 'LOW'  # CheckpointHook, which removes old files before it writes, comes after it
 
     def before_train(self, runner: Runner) -> None:
@@ -149,6 +152,7 @@ class FiniteHook(Hook):
         if not broken and self.guard.lowers_scale:
             return  # an overflow of float16, which the loss scaler has seen to
         self.in_a_row += 1
+        self.left_out += 1
         what = describe(broken or batches, self.guard.norm)
         runner.logger.warning(
             f'Iteration {runner.iter + 1}: the loss or the gradient is NaN or infinite; this step '

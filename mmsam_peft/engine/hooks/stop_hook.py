@@ -1,6 +1,7 @@
 """Ends a training between two steps, in all processes at the same one."""
 
 import signal
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -29,6 +30,9 @@ class StopHook(Hook):
         if is_distributed():
             self.group = dist.new_group(backend='gloo')
         self.signals.arm()
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook):  # before the loop asks whether to end early
+                hook.make_up_validation(runner)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
@@ -55,9 +59,11 @@ class StopHook(Hook):
 
     def _stop(self, runner: Runner, done: dict, number: int) -> None:
         runner.call_hook('save_before_stopping', meta=done)
+        saver = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         saved = (
-            f'To go on, run the same command with --resume (work directory {runner.work_dir}).'
-            if any(isinstance(hook, CheckpointHook) for hook in runner.hooks)
+            f'Saved: {Path(saver.last_ckpt).name}. To go on, run the same command with --resume '
+            f'(work directory {runner.work_dir}).'
+            if saver
             else 'Nothing was saved, as the config has no CheckpointHook.'
         )
         runner.logger.warning(

@@ -38,14 +38,25 @@ BLOCK = BlockParts(
 
 
 class PatchEmbed(nn.Module):
-    """Non-overlapping patches as tokens: (B, 3, H, W) -> (B, H / patch, W / patch, C)."""
+    """Non-overlapping patches as tokens: (B, in_channels, H, W) -> (B, H / patch, W / patch, C).
 
-    def __init__(self, patch_size: int, embed_dim: int) -> None:
+    The first three channels, red, green and blue, go through SAM's own weights. Those of further
+    ones start at zero, so that SAM sees what it saw without them.
+    """
+
+    def __init__(self, patch_size: int, embed_dim: int, in_channels: int = 3) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, embed_dim, patch_size, stride=patch_size)
+        self.further = None
+        if in_channels > 3:  # no module, so that methods that change convolutions see SAM's alone
+            shape = embed_dim, in_channels - 3, patch_size, patch_size
+            self.further = nn.Parameter(torch.zeros(shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(x).permute(0, 2, 3, 1)
+        if self.further is None:
+            return self.proj(x).permute(0, 2, 3, 1)
+        further = F.conv2d(x[:, 3:], self.further, stride=self.proj.stride)
+        return (self.proj(x[:, :3]) + further).permute(0, 2, 3, 1)
 
 
 @MODELS.register_module()
@@ -71,10 +82,12 @@ class SAMViT(BaseModule):
             images of one size: each other one compiles anew.
         checkpoint: Path or URL of SAM weights (or any of the layouts of ``checkpoints.py``), loaded
             by ``init_weights``; 'published' stands for the address of the arch's own.
+        in_channels: 3, red, green and blue, and further ones, whose part of the patch embedding
+            every method trains.
 
     Raises:
-        ValueError: Unknown arch, attention or out_indices; an ``unfreeze`` name or PEFT target that
-            matches nothing; 'published' weights of an arch that has none.
+        ValueError: Unknown arch, attention or out_indices; fewer channels than 3; an ``unfreeze``
+            name or PEFT target that matches nothing; 'published' weights of an arch that has none.
     """
 
     def __init__(
@@ -88,8 +101,14 @@ class SAMViT(BaseModule):
         checkpointing: bool = False,
         compile: bool | dict = False,
         checkpoint: str | None = None,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
+        if in_channels < 3:
+            raise ValueError(
+                f'in_channels={in_channels}: SAM sees red, green and blue, so that 3 is the least; '
+                'pixels in the config makes three of one band.'
+            )
         if isinstance(arch, str) and arch not in ARCHS:
             raise ValueError(
                 f'arch={arch!r} is unknown: use one of {", ".join(ARCHS)}, or a dict of its sizes.'
@@ -117,9 +136,9 @@ class SAMViT(BaseModule):
             raise ValueError(
                 f'out_indices={tuple(out_indices)}: the encoder has blocks 0 to {depth - 1}.'
             )
-        self.out_indices = out_indices
+        self.out_indices, self.in_channels = out_indices, in_channels
 
-        self.patch_embed = PatchEmbed(self.patch_size, dim)
+        self.patch_embed = PatchEmbed(self.patch_size, dim, in_channels)
         self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, *grid, dim), std=0.02))
         self.blocks = nn.ModuleList(
             Block(
@@ -148,7 +167,9 @@ class SAMViT(BaseModule):
         self.walk = run_blocks  # where a method may put a module: the name is part of adapter files
         self.peft = build_method(peft) if peft else None
         if self.peft:
-            apply_peft(self, self.peft, unfreeze)
+            unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
+            new = ('patch_embed.further',) if in_channels > 3 else ()
+            apply_peft(self, self.peft, unfreeze + new)
         if compile:
             for block in [module for module in self.modules() if isinstance(module, Block)]:
                 block.compile(**({} if compile is True else compile))
@@ -179,8 +200,8 @@ class SAMViT(BaseModule):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, 3, H, W), normalised, to the neck's map (B, 256, H / 16, W / 16), or to one
-        map (B, C, ..) per out_index.
+        """Images (B, in_channels, H, W), normalised, to the neck's map (B, 256, H / 16, W / 16), or
+        to one map (B, C, ..) per out_index.
 
         Sides that are no multiple of the patch size are zero-padded at the bottom and right, as SAM
         pads.

@@ -1,5 +1,6 @@
 """One encoder, several dense tasks."""
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 
@@ -54,7 +55,8 @@ class MultiTaskSegmentor(PEFTSegmentor):
         one_by_one: bool = False,
         **kwargs,
     ) -> None:
-        tasks = {task.name: task for task in build_tasks(tasks)}
+        configs = copy.deepcopy(list(tasks))
+        tasks = {task.name: task for task in build_tasks(configs)}
         channels = {name: task.channels for name, task in tasks.items()}
         super().__init__(
             for_tasks(backbone, len(tasks)),
@@ -62,6 +64,7 @@ class MultiTaskSegmentor(PEFTSegmentor):
             **kwargs,
         )
         self.tasks, self.one_by_one = tasks, one_by_one
+        self.made_of['tasks'] = configs
         self.head_cfg['tasks'] = ', '.join(
             map(str, tasks.values())
         )  # in whose order weights are kept

@@ -1,5 +1,6 @@
 """MMSegmentation's encoder-decoder around a fine-tuned SAM encoder."""
 
+import copy
 import logging
 
 import torch
@@ -8,7 +9,8 @@ from mmseg.models import EncoderDecoder
 from torch import Tensor, nn
 
 from ...adapters.file import carried_header
-from ...adapters.match import adapter_names, check_loaded, trained_names
+from ...adapters.match import OtherBaseError, adapter_names, check_loaded, trained_names
+from ...datasets.pixels import Pixels
 from ...peft import PEFTMethod
 from ...registry import MODELS
 from ...safe_load import is_at_hand
@@ -29,14 +31,34 @@ class PEFTSegmentor(EncoderDecoder):
         checkpoint: Path or URL of SAM weights for the encoder and, where file and head have one,
             SAM's mask decoder. 'published': those that are published for the backbone's arch. None
             trains from random values.
+        pixels: What of the image files the model sees, see :class:`Pixels`; a config's own
+            ``pixels`` gets here by itself. Adapter files name it, and belong to no other.
         kwargs: ``EncoderDecoder``'s: decode_head, data_preprocessor, test_cfg, ...
 
     Raises:
-        ValueError: 'published' weights of an arch that has none.
+        ValueError: 'published' weights of an arch that has none; an encoder of another number of
+            channels than ``pixels`` makes.
     """
 
-    def __init__(self, backbone: dict, checkpoint: str | None = None, **kwargs) -> None:
+    def __init__(
+        self,
+        backbone: dict,
+        checkpoint: str | None = None,
+        pixels: dict | None = None,
+        **kwargs,
+    ) -> None:
+        given = {} if pixels is None else dict(pixels=pixels)
+        made_of = copy.deepcopy(dict(backbone=backbone, **given, **kwargs))
         super().__init__(backbone, **kwargs)
+        self.made_of = made_of
+        self.pixels = Pixels.of(pixels)
+        channels = getattr(self.backbone, 'in_channels', 3)
+        if pixels is not None and channels != self.pixels.channels:
+            raise ValueError(
+                f'pixels makes images of {self.pixels.channels} channels, but the encoder takes '
+                f'{channels}: set backbone.in_channels={self.pixels.channels}, as pixels at the '
+                'top of the config does.'
+            )
         self.checkpoint = (
             self.backbone.address_of(checkpoint) if checkpoint == 'published' else checkpoint
         )
@@ -63,13 +85,18 @@ class PEFTSegmentor(EncoderDecoder):
         self.load_base()
 
     def load_base(self) -> None:
-        """Loads ``checkpoint`` into encoder and head, once."""
-        if not self.base_loaded:
-            self.base_loaded = True
+        """Loads ``checkpoint`` into encoder and head, once. OtherBaseError when it holds something
+        else."""
+        if self.base_loaded:
+            return
+        self.base_loaded = True
+        try:
             state = read_sam_checkpoint(self.checkpoint)
             self.backbone.load_sam(state, self.checkpoint)
             if hasattr(self.decode_head, 'load_sam'):
                 self.decode_head.load_sam(state, self.checkpoint)
+        except ValueError as error:
+            raise OtherBaseError(str(error)) from error
 
     def extract_feat(self, inputs: Tensor | Encoded) -> tuple[Tensor, ...]:
         """The encoder's maps of images, or of what its frozen beginning has made of them

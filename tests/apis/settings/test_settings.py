@@ -7,6 +7,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmsam_peft.apis.inference import build_to_count, init_model
 from mmsam_peft.apis.launch import build_runner, load_config
 from mmsam_peft.apis.run_name import run_name
 from mmsam_peft.apis.settings import check_settings
@@ -220,3 +221,54 @@ def test_the_dumped_config_says_the_same(write, tmp_path):
 def test_names_of_runs():
     options = {'image_size': 256, 'lr': 0.001}
     assert run_name(CONFIGS / SINGLE, options) == 'lora/quickstart_image_size=256_lr=0.001'
+
+
+def test_encoder_and_method(write):
+    """The small encoder of the quickstart gives way to SAM's, with its decoder's sizes."""
+    cfg = load_config(write(SINGLE, "encoder = 'sam_vit_l'", "method = 'LoRA(rank=2)'"))
+    check_settings(cfg)
+    model = build_to_count(cfg)
+    assert model.backbone.arch['embed_dim'] == 1024 and 'sam_vit_l' in model.checkpoint
+    assert model.backbone.blocks[0].attn.qkv.lora_A.shape == (2, 1024)
+    assert model.backbone.img_size == (256, 256)
+    cfg = load_config(
+        write('full/kvasir.py', "model = dict(checkpoint='mine.pth')"),
+        {'encoder': 'sam_vit_h', 'method': 'Frozen'},
+    )
+    assert (cfg.model.backbone.arch, cfg.model.checkpoint) == ('huge', 'mine.pth')
+    assert cfg.model.backbone.peft == dict(type='Frozen')
+    cfg = load_config(write(MULTI, "method = 'TaskLoRA(rank=4)'"))
+    assert build_to_count(cfg).backbone.peft.num_tasks == 3
+
+
+@pytest.mark.parametrize(
+    ('base', 'line', 'message'),
+    [
+        (SINGLE, "encoder = 'sam_vit_x'", 'unknown: there are sam_vit_b'),
+        (NETWORK, "encoder = 'sam_vit_b'", 'stands for a SAMViT, but .* is a MixVisionTransformer'),
+        (SINGLE, "method = 'Lora'", 'no method Lora: did you mean LoRA'),
+        (SINGLE, "method = 'LoRA(8)'", 'expected a method'),
+        (NETWORK, "method = 'LoRA'", 'EncoderDecoder, is not fine-tuned by methods'),
+    ],
+)
+def test_encoders_and_methods_that_do_not_go(write, base, line, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(write(base, line))
+
+
+def test_an_option_beside_encoder_and_method():
+    for setting, option, value in (
+        (dict(encoder='sam_vit_l'), 'model.backbone.arch', 'huge'),
+        (dict(method='LoRA(rank=8)'), 'model.backbone.peft.rank', 4),
+    ):
+        with pytest.raises(
+            ValueError, match=rf'(?s)but other places .*{option.rpartition(".")[0]}'
+        ):
+            check_settings(load_config(CONFIGS / SINGLE, {**setting, option: value}))
+
+
+def test_a_config_that_is_handed_on_stays_as_it_is(tiny):
+    cfg = tiny()
+    model = init_model(cfg, None, 'cpu', {'image_size': 96})
+    assert model.backbone.img_size == (96, 96) and cfg.model.backbone.img_size == 64
+    assert 'image_size' not in cfg and model.cfg.test_pipeline[1].scale == (96, 96)

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from ..tasks import Task
-from ..tasks.base import IGNORE
-from ..tasks.binary import BinaryTask
-from ..tasks.depth import Depth
-from ..tasks.normals import SurfaceNormals
-from ..tasks.semantic import SemanticSegmentation
-from .checks.problems import short
-from .image_files import LOSSY, bits_per_value, open_image, upright
-from .transforms.masks import DARK, require_known_levels
+from ...tasks import Task
+from ...tasks.base import IGNORE
+from ...tasks.binary import BinaryTask
+from ...tasks.depth import Depth
+from ...tasks.normals import SurfaceNormals
+from ...tasks.semantic import SemanticSegmentation
+from ..checks.problems import short
+from ..image_files import LOSSY, bits_per_value, open_image, upright
+from ..transforms.masks import DARK, require_known_levels
 
 DEPTH_UNIT = 0.001
 """Metres per step of a depth image, where nothing else is said."""

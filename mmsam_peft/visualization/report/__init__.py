@@ -1,0 +1,3 @@
+from .page import REPORT, write_report
+
+__all__ = ['REPORT', 'write_report']

@@ -1,0 +1,67 @@
+"""augment, val_interval and patience reach their places, in configs of one task and of several."""
+
+import pytest
+
+from mmsam_peft.apis.launch import load_config
+from mmsam_peft.apis.settings import check_settings
+
+from .test_settings import MULTI, NETWORK, SINGLE, write  # noqa: F401
+
+
+def kinds(cfg) -> list[str]:
+    assert cfg.train_pipeline == cfg.train_dataloader.dataset.pipeline
+    return [step.type for step in cfg.train_dataloader.dataset.pipeline]
+
+
+def test_augment_takes_the_place_of_random_steps(write):  # noqa: F811
+    cfg = load_config(write(SINGLE, "augment = 'light'"))
+    check_settings(cfg)
+    assert kinds(cfg)[-3:] == ['RandomFlip', 'RandomAffine', 'PackSegInputs']
+    assert kinds(cfg).count('RandomFlip') == 1
+    assert all('Random' not in step.type for step in cfg.val_dataloader.dataset.pipeline)
+    strong = load_config(write(SINGLE, "augment = 'light'"), {'augment': 'strong'})
+    assert kinds(strong)[-4:-1] == ['RandomFlip', 'RandomAffine', 'RandomColour']
+    assert strong.train_pipeline[-3].degrees == 20 and 'hue' not in strong.train_pipeline[-2]
+    none = load_config(write(NETWORK, "augment = 'strong'"), {'augment': 'none'})
+    assert not any('Random' in kind for kind in kinds(none))
+    bands = load_config(write(SINGLE, "augment = 'strong'", 'pixels = dict(bands=[4, 2, 1])'))
+    assert bands.train_pipeline[-2].hue == bands.train_pipeline[-2].saturation == 0
+
+
+def test_augment_of_several_tasks(write):  # noqa: F811
+    cfg = load_config(write(MULTI, "augment = 'light'"))
+    check_settings(cfg)
+    assert kinds(cfg) == [
+        'LoadImageOrArray', 'LoadMultiTaskLabels', 'MultiTaskZoomCrop', 'MultiTaskFlip',
+        'MultiTaskResize', 'PackMultiTaskInputs',
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="'normals' cannot be turned.*Use augment='light'"):
+        load_config(write(MULTI, "augment = 'strong'"))
+
+
+def test_what_augment_refuses(write):  # noqa: F811
+    with pytest.raises(ValueError, match='none, light, strong'):
+        load_config(write(SINGLE, "augment = 'medium'"))
+    cfg = load_config(write(SINGLE, "augment = 'light'"))
+    cfg.train_dataloader.dataset.pipeline.pop(-2)
+    with pytest.raises(ValueError, match='train_dataloader.dataset.pipeline: RandomFlip'):
+        check_settings(cfg)
+
+
+def test_validation_and_patience(write):  # noqa: F811
+    cfg = load_config(write(SINGLE, 'max_epochs = 60', 'val_interval = 4', 'patience = 3'))
+    check_settings(cfg)
+    assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == 4
+    assert cfg.default_hooks.early_stopping == dict(type='EarlyStoppingHook', patience=3)
+    assert cfg.param_scheduler[-1].end == 60
+    shorter = load_config(write(SINGLE, 'max_epochs = 60', 'val_interval = 4'), {'max_epochs': 30})
+    check_settings(shorter)  # as many validations as before
+    assert shorter.train_cfg.val_interval == shorter.val_interval == 2
+    off = load_config(write(SINGLE, 'patience = None'))
+    assert 'early_stopping' not in off.default_hooks
+    for wrong in ('patience = 0', 'val_interval = 0.5'):
+        with pytest.raises(ValueError, match='expected a whole number'):
+            load_config(write(SINGLE, wrong))
+    cfg.train_cfg.val_interval = 7
+    with pytest.raises(ValueError, match='train_cfg.val_interval: 7'):
+        check_settings(cfg)
