@@ -106,7 +106,8 @@ def sweep_table(data: str, chosen: Sequence[Chosen]) -> Table:
             mark = ' *' if one is method.best else ''
             few = f' ({len(test)} seeds)' if len(test) < len(method.best.results) else ''
             cells.append(f'{shown} / {np.mean(test):.2f}{few}{mark}')
-        rows.append([method.best.name, *cells, method.note])
+        alone = len(method.sweep) == 1 and len(rates) > 1
+        rows.append([method.best.name, *cells, 'one rate only' if alone else method.note])
     return Table(
         f'Learning rates{f" on {data}" if data else ""}: {chosen[0].best.metric}, '
         'validation / test',

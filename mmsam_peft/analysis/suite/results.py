@@ -40,8 +40,10 @@ class Trained:
 
     @property
     def name(self) -> str:
-        """The method, with the arch if one was asked for."""
+        """The method, a config file by its own name; with the arch if one was asked for."""
         _, method, arch = self.key
+        if method.endswith('.py'):
+            method = Path(method).stem.replace('{data}', '').strip('_') or method
         return f'{method} {arch}' if arch else method
 
     def scores(self, metric: str, split: str = 'scores') -> list[float]:

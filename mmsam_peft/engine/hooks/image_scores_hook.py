@@ -1,6 +1,7 @@
 """The scores of every test image alone."""
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -50,17 +51,29 @@ class ImageScoresHook(Hook):
 
     def _scores(self, data_batch: dict, sample: dict) -> dict[str, float]:
         found = {}
-        for metric in self.metrics:
-            metric.results.clear()
-            metric.process(data_batch, [sample])
+        for metric in list(self.metrics):
             try:
-                values = metric.compute_metrics(metric.results)
-            except ValueError:  # an image without a labelled pixel
-                values = {}
-            prefix = f'{metric.prefix}/' if metric.prefix else ''
-            found |= {prefix + name: float(value) for name, value in values.items()}
-            metric.results.clear()
+                found |= _alone(metric, data_batch, sample)
+            except Exception as error:  # of a metric that is not made for this
+                self.metrics.remove(metric)
+                warnings.warn(
+                    f'{type(metric).__name__} cannot score an image alone ({error!r}): its '
+                    'differences will have no interval over images.',
+                    stacklevel=1,
+                )
         return found
+
+
+def _alone(metric: BaseMetric, data_batch: dict, sample: dict) -> dict[str, float]:
+    metric.results.clear()
+    metric.process(data_batch, [sample])
+    try:
+        values = metric.compute_metrics(metric.results)
+    except ValueError:  # an image without a labelled pixel
+        values = {}
+    metric.results.clear()
+    prefix = f'{metric.prefix}/' if metric.prefix else ''
+    return {prefix + name: float(value) for name, value in values.items()}
 
 
 @contextmanager

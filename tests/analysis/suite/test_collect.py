@@ -50,6 +50,12 @@ def test_the_rate_is_chosen_by_validation(sweep):
     assert table.head[1:3] == ['0.001', '0.01']
 
 
+def test_methods_without_a_sweep_are_marked(sweep):
+    write(sweep, 'kvasir', 'benchmarks/{data}_net.py', 1e-2, 0, val=1.0, test=50.0)
+    table = sweep_table('kvasir', choose(read_results(sweep)))
+    assert table.rows[1] == ['net', '-', '1.00 / 50.00 *', 'one rate only']
+
+
 def test_lower_may_be_better(tmp_path):
     for lr, val in ((1e-4, 3.0), (1e-3, 2.0), (1e-2, 4.0)):
         write(tmp_path, 'sbu', 'LoRA', lr, 0, val=val, test=5.0, metric='BER', rule='less')
