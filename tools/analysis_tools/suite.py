@@ -91,7 +91,8 @@ def main() -> None:
             signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
         )  # ends the trainings too
         failed = Trials(TRIAL, args.jobs, args.runs_per_process).run_missing(runs)
-    print(collect(args.work_dir, args.metrics, args.reference))
+    if args.collect_only or len(failed) < len(runs):
+        print(collect(args.work_dir, args.metrics, args.reference))
     if failed:
         sys.exit(
             f'{len(failed)} of {len(runs)} runs failed: '

@@ -14,7 +14,6 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mmsam_peft.analysis.suite.trial import make_trials
-from mmsam_peft.apis.launch import launch_arguments
 
 
 @record  # torchrun ends its report with the error
@@ -26,7 +25,8 @@ def main() -> None:
     parser.add_argument(
         '--shared', action='store_true', help='other trainings run here at the same time'
     )
-    launch_arguments(parser)
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     failed = make_trials(args.folders, args.launcher, args.shared)
     if failed:
