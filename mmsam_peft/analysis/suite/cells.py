@@ -12,6 +12,9 @@ from ...apis.overrides import apply_overrides
 from ...peft.notation import parse_method
 from ...registry import PEFT
 
+OF_SAM = 'method', 'encoder'
+"""Settings (``apis/settings/``) that networks do not have."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -77,13 +80,13 @@ class Cells:
                 self._adaptable(config, method)
                 options = parse_method(method)
                 del options['type']
-                config.model.backbone.peft.update(options)
+                _put(config, {**config.model.backbone.peft, **options})
             return config
         if data.config is None and PEFT.get(folder) is None:
             raise FileNotFoundError(self._no_cell(folder, data.name))
         config = self.load(data.config) if data.config else self._host(data.name)
         self._adaptable(config, method)
-        config.model.backbone.peft = parse_method(method)
+        _put(config, parse_method(method))
         return config
 
     def load(self, path: str | Path) -> Config:
@@ -94,7 +97,7 @@ class Cells:
             {
                 key: value
                 for key, value in (self.options or {}).items()
-                if ours or not key.startswith('model.')
+                if ours or not key.startswith(('model.', *OF_SAM))
             },
         )
         return config
@@ -130,3 +133,10 @@ class Cells:
             f'{method} has {", ".join(has) or "none"}; '
             f'{data} is there for {", ".join(others) or "no method"}.'
         )
+
+
+def _put(config: Config, peft: dict) -> None:
+    """Replaces the method, and its setting with it, which would replace it again when the config is
+    read."""
+    config.model.backbone.peft = peft
+    config._cfg_dict.pop('method', None)

@@ -199,6 +199,8 @@ def _runs_of(
     work_dir: Path,
 ) -> list[Run]:
     config = copy.deepcopy(config)
+    if arch:
+        config._cfg_dict.pop('encoder', None)  # the setting, which would replace it again
     changed = {'model.backbone.arch': arch, 'lr': lr}
     apply_overrides(config, {key: value for key, value in changed.items() if value})
     model = build_to_count(copy.deepcopy(config))

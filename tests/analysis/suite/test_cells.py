@@ -10,6 +10,7 @@ from torch import nn
 from mmsam_peft.analysis.suite import plan as planning
 from mmsam_peft.analysis.suite.cells import Cells, Data
 from mmsam_peft.analysis.suite.plan import plan
+from mmsam_peft.apis.launch import load_config
 
 TINY = Path(__file__).parents[2] / 'data' / 'tiny.py'
 NETWORK = """
@@ -134,12 +135,16 @@ def test_methods_in_a_config_that_is_named(cells):
 def test_sizes_of_the_encoder(cells, monkeypatch):
     """Networks have none, and are made once."""
     monkeypatch.setattr(planning, 'build_to_count', lambda config: _no_model())
+    cell = cells.tree / 'lora/discs.py'
+    cell.write_text(cell.read_text() + "encoder = 'sam_vit_l'\n")
     runs = make(cells, ['lora', 'unet_s'], archs=['base', 'huge'], check_files=False)
     assert [(run.method, run.facts['arch']) for run in runs] == [
         ('lora', 'base'), ('lora', 'huge'), ('unet_s', None)
     ]  # fmt: skip
     assert [run.config.model.backbone.get('arch') for run in runs[:2]] == ['base', 'huge']
     assert runs[1].folder == cells.tree.parent / 'runs/discs/lora/arch=huge/seed0'
+    runs[1].write()
+    assert load_config(str(runs[1].folder / 'config.py')).model.backbone.arch == 'huge'
 
 
 def _no_model():

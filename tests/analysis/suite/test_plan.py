@@ -218,6 +218,15 @@ def test_a_method_replaces_all_of_the_configs(make_plan, config_file):
     assert own.config.model.backbone.peft == dict(type='LoRA', alpha=3)
 
 
+def test_a_method_replaces_the_setting(make_plan, config_file, tmp_path):
+    """``method`` at the top of a config would put its own method back when the run is read."""
+    base = config_file("_base_ = BASE\nmethod = 'LoRA(rank=7)'")
+    (run,) = make_plan('ConvLoRA(rank=2)', config=base)
+    run.write()
+    read = load_config(str(run.folder / 'config.py'))
+    assert read.model.backbone.peft == dict(type='ConvLoRA', rank=2)
+
+
 def test_the_written_config_is_the_one_planned(make_plan, tmp_path):
     (run,) = make_plan(
         'LoRA(rank=2, blocks="last:1")', seeds=(4,), optim_wrapper__optimizer__lr=0.5
