@@ -72,8 +72,9 @@ def plan(
             _require_same_test(config, method, one, cells)
             sizes = archs if is_adaptable(config) else (None,)
             runs = [
-                _runs_of(method, one, arch, lr, config, seeds, work_dir)
-                for arch, lr in product(sizes, lrs)
+                of_rate
+                for arch in sizes
+                for of_rate in _runs_of(method, one, arch, lrs, config, seeds, work_dir)
             ]
         except Exception as error:  # whatever the parts of a model raise
             found.append(str(error) or repr(error))
@@ -193,16 +194,16 @@ def _runs_of(
     method: str,
     data: Data,
     arch: str | None,
-    lr: float | None,
+    lrs: Sequence[float | None],
     config: Config,
     seeds: Sequence[int],
     work_dir: Path,
-) -> list[Run]:
+) -> list[list[Run]]:
+    """For each rate, the runs of all seeds. The model is built once."""
     config = copy.deepcopy(config)
     if arch:
         config._cfg_dict.pop('encoder', None)  # the setting, which would replace it again
-    changed = {'model.backbone.arch': arch, 'lr': lr}
-    apply_overrides(config, {key: value for key, value in changed.items() if value})
+        apply_overrides(config, {'model.backbone.arch': arch})
     model = build_to_count(copy.deepcopy(config))
     peft = config.model.backbone.get('peft')
     if peft and 'tasks' in config.model and 'num_tasks' in with_defaults(PEFT, peft):
@@ -212,31 +213,27 @@ def _runs_of(
         data=data.name,
         method=method,
         arch=arch,
-        lr=config.optim_wrapper.optimizer.lr,
         trained_parameters=dict(backbone=backbone, head=total - backbone, total=total),
         **main_metric(config),
         versions=_versions(model),
         config=str(Path(config.filename).resolve()),
     )
-    parts = (
-        label(data.name) if data.name else '',
-        label(method),
-        f'arch={label(arch)}' if arch else '',
-        f'lr={lr:g}' if lr else '',
-    )
+    parts = data.name and label(data.name), label(method), arch and f'arch={label(arch)}'
     folder = work_dir.joinpath(*filter(None, parts))
-    runs = []
-    for seed in seeds:
-        seeded = copy.deepcopy(config)
-        seeded.merge_from_dict({'randomness.seed': seed})
-        run = Run(
-            folder / f'seed{seed}',
-            seeded,
-            dict(facts, seed=seed, settings=settings_of(seeded)),
-        )
-        run.require_same_settings()
-        runs.append(run)
-    return runs
+    return [
+        [_run(config, lr, seed, folder / f'lr={lr:g}' if lr else folder, facts) for seed in seeds]
+        for lr in lrs
+    ]
+
+
+def _run(config: Config, lr: float | None, seed: int, folder: Path, facts: dict) -> Run:
+    config = copy.deepcopy(config)
+    apply_overrides(config, {'lr': lr} if lr else {})
+    config.merge_from_dict({'randomness.seed': seed})
+    own = dict(lr=config.optim_wrapper.optimizer.lr, seed=seed, settings=settings_of(config))
+    run = Run(folder / f'seed{seed}', config, {**facts, **own})
+    run.require_same_settings()
+    return run
 
 
 def _versions(model: nn.Module) -> dict[str, str]:
