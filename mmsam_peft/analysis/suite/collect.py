@@ -157,7 +157,8 @@ def order_table(data: str, ranked: Sequence[Trained], found: dict) -> Table:
         ['method', ranked[0].metric, *(str(j + 1) for j in range(1, len(ranked)))],
         rows,
         f'*: significant (p < {LEVEL} after Holm, over all {len(found)} pairs; paired bootstrap '
-        f'over {_sizes(found)}). Without it, the order of the two may be chance.',
+        f'over {_sizes(found)}). Without it, the order of the two may be chance. Differences are '
+        'over the seeds that both have.',
     )
 
 
