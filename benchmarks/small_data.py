@@ -182,22 +182,31 @@ def key(run: dict) -> tuple:
 
 
 def table(path: Path) -> str:
-    """A row for each setting, averaged over seeds."""
-    groups: dict[tuple, list[dict]] = {}
-    for run in map(json.loads, path.read_text().splitlines()):
-        groups.setdefault(key(run)[:-1], []).append(run)
+    """A row for each set and number of images: held-out Dice, of one seed after another."""
+    runs = sorted(map(json.loads, path.read_text().splitlines()), key=lambda run: run['seed'])
+    settings = sorted({_setting(run) for run in runs})
     lines = [
-        '| set | images | method | learning rate | iterations | warm-up | augmentation | seeds '
-        '| untuned | constant | last | best |',
-        '|---|---:|---|---:|---:|---:|---|---:|---:|---:|---:|---:|',
+        f'| set | images | untuned | constant | {" | ".join(map(_words, settings))} |',
+        '|---|' + '---:|' * (len(settings) + 3),
     ]
-    for about, runs in sorted(groups.items()):
-        values = [
-            f'{np.mean([run[name] for run in runs]):.1f}'
-            for name in ('untuned', 'constant', 'last', 'best')
-        ]
-        lines.append('| ' + ' | '.join(map(str, [*about, len(runs), *values])) + ' |')
+    for name, images in sorted({(run['set'], run['images']) for run in runs}):
+        row = [run for run in runs if (run['set'], run['images']) == (name, images)]
+        cells = [name, images, f'{row[0]["untuned"]:.1f}', f'{row[0]["constant"]:.1f}']
+        for setting in settings:
+            cells.append(
+                ' / '.join(f'{run["best"]:.1f}' for run in row if _setting(run) == setting)
+            )
+        lines.append('| ' + ' | '.join(map(str, cells)) + ' |')
     return '\n'.join(lines)
+
+
+def _setting(run: dict) -> tuple:
+    return run['method'], run['length'], run['augment'], run['warm_up'], run['rate']
+
+
+def _words(setting: tuple) -> str:
+    method, length, augment, warm_up, rate = setting
+    return f'{method} {rate:g}, {length} steps, {augment}, warm-up {warm_up:.0%}'
 
 
 def main() -> None:

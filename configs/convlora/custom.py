@@ -25,7 +25,7 @@ max_epochs = 40
 lr = 1e-3
 augment = 'light'  # flips and scales; 'strong': turns and colours too; 'none'
 val_interval = 2  # epochs
-patience = 8  # training ends after so many validations that bring nothing better; None: never
+patience = 10  # training ends after so many validations that bring nothing better; None: never
 
 # For three classes or more: name them above, set mask_values to 'index' or to their colours,
 # replace sam_binary.py by sam_multiclass.py in _base_, and, the first only for ConvLoRA,

@@ -20,7 +20,8 @@ VAL_SHARE = 0.2
 VAL_IMAGE, VAL_IMAGE_FROZEN = 0.4, 0.55
 """The time of an image in validation, as a share of its time in training; with a frozen encoder,
 training is cheaper."""
-PATIENCE = 8
+PATIENCE = 10
+"""Half of the validations: as the learning rate falls, the best scores come late."""
 
 
 class Choice(NamedTuple):
@@ -125,7 +126,7 @@ def _lr(method: str, from_scratch: bool) -> Choice:
         return Choice(LR, 'weights that begin at random values have far to go')
     if method == 'Full':
         return Choice(LR_FULL, 'all weights move: larger steps undo what the encoder knows')
-    return Choice(LR, 'the best in the trials, or near it, with few images as with many')
+    return Choice(LR, 'the best of three with 20 images; with 5, none is the best of all')
 
 
 def _val_interval(train: float, val: float, epochs: int) -> Choice:

@@ -19,4 +19,7 @@ test_dataloader = dict(dataset=dict(data, annotations='annotations/test.json'))
 
 # For more than two classes: dict(type='IoUMetric', iou_metrics=['mIoU']), and save_best='mIoU'
 val_evaluator = test_evaluator = dict(type='BinaryMetric')
-default_hooks = dict(checkpoint=dict(save_best='Dice'), visualization=dict(interval=5))
+default_hooks = dict(
+    baselines=dict(type='BaselinesHook'),  # scores what costs no training
+    checkpoint=dict(save_best='Dice'),
+    visualization=dict(interval=5))

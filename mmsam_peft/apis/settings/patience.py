@@ -12,7 +12,7 @@ class Patience(Setting):
     """Training ends after so many validations in a row without a better score. None: never."""
 
     name = 'patience'
-    example = '8'
+    example = '10'
 
     def read(self, given: Any) -> int:
         if type(given) is not int or given < 1:

@@ -36,7 +36,7 @@ class EarlyStoppingHook(Hook):
 
     def __init__(
         self,
-        patience: int = 8,
+        patience: int = 10,
         monitor: str | None = None,
         rule: str | None = None,
         min_delta: float = 0.0,
@@ -113,7 +113,7 @@ class EarlyStoppingHook(Hook):
             else f'the best is {self.state["best"]:.4g}, {self.state["when"]}'
         )
         files = sorted(path.name for path in Path(runner.work_dir).glob('adapter_best*'))
-        kept = f' {" and ".join(files)} in {runner.work_dir} hold the best.' if files else ''
+        kept = f' It is kept: {", ".join(files)} in {runner.work_dir}.' if files else ''
         return (
             f'Training ends early, {_when(runner)}: {monitor} has not become better in the last '
             f'{self.state["waited"]} validations; {best}.{kept}'
