@@ -148,7 +148,8 @@ def order_table(data: str, ranked: Sequence[Trained], found: dict) -> Table:
                 cells.append('-')
             else:
                 difference, p = found[i, j]
-                cells.append(f'{abs(difference.mean):.2f}{"*" if p < LEVEL else ""}')
+                ahead = -difference.mean if one.lower_is_better else difference.mean
+                cells.append(f'{ahead:.2f}{"*" if p < LEVEL else ""}')
         mean, _ = mean_and_deviation(one.scores(one.metric))
         rows.append([f'{i + 1} {one.name}', f'{mean:.2f}', *cells])
     return Table(
