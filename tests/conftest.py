@@ -1,6 +1,7 @@
 """A tiny model, its config and an adapter."""
 
 import os
+import sys
 
 os.environ['OMP_NUM_THREADS'] = (
     '1'  # before torch: small models on few cores lose more to thread start-up than they gain
@@ -20,6 +21,7 @@ from mmsam_peft.models.segmentors import PEFTSegmentor  # noqa: E402
 from mmsam_peft.registry import MODELS  # noqa: E402
 
 TINY = Path(__file__).parent / 'data' / 'tiny.py'
+sys.path.append(str(TINY.parent))  # for published_files.py
 
 
 @pytest.fixture

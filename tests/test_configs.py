@@ -5,21 +5,27 @@ import ast
 import json
 import re
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import Evaluator
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 from PIL import Image
+from published_files import write_layout
 from torch import nn
 
 from mmsam_peft.apis.configs import read_config
 from mmsam_peft.apis.inference import build_to_count
 from mmsam_peft.apis.launch import build_runner, load_config
-from mmsam_peft.apis.settings import check_settings
+from mmsam_peft.apis.overrides import arguments, classes_named
+from mmsam_peft.apis.protocols import PROTOCOLS
+from mmsam_peft.apis.settings import apply_settings, check_settings
+from mmsam_peft.datasets import PublishedDataset
 from mmsam_peft.registry import DATASETS, METRICS, MODELS, PEFT
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +39,19 @@ BENCHMARKS = sorted(
     for path in ROOT.glob(f'benchmarks/*/{name}.py')
 )
 PARTS = ('train', 'val', 'test')
-CLASSES = dict(kvasir=2, camvid=11, custom=2, trans10k=12)
+CLASSES = dict(
+    camo=2,
+    camvid=11,
+    custom=2,
+    isic2017=2,
+    kvasir=2,
+    leaf=2,
+    polyp=2,
+    roads=2,
+    sbu=2,
+    trans10k=12,
+    trans10k_v1=3,
+)
 
 METHODS = dict(
     decoder_only='Frozen',
@@ -53,7 +71,7 @@ METHODS = dict(
     hf_peft='HFPeft',
     convlora='ConvLoRA',
 )  # folder: peft type
-DATA = ('kvasir', 'camvid', 'trans10k')
+DATA = tuple(data for data in CLASSES if data != 'custom')
 MULTI_TASK = dict(
     talora='TALoRA',
     lora_hps='LoRA',
@@ -74,8 +92,13 @@ NETWORKS = (
     'deeplabv3plus/DATA_r50.py',
     'pspnet/DATA_r50.py',
     'hrnet/DATA_w18.py',
+    'translab/DATA.py',
+    'trans2seg/DATA.py',
+    'upernet/DATA_swint.py',
 )
-RATES = dict(full=1e-5)  # where it is not 1e-4
+RATES = dict(leaf=3e-4, roads=3e-4)  # where it is not 1e-4
+EPOCHS = dict(camo=20, roads=20, sbu=10)  # where they are not 30
+TWICE = ('kvasir', 'trans10k', 'custom')  # whose cells the fast tests build
 
 NO_TEMPLATE = {  # configs that are not three lines, and why
     r'full/\w+': 'smaller steps than the recipe has',
@@ -99,10 +122,9 @@ NETWORK_TEMPLATE = re.compile(
 ENCODER = dict(
     embed_dim=16, depth=2, num_heads=2, window_size=3, global_attn_indexes=(1,), out_channels=32
 )
+SMALL_RESNET = {'backbone.base_channels': 4, 'backbone.stem_channels': 4, 'pretrained': None}
 RESNET = {
-    'backbone.base_channels': 4,
-    'backbone.stem_channels': 4,
-    'pretrained': None,
+    **SMALL_RESNET,
     'decode_head.in_channels': 128,
     'decode_head.channels': 16,
     'auxiliary_head.in_channels': 64,
@@ -119,8 +141,38 @@ TINY = dict(
     hrnet={'pretrained': None},
     pspnet=RESNET,
     deeplabv3plus={**RESNET, 'decode_head.c1_in_channels': 16},
+    translab={**SMALL_RESNET, 'decode_head.in_channels': (16, 32, 128), 'decode_head.channels': 16},
+    trans2seg={
+        **SMALL_RESNET,
+        'decode_head.in_channels': (16, 128),
+        'decode_head.channels': 8,
+        'decode_head.embed_dims': 16,
+        'decode_head.num_heads': 2,
+    },
 )
 TINY['MultiTaskSegmentor'] = TINY['PEFTSegmentor']
+
+
+config_at = cache(read_config)
+
+
+def kind_of(data: str) -> type[PublishedDataset]:
+    return DATASETS.get(config(f'lora/{data}.py').train_dataloader.dataset.type)
+
+
+def cells(*names: str) -> list:
+    """Parameters of a test. Of the cells that differ from others by their data set alone, the fast
+    tests look at some."""
+    return [
+        name if stands_for_others(name) else pytest.param(name, marks=pytest.mark.slow)
+        for name in names
+    ]
+
+
+def stands_for_others(name: str) -> bool:
+    folder, stem = name.removesuffix('.py').split('/')[-2:]
+    alike = {data for data in CLASSES if stem == data or stem.startswith(f'{data}_')}
+    return folder == 'convlora' or alike <= {*TWICE}
 
 
 @cache
@@ -175,7 +227,7 @@ def strings(value) -> list[str]:
     return [text for item in inner for text in strings(item)]
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', cells(*NAMES))
 def test_form(name):
     """The first line is the command; cell, recipe, axis, skeleton, and nothing deeper; no absolute
     path."""
@@ -196,10 +248,50 @@ def test_a_cell_is_the_template(name):
     if any(re.fullmatch(pattern, f'{method}/{stem}') for pattern in NO_TEMPLATE):
         assert not cell and not network, 'it is the template: take it off the list'
     elif network:
-        data, _, variant = stem.rpartition('_')
-        assert (network['network'], network['data']) == (f'{method}_{variant}', data)
+        data, _, variant = stem.partition('_')
+        assert network['network'] == (f'{method}_{variant}' if variant else method)
+        assert network['data'] == data
     else:
         assert cell and cell['recipe'] == stem
+
+
+def test_no_checkpoint_is_chosen_by_the_test_set():
+    """Where the validation set is the test set, the last weights count."""
+    for name in NAMES:
+        cfg = config(name)
+        if not (cfg.get('val_dataloader') and cfg.get('test_dataloader')):
+            continue
+        val, test = (
+            {key: value for key, value in cfg[part].dataset.items() if key != 'pipeline'}
+            for part in ('val_dataloader', 'test_dataloader')
+        )
+        chosen = cfg.default_hooks.checkpoint.get('save_best')
+        assert val != test or not chosen, f'{name} chooses by {chosen} of its test set'
+
+
+def test_a_protocol_fits_every_config_that_it_is_for():
+    """Each takes it once, whole, and again without a change; any other refuses it."""
+    for protocol in PROTOCOLS.values():
+        for rule in protocol.rules:
+            taken = [arguments(kind) for kind in classes_named(rule.type)]
+            assert taken and all(rule.values.keys() <= names for names in taken), rule
+    found = dict.fromkeys(PROTOCOLS, 0)
+    for name in NAMES:
+        head = config(name).model.decode_head
+        kind = config(name).model.type, head.get('type', 'MSAMHead')
+        for protocol, one in PROTOCOLS.items():
+            if kind != (one.model, one.head):
+                with pytest.raises(ValueError, match=f'{protocol}.* is for a '):
+                    apply_settings(config(name), dict(protocol=protocol))  # changes nothing
+                continue
+            cfg = config(name).copy()
+            found[protocol] += 1
+            apply_settings(cfg, dict(protocol=protocol))
+            check_settings(cfg)
+            before = cfg.to_dict()
+            apply_settings(cfg)
+            assert cfg.to_dict() == before, name
+    assert found['conv_lora_2024'] > 40 and found['ta_lora_2024'] > 10
 
 
 def test_every_reason_is_needed():
@@ -207,7 +299,7 @@ def test_every_reason_is_needed():
     assert all(any(re.fullmatch(pattern, cell) for cell in cells) for pattern in NO_TEMPLATE)
 
 
-@pytest.mark.parametrize('name', NAMES + BENCHMARKS)
+@pytest.mark.parametrize('name', cells(*NAMES, *BENCHMARKS))
 def test_parts(name):
     """The model builds; it, the data sets and the image sizes agree; metrics and test-time
     augmentation build."""
@@ -279,9 +371,10 @@ def test_every_method_has_configs():
 @pytest.mark.parametrize('data', DATA)
 def test_methods(method, data):
     cfg = config(f'{method}/{data}.py')
-    assert cfg.model.backbone.peft.type == METHODS[
-        method
-    ] and cfg.optim_wrapper.optimizer.lr == RATES.get(method, 1e-4)
+    assert cfg.model.backbone.peft.type == METHODS[method]
+    rate = RATES.get(data, 1e-4) / (10 if method == 'full' else 1)
+    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(rate)
+    assert cfg.train_cfg.max_epochs == EPOCHS.get(data, 30)
     assert cfg.model.checkpoint == (None if method == 'from_scratch' else 'published')
     if method == 'convlora':
         assert cfg.model.backbone.peft.get('balance_weight', 1.0) == (
@@ -348,7 +441,7 @@ def test_command_line_options():
         for part in PARTS
     }
     assert [sets[part].data_root for part in PARTS] == ['elsewhere', 'data/kvasir/', 'data/kvasir/']
-    assert [sets[part].mask_values for part in PARTS] == ['index', 'binary255', 'index']
+    assert [sets[part].given_values for part in PARTS] == [None, 'binary255', None]
     assert cfg.optim_wrapper.optimizer.lr == 3e-4
 
 
@@ -359,25 +452,18 @@ def write_data(tmp_path):
 
     def write(name: str, num_classes: int) -> Path:
         rng, root = np.random.default_rng(0), tmp_path / 'data'
+        if name not in ('kvasir', 'camvid', 'custom'):
+            write_layout(root, kind_of(name), side=64)
+            return root
         stored = 255 if (name, num_classes) == ('custom', 2) else 1
-        for split in ('train', 'validation', 'test') if name == 'trans10k' else PARTS:
-            for i in range(2):
-                mask = np.kron(
-                    rng.permutation(16).reshape(4, 4) % num_classes, np.ones((16, 16))
-                ).astype(np.uint8)
-                image = np.stack([mask * 20] * 3, -1) + rng.integers(
-                    0, 15, (64, 64, 3), dtype=np.uint8
-                )
-                if name == 'trans10k':
-                    pair = root / split / f'images/{i}.jpg', root / split / f'masks_12/{i}_mask.png'
-                else:
-                    pair = (
-                        root / 'img_dir' / split / f'{i}.png',
-                        root / 'ann_dir' / split / f'{i}.png',
-                    )
-                for path, pixels in zip(pair, (image, mask * stored), strict=True):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(pixels).save(path)
+        for split, i in product(PARTS, range(2)):
+            mask = np.kron(rng.permutation(16).reshape(4, 4) % num_classes, np.ones((16, 16)))
+            mask = mask.astype(np.uint8)
+            image = np.stack([mask * 20] * 3, -1) + rng.integers(0, 15, (64, 64, 3), dtype=np.uint8)
+            for folder, pixels in dict(img_dir=image, ann_dir=mask * stored).items():
+                path = root / folder / split / f'{i}.png'
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
         return root
 
     return write
@@ -393,6 +479,9 @@ def made_tiny(path: Path, data_root: Path, options: dict | None = None) -> Confi
             f'{loader}.persistent_workers': False,
             f'{loader}.dataset.data_root': str(data_root),
         }
+        kind = DATASETS.get(config_at(path)[loader].dataset.type)
+        if issubclass(kind, PublishedDataset):
+            options[f'{loader}.dataset.allow_partial'] = True
     cfg = load_config(str(path), options, str(data_root.parent / 'run'))
     tiny = TINY.get(cfg.model.type) or TINY[path.parent.name]
     cfg.merge_from_dict({f'model.{key}': value for key, value in tiny.items()})
@@ -426,7 +515,7 @@ def train_tiny(tmp_path, monkeypatch):
                 {
                     **one_epoch(path),
                     'experiment_name': tmp_path.name,
-                    'train_dataloader.batch_size': 2,
+                    'batch_size': 2,
                     **(options or {}),
                 },
             )
@@ -468,6 +557,38 @@ def test_a_step_of_every_method(write_data, tmp_path, name):
 
 
 @pytest.mark.parametrize(
+    'name',
+    [f'lora/{data}.py' for data in DATA]
+    + [
+        pytest.param(network.replace('DATA', data), marks=pytest.mark.slow)
+        for network in NETWORKS
+        for data in DATA
+    ],
+)
+def test_a_step_on_every_set(write_data, name):
+    """The loss is finite, and the test's metrics are numbers, of each test set by itself."""
+    data = re.sub('_(b0|b2|r50|w18|swint)$', '', Path(name).stem)
+    cfg = made_tiny(CONFIGS / name, write_data(data, CLASSES[data]))
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).train()
+    batch = next(iter(Runner.build_dataloader({**cfg.train_dataloader, 'batch_size': 2})))
+    losses = model.train_step(batch, build_optim_wrapper(model, cfg.optim_wrapper))
+    assert losses['loss'] > 0 and torch.isfinite(losses['loss'])
+    evaluator, loader = Evaluator(cfg.test_evaluator), Runner.build_dataloader(cfg.test_dataloader)
+    evaluator.dataset_meta = loader.dataset.metainfo
+    model.eval()
+    with torch.no_grad():
+        for batch in loader:
+            evaluator.process(model.test_step(batch), batch)
+    scores = evaluator.evaluate(len(loader.dataset))
+    assert all(0 <= score <= 100 for score in scores.values())
+    best = cfg.default_hooks.checkpoint.save_best
+    sets = loader.dataset.metainfo.get('sets') or ['']
+    assert {f'{name}/{best}'.removeprefix('/') for name in sets} <= set(scores)
+    assert len(sets) == (2 if data in ('polyp', 'camo', 'trans10k_v1') else 1)
+
+
+@pytest.mark.parametrize(
     'name, metric',
     [
         ('convlora/kvasir.py', 'S'),
@@ -478,6 +599,8 @@ def test_a_step_of_every_method(write_data, tmp_path, name):
         ('deeplabv3plus/camvid_r50.py', 'mIoU'),
         ('pspnet/custom_r50.py', 'Dice'),
         ('hrnet/trans10k_w18.py', 'mIoU'),
+        ('translab/trans10k.py', 'mIoU'),
+        ('trans2seg/trans10k.py', 'mIoU'),
     ],
 )
 def test_trains_on_every_data_set(write_data, train_tiny, tmp_path, name, metric):

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/models/sam_binary.py',
     '../_base_/datasets/annotated.py',
-    '../_base_/schedules/adamw_30e.py',
+    '../_base_/schedules/adamw_small.py',
 ]
 
 # Your data. configs/_base_/datasets/annotated.py says what the settings are
@@ -17,3 +17,10 @@ data = dict(
 train_dataloader = val_dataloader = test_dataloader = dict(dataset=data)
 
 model = dict(backbone=dict(peft=dict(type='ConvLoRA')))
+
+# For about 50 images; docs/small_data.md says what suits other numbers
+max_epochs = 40
+lr = 1e-3
+augment = 'light'
+val_interval = 2
+patience = 8

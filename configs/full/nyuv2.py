@@ -1,4 +1,4 @@
 # python tools/train.py configs/full/nyuv2.py
 _base_ = '../_base_/msam/nyuv2.py'
 model = dict(backbone=dict(peft=dict(type='Full')))
-optim_wrapper = dict(optimizer=dict(lr=1e-4))  # the whole encoder needs smaller steps
+lr = 1e-4  # the whole encoder needs smaller steps

@@ -1,4 +1,4 @@
 # python tools/train.py configs/full/quickstart_multitask.py
 _base_ = '../_base_/msam/quickstart_multitask.py'
 model = dict(backbone=dict(peft=dict(type='Full')))
-optim_wrapper = dict(optimizer=dict(lr=3e-4))  # the whole encoder needs smaller steps
+lr = 3e-4  # the whole encoder needs smaller steps

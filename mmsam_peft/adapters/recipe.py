@@ -65,7 +65,21 @@ def _pipeline(config: dict | None) -> list[dict]:
         steps = (loader.get('dataset') or {}).get('pipeline')
     if not steps:
         raise NotAllowedError('its config has no test_pipeline, which says how images are read')
-    return [step for step in without(plain(steps)) if step.get('type') != 'LoadAnnotations']
+    kept = [step for step in without(plain(steps)) if step.get('type') != 'LoadAnnotations']
+    return with_antialias(kept, True)
+
+
+def with_antialias(steps: list[dict], antialias: bool) -> list[dict]:
+    """Steps that say how they resize. Earlier versions resized without antialiasing, and their
+    files say nothing."""
+    return [
+        {**step, 'antialias': step.get('antialias', antialias)} if _resizes(step) else step
+        for step in steps
+    ]
+
+
+def _resizes(step: dict) -> bool:
+    return step.get('type') in ('Resize', 'MultiTaskResize')
 
 
 def plain(value):

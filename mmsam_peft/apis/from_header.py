@@ -16,6 +16,7 @@ from ..adapters.allowed import NotAllowedError, require_allowed
 from ..adapters.file import read_adapter
 from ..adapters.header import ADAPTER, parse_header
 from ..adapters.match import OtherBaseError, adapter_names
+from ..adapters.recipe import with_antialias
 from ..registry import MODELS, SCOPE
 from .base_weights import base_candidates, how_to_get
 
@@ -82,7 +83,8 @@ def config_from_header(path: str | os.PathLike, header: dict) -> Config:
             f'{path} is not built from its header: {error}. If you trust its source, use it with '
             'the config that it was trained with (CONFIG WEIGHTS).'
         ) from None
-    model, pipeline = made['model'], [_tuples(step) for step in made['pipeline']]
+    steps = with_antialias(made['pipeline'], False)
+    model, pipeline = made['model'], [_tuples(step) for step in steps]
     for part in ('test_cfg', 'data_preprocessor'):
         if model.get(part):
             model = {**model, part: _tuples(model[part])}

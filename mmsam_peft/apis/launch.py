@@ -43,7 +43,7 @@ def load_config(
     also_read: Sequence[str] = (),
 ) -> Config:
     """Reads a config. Its work directory is ``work_dir``, else the config's own, else work_dirs/
-    and ``run_name``.
+    and ``run_name``, which shows the config's ``protocol`` too.
 
     Args:
         task: The one task to keep of a config of several.
@@ -64,10 +64,10 @@ def load_config(
     if amp:
         use_mixed_precision(cfg, amp)
     cfg.launcher = launcher
+    protocol = {'protocol': cfg.protocol} if cfg.get('protocol') else {}
+    named = {**protocol, **(cfg_options or {})}
     cfg.work_dir = (
-        work_dir
-        or cfg.get('work_dir')
-        or str(Path('work_dirs', run_name(path, cfg_options, task, amp)))
+        work_dir or cfg.get('work_dir') or str(Path('work_dirs', run_name(path, named, task, amp)))
     )
     return cfg
 

@@ -4,6 +4,7 @@ import shlex
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -177,14 +178,15 @@ def closing(runner: Runner, config: str | None, seconds: float) -> list[str]:
     if weights:
         called = shlex.join([str(config), str(weights[0])])
         lines += ['next', f'  python tools/test.py {called}']
-        lines += [f'  python tools/predict.py {called} IMAGES']
+        alone = shlex.quote(str(weights[0])) if adapters else called  # an adapter file suffices
+        lines += [f'  python tools/predict.py {alone} IMAGES']
     return lines
 
 
 def scores(metrics: dict) -> str:
     """``Dice: 54.02  IoU: 38.41``."""
     return '  '.join(
-        f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}'
+        f'{name}: {value:.4f}' if isinstance(value, float | np.floating) else f'{name}: {value}'
         for name, value in metrics.items()
     )
 

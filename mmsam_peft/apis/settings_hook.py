@@ -4,6 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..registry import HOOKS
+from .protocols import PROTOCOLS
 from .settings import check_settings
 
 
@@ -20,3 +21,6 @@ class SettingsHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         check_settings(runner.cfg)
+        if protocol := runner.cfg.get('protocol'):
+            source = PROTOCOLS[protocol].source
+            runner.logger.info(f'Losses and scores by the protocol {protocol}: {source}')

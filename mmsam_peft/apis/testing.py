@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from mmengine.config import Config
 
+from .settings import apply_settings
+
 
 def prepare_test(
     cfg: Config,
@@ -63,6 +65,8 @@ def prepare_test(
         for part in _parts(cfg.test_dataloader.dataset):
             part.pipeline = cfg.tta_pipeline
         cfg.model = dict(**cfg.tta_model, module=cfg.model)
+        if cfg.get('protocol'):
+            apply_settings(cfg, dict(protocol=cfg.protocol))  # which scores at a size of its own
     cfg.test_cfg.fp16 = amp
 
 

@@ -1,13 +1,16 @@
 from ..registry import DATASETS
-from .folder import FolderDataset
+from .published import Part, PublishedDataset
+
+COUNTS = dict(train=367, val=101, test=233)
 
 
 @DATASETS.register_module()
-class CamVidDataset(FolderDataset):
-    """CamVid (Brostow et al., ECCV 2008) in its 11-class form: frames of driving.
+class CamVidDataset(PublishedDataset):
+    """CamVid (Brostow et al., ECCV 2008) in its 11-class form: frames of driving, 367 / 101 / 233.
 
-    Layout: ``img_dir/{train,val,test}/*`` and ``ann_dir/{train,val,test}/*.png`` (class numbers,
-    255 = unlabelled; a copy of the set that numbers unlabelled pixels 11 must be converted).
+    Layouts: ``img_dir/{train,val,test}`` and ``ann_dir/{train,val,test}`` with class numbers, 255
+    unlabelled, as ``tools/dataset_converters/camvid.py`` makes them of the original archive; or
+    SegNet's ``{train,val,test}`` and ``{train,val,test}annot``, where 11 is unlabelled.
     """
 
     METAINFO = dict(
@@ -37,4 +40,21 @@ class CamVidDataset(FolderDataset):
             [64, 64, 0],
             [0, 128, 192],
         ],
+    )
+    layouts = (
+        {
+            split: [Part(f'img_dir/{split}', f'ann_dir/{split}', count)]
+            for split, count in COUNTS.items()
+        },
+        {
+            split: [
+                Part(
+                    f'{{,CamVid/}}{split}',
+                    f'{{,CamVid/}}{split}annot',
+                    count,
+                    label_map={11: 255},
+                )
+            ]
+            for split, count in COUNTS.items()
+        },
     )

@@ -1,11 +1,12 @@
 from ..registry import DATASETS
 from ..tasks.inverse_depth import InverseDepth
 from ..tasks.semantic import SemanticSegmentation
-from .multi_task import Layout, MultiTaskDataset
+from .multi_task import Layout
+from .published_multi_task import PublishedMultiTaskDataset
 
 
 @DATASETS.register_module()
-class CityScapesMTANDataset(MultiTaskDataset):
+class CityScapesMTANDataset(PublishedMultiTaskDataset):
     """CityScapes (Cordts et al., CVPR 2016) as published with MTAN: 7 classes and inverse depth,
     128 x 256, 2975 + 500 images.
 

@@ -1,6 +1,6 @@
 import os.path as osp
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import mmengine
 from mmseg.datasets import BaseSegDataset
@@ -25,6 +25,8 @@ class FolderDataset(BaseSegDataset):
         seg_map_suffix: the same for masks; ``'_mask.png'`` pairs ``a.jpg`` with ``a_mask.png``.
         mask_values: what the stored values mean, see :func:`mask_to_classes`.
         metainfo: ``classes``, and a ``palette`` of as many RGB colours.
+        ann_file: a list of names without suffix, a line each, of those to use; or of files, an
+            image and its mask with a tab between, below their folders of ``data_prefix``.
         kwargs: as ``BaseSegDataset``. ``data_prefix`` without ``seg_map_path`` is a set without
             masks.
 
@@ -65,6 +67,13 @@ class FolderDataset(BaseSegDataset):
                 'each: correct metainfo'
             )
         values = self.mask_values
+        if isinstance(values, Mapping):
+            if set(values) != {'colours', 'tolerance'}:
+                raise DatasetError(
+                    f'got mask_values={short(str(dict(values)))}, expected '
+                    'dict(colours=[...], tolerance=40)'
+                )
+            values = values['colours']
         if isinstance(values, str):
             if values not in MASK_VALUES:
                 raise DatasetError(
@@ -77,13 +86,18 @@ class FolderDataset(BaseSegDataset):
                     f'got {len(classes)} classes with mask_values={values!r}, expected 2, '
                     "background and foreground; use 'index' or a list of colours for more"
                 )
-        elif len(values) != len(classes) or any(len(colour) != 3 for colour in values):
+        elif len(values) != len(classes) or any(
+            not isinstance(colour, int) and len(colour) != 3 for colour in values
+        ):
             raise DatasetError(
                 f'got mask_values={short(str(values))}, expected one RGB colour for each of the '
                 f'{len(classes)} classes'
             )
 
     def load_data_list(self) -> list[dict]:
+        lines = [line for line in self._lines() if line.strip()] if self.ann_file else []
+        if any('\t' in line for line in lines):
+            return self._listed_files(lines)
         images = self._find_files('img_path', self.img_suffix)
         masks = (
             self._find_files('seg_map_path', self.seg_map_suffix)
@@ -92,15 +106,31 @@ class FolderDataset(BaseSegDataset):
         )
         names = sorted(images)
         if self.ann_file:
-            listed = [composed(line.strip()) for line in self._lines()]
+            listed = [composed(line.strip()) for line in lines]
             names = [name for name in listed if name in images]
             self._note(
                 NO_IMAGE,
-                (f'{name} of {self.ann_file}' for name in listed if name and name not in images),
+                (f'{name} of {self.ann_file}' for name in listed if name not in images),
             )
         elif masks is not None:
             self._note(ORPHAN_MASK, (masks[name] for name in sorted(set(masks) - set(images))))
         return [self._sample(name, images[name], masks) for name in names]
+
+    def _listed_files(self, lines: Sequence[str]) -> list[dict]:
+        if wrong := [line for line in lines if line.count('\t') != 1]:
+            raise DatasetError(
+                f'got the line {short(repr(wrong[0]))} in {self.ann_file}, expected an image and '
+                'its mask with one tab between, as in the other lines: correct the list'
+            )
+        folders = self.data_prefix['img_path'], self.data_prefix.get('seg_map_path')
+        samples = []
+        for line in lines:
+            image, mask = line.split('\t')
+            sample = self._sample('', osp.join(folders[0], image), None)
+            if folders[1] is not None:
+                sample['seg_map_path'] = osp.join(folders[1], mask)
+            samples.append(sample)
+        return samples
 
     def _lines(self) -> list[str]:
         try:

@@ -9,7 +9,8 @@ from ..tasks.depth import Depth
 from ..tasks.edges import Edges
 from ..tasks.normals import SurfaceNormals
 from ..tasks.semantic import SemanticSegmentation
-from .multi_task import Layout, MultiTaskDataset
+from .multi_task import Layout
+from .published_multi_task import PublishedMultiTaskDataset
 
 LAYOUTS = dict(
     mtan=Layout(
@@ -101,7 +102,7 @@ CLASSES_40 = (
 
 
 @DATASETS.register_module()
-class NYUv2Dataset(MultiTaskDataset):
+class NYUv2Dataset(PublishedMultiTaskDataset):
     """NYU Depth v2 (Silberman et al., ECCV 2012): rooms with classes, depth in metres and surface
     normals.
 
@@ -119,7 +120,7 @@ class NYUv2Dataset(MultiTaskDataset):
 
     Args:
         layout: as above.
-        kwargs: as ``MultiTaskDataset``.
+        kwargs: as ``PublishedMultiTaskDataset``.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class NYUv2Dataset(MultiTaskDataset):
         if layout not in LAYOUTS:
             raise ValueError(f'got layout={layout!r}, expected one of {list(LAYOUTS)}')
         self.layout, self.counts_from_one = LAYOUTS[layout], layout == 'nyud_mt'
+        self.second = 'test' if layout == 'folder' else 'val'
         classes = CLASSES_40 if self.counts_from_one else CLASSES_13
         super().__init__(tasks, metainfo=dict(classes=classes) | (metainfo or {}), **kwargs)
 

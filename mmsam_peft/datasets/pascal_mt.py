@@ -9,7 +9,8 @@ from ..tasks.normals import SurfaceNormals
 from ..tasks.saliency import Saliency
 from ..tasks.semantic import HumanParts, SemanticSegmentation
 from .labels import channels_last, read_array
-from .multi_task import Layout, MultiTaskDataset
+from .multi_task import Layout
+from .published_multi_task import PublishedMultiTaskDataset
 
 PERSON = 15
 PARTS = {
@@ -206,7 +207,7 @@ whose normals were distilled knew these."""
 
 
 @DATASETS.register_module()
-class PASCALMTDataset(MultiTaskDataset):
+class PASCALMTDataset(PublishedMultiTaskDataset):
     """PASCAL-Context with five tasks, as put together for ASTMT (Maninis et al., CVPR 2019): 4998 +
     5105 images.
 

@@ -31,6 +31,7 @@ def about_training(runner: Runner) -> dict:
             config=Path(name).name if name else None,
             settings_sha256=hashlib.sha256(settings).hexdigest(),
             packages={'mmsam_peft': __version__, **{name: _version(name) for name in PACKAGES}},
+            protocol=runner.cfg.get('protocol'),
             seed=runner.seed,
             started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
             command=shlex.join(map(without_places, sys.argv))[:2000],

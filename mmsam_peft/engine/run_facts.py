@@ -28,6 +28,7 @@ def settings(cfg: Config) -> dict[str, str]:
     test = model.get('test_cfg') or {}
     found = dict(
         config=cfg.filename,
+        protocol=cfg.get('protocol'),
         encoder=f'{backbone.get("type")} {_arch(backbone.get("arch"))}'.strip(),
         method=_call(backbone.get('peft') or dict(type='Full')),
         head=_type(model.get('decode_head'))

@@ -1,5 +1,15 @@
 from .binary_metric import BinaryMetric
+from .boundary_metric import BoundaryMetric
+from .iou_metric import IoUMetric
 from .multi_task_metric import MultiTaskMetric
+from .per_set_metric import PerSetMetric
 from .saliency_metric import SaliencyMetric
 
-__all__ = ['BinaryMetric', 'MultiTaskMetric', 'SaliencyMetric']
+__all__ = [
+    'BinaryMetric',
+    'BoundaryMetric',
+    'IoUMetric',
+    'MultiTaskMetric',
+    'PerSetMetric',
+    'SaliencyMetric',
+]

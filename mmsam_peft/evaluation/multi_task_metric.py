@@ -6,7 +6,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from ..registry import METRICS
-from ..tasks.base import Task, build_tasks
+from ..tasks.base import Task, added, build_tasks
 from .delta import delta_b, load_baseline
 
 
@@ -14,6 +14,9 @@ from .delta import delta_b, load_baseline
 class MultiTaskMetric(BaseMetric):
     """The metrics of several dense tasks, each by the definitions and the protocol of its kind, as
     ``TASK/METRIC``.
+
+    Where a task has classes, ``TASK/IoU/CLASS`` is the IoU of each that occurs, from sums over all
+    images.
 
     An image that lacks a task's label, or has no valid pixel of it, takes no part in that task.
     With a baseline there is also ``Delta_b/FILE``, the average gain in percent over the single-task
@@ -87,6 +90,10 @@ class MultiTaskMetric(BaseMetric):
             for name, metrics in scores.items()
             for metric, value in metrics.items()
         }
+        for task in self.tasks:
+            whole = added([result[task.name] for result in results if task.name in result])
+            each = task.class_scores(whole)
+            named |= {f'{task.name}/{name}': value for name, value in each.items()}
         if self.expected:
             named[self._delta] = delta_b(scores, self.expected, self.tasks)
             counted = '; '.join(

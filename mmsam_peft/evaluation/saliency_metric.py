@@ -3,8 +3,9 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from ..measures.structure import s_measure, weighted_f
-from ..measures.threshold import counts_at_thresholds, e_measure, f_measure
+from ..measures.structure import level_counts, s_measure
+from ..measures.threshold import at_or_above, e_measure, f_measure
+from ..measures.weighted_f import weighted_f
 from ..registry import METRICS
 from .sample import UNLABELLED, ground_truth, labelled, probability, require_binary, to_8bit
 
@@ -13,18 +14,19 @@ from .sample import UNLABELLED, ground_truth, labelled, probability, require_bin
 class SaliencyMetric(BaseMetric):
     """Measures of salient and camouflaged object detection, averaged over images.
 
-    In percent: ``S`` (alpha = 0.5), ``wF`` (beta^2 = 1), and E- and F-measure (beta^2 = 0.3) as
-    ``_mean`` and ``_max`` over 256 thresholds of the data set's mean curve, and ``_adp`` at twice
-    the map's mean. ``MAE`` is a fraction, lower is better. The numbers are those of PySODMetrics on
-    the maps stored as 8-bit PNG. Its conventions on extreme masks hold: an empty mask has F = wF =
-    0 whatever is predicted, and E of a perfect map is ``n / (n - 1)`` for n pixels. Images without
-    a valid pixel take no part.
+    In percent: ``S`` (alpha = 0.5), ``wF`` (beta^2 = ``wf_beta2``), and E- and F-measure (beta^2 =
+    0.3) as ``_mean`` and ``_max`` over 256 thresholds of the data set's mean curve, and ``_adp`` at
+    twice the map's mean. ``MAE`` is a fraction, lower is better. The numbers are those of
+    PySODMetrics on the maps stored as 8-bit PNG. Its conventions on extreme masks hold: an empty
+    mask has F = wF = 0 whatever is predicted, and E of a perfect map is ``n / (n - 1)`` for n
+    pixels. Images without a valid pixel take no part.
 
     Args:
         normalize: What is done to each 8-bit map, over its valid pixels. 'minmax', the field's
             convention, stretches it to [0, 1] (a constant map is kept), which hides a lack of
             confidence; 'none' takes the model's probabilities. Numbers of the two are not
             comparable.
+        wf_beta2: Of the weighted F-measure. 1 is its authors'; AutoGluon's program has 0.3.
         ignore_index: Label of the pixels that take no part.
 
     Raises:
@@ -42,13 +44,16 @@ class SaliencyMetric(BaseMetric):
         self,
         normalize: str = 'minmax',
         ignore_index: int = 255,
+        wf_beta2: float = 1.0,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ):
         super().__init__(collect_device, prefix)
         if normalize not in ('minmax', 'none'):
             raise ValueError(f"normalize is {normalize!r}, expected 'minmax' or 'none'.")
-        self.normalize, self.ignore_index = normalize, ignore_index
+        if not 0 < wf_beta2 < np.inf:
+            raise ValueError(f'wf_beta2={wf_beta2} of SaliencyMetric: expected a positive number.')
+        self.normalize, self.ignore_index, self.wf_beta2 = normalize, ignore_index, wf_beta2
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
@@ -57,7 +62,9 @@ class SaliencyMetric(BaseMetric):
             levels = to_8bit(probability(sample, target.shape))
             target, valid = target.cpu().numpy(), valid.cpu().numpy()
             self.results.append(
-                image_measures(levels, target, valid, self.normalize) if valid.any() else UNLABELLED
+                image_measures(levels, target, valid, self.normalize, self.wf_beta2)
+                if valid.any()
+                else UNLABELLED
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -77,7 +84,11 @@ class SaliencyMetric(BaseMetric):
 
 
 def image_measures(
-    levels: np.ndarray, target: np.ndarray, valid: np.ndarray, normalize: str
+    levels: np.ndarray,
+    target: np.ndarray,
+    valid: np.ndarray,
+    normalize: str,
+    beta2: float = 1.0,
 ) -> dict[str, np.ndarray]:
     """All measures of one image as fractions; ``E_curve`` and ``F_curve`` are ``(256,)``.
 
@@ -86,25 +97,29 @@ def image_measures(
         target: bool ``(H, W)``, False where not valid.
         valid: bool ``(H, W)``.
         normalize: 'minmax' or 'none'.
+        beta2: Of ``wF``.
     """
-    pred = levels / 255
-    low, high = pred[valid].min(), pred[valid].max()
+    counts = level_counts(levels, target, valid)
+    outside, inside = counts.sum(0)
+    values, both = np.arange(256) / 255, outside + inside
+    low, high = values[np.flatnonzero(both)[[0, -1]]]
     if normalize == 'minmax' and low < high:
-        pred = (pred - low) / (high - low)
+        values = np.clip((values - low) / (high - low), 0, 1)  # levels beyond are not valid
 
-    values, mask = pred[valid], target[valid]
-    positives, total = int(mask.sum()), mask.size
-    found = values >= min(2 * values.mean(), 1)
-    adaptive = (found & mask).sum(), (found & ~mask).sum()
-    curve = counts_at_thresholds(
-        (255 * values).astype(np.uint8), mask
-    )  # truncated, as PySODMetrics does
+    positives, total = int(inside.sum()), int(both.sum())
+    found = values >= min(2 * both @ values / total, 1)
+    adaptive = inside[found].sum(), outside[found].sum()
+    grey = (255 * values).astype(np.int64)  # truncated, as PySODMetrics does
+    true, false = (
+        at_or_above(np.bincount(grey, weights=one, minlength=256).astype(np.int64))
+        for one in (inside, outside)
+    )
     return dict(
-        S=s_measure(pred, target, valid),
-        wF=weighted_f(pred, target, valid),
-        MAE=np.abs(values - mask).mean(),
+        S=s_measure(counts, values),
+        wF=weighted_f(values[levels], target, valid, beta2),
+        MAE=(inside @ (1 - values) + outside @ values) / total,
         E_adp=e_measure(*adaptive, positives, total),
-        E_curve=e_measure(*curve, positives, total),
+        E_curve=e_measure(true, false, positives, total),
         F_adp=f_measure(*adaptive, positives),
-        F_curve=f_measure(*curve, positives),
+        F_curve=f_measure(true, false, positives),
     )

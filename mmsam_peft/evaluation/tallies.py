@@ -13,7 +13,9 @@ from mmengine.evaluator import BaseMetric
 from mmseg.evaluation import IoUMetric
 
 from ..tasks.base import build_tasks
-from .binary_metric import BinaryMetric, dice, iou
+from . import binary_metric, boundary_metric
+from .binary_metric import BinaryMetric
+from .boundary_metric import BoundaryMetric
 from .multi_task_metric import MultiTaskMetric
 from .saliency_metric import SaliencyMetric
 from .training_checks import IOU_METRICS
@@ -59,25 +61,36 @@ class Tally:
 class BinaryTally(Tally):
     better = BinaryMetric.better
 
+    def __init__(self, prefix: str = '', empty: str = 'one') -> None:
+        super().__init__(prefix)
+        self.empty = empty
+
+    def settings(self) -> dict:
+        return dict(super().settings(), empty=self.empty)
+
     def numbers(self, result: Sequence[int]) -> Numbers | None:
         if not result:
             return None
-        counts = np.array(result, np.float64)
-        return dict(counts=counts, Dice=dice(counts), IoU=iou(counts))
+        return binary_metric.image_scores(np.array(result, np.float64), self.empty)
 
     def scores(self, sums: Numbers, images: float) -> dict[str, float]:
-        counts = sums['counts']
-        tp, fp, fn, tn = counts
-        with np.errstate(invalid='ignore', divide='ignore'):
-            ber = 1 - (tp / (tp + fn) + tn / (tn + fp)) / 2
-        values = dict(
-            Dice=sums['Dice'] / images,
-            IoU=sums['IoU'] / images,
-            Dice_pooled=dice(counts),
-            IoU_pooled=iou(counts),
-            BER=ber,
-        )
-        return self.named({name: 100 * float(value) for name, value in values.items()})
+        return self.named(binary_metric.scores_of_sums(sums, images))
+
+
+class BoundaryTally(Tally):
+    def __init__(self, num_classes: int, prefix: str = '') -> None:
+        super().__init__(prefix)
+        self.num_classes = num_classes
+        self.better = dict.fromkeys(boundary_metric.names(num_classes), 'higher')
+
+    def settings(self) -> dict:
+        return dict(super().settings(), num_classes=self.num_classes)
+
+    def numbers(self, result: Sequence[tuple[int, int]]) -> Numbers | None:
+        return boundary_metric.image_scores(np.array(result, np.float64)) if result else None
+
+    def scores(self, sums: Numbers, images: float) -> dict[str, float]:
+        return self.named(boundary_metric.scores_of_sums(sums, images))
 
 
 class SaliencyTally(Tally):
@@ -176,14 +189,18 @@ class TaskTally(Tally):
         return class_iou(sums) if {'right', 'labelled'} <= sums.keys() else None
 
 
-KINDS = {one.__name__: one for one in (BinaryTally, SaliencyTally, ClassTally, TaskTally)}
+KINDS = {
+    one.__name__: one for one in (BinaryTally, BoundaryTally, SaliencyTally, ClassTally, TaskTally)
+}
 
 
 def tallies_of(metric: BaseMetric) -> list[Tally]:
     """Those of a metric that keeps one result for each image; none of one that is not known."""
     prefix = f'{metric.prefix}/' if metric.prefix else ''
     if isinstance(metric, BinaryMetric):
-        return [BinaryTally(prefix)]
+        return [BinaryTally(prefix, metric.empty)]
+    if isinstance(metric, BoundaryMetric):
+        return [BoundaryTally(metric.num_classes, prefix)]
     if isinstance(metric, SaliencyMetric):
         return [SaliencyTally(prefix)]
     if isinstance(metric, MultiTaskMetric):

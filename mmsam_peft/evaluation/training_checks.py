@@ -8,6 +8,7 @@ from mmseg.evaluation import IoUMetric
 
 from ..tasks.base import Task
 from .binary_metric import BinaryMetric
+from .boundary_metric import BoundaryMetric
 from .multi_task_metric import MultiTaskMetric
 from .saliency_metric import SaliencyMetric
 
@@ -64,7 +65,7 @@ def check_metrics(
 
 def check_binary_metrics(metrics: Sequence[BaseMetric], num_classes: int) -> None:
     """Raises ValueError where a metric of two classes would score a model of more, or one of a
-    class that there is not."""
+    class that there is not, or of another number of classes."""
     for metric in metrics:
         name = type(metric).__name__
         two_classes = (
@@ -85,6 +86,11 @@ def check_binary_metrics(metrics: Sequence[BaseMetric], num_classes: int) -> Non
                 f'{name} has foreground={metric.foreground}, but the model has the '
                 'classes 0 to '
                 f'{num_classes - 1}.'
+            )
+        if isinstance(metric, BoundaryMetric) and metric.num_classes != max(num_classes, 2):
+            raise ValueError(
+                f'{name} has num_classes={metric.num_classes}, but the model has {num_classes}: '
+                'set them to the same number.'
             )
 
 
@@ -143,7 +149,7 @@ def better_of(metric: BaseMetric) -> dict[str, str] | None:
         return metric.better
     if isinstance(metric, IoUMetric):
         names = _iou_results(metric)
-    elif isinstance(metric, BinaryMetric | SaliencyMetric):
+    elif isinstance(metric, BinaryMetric | BoundaryMetric | SaliencyMetric):
         names = metric.better
     else:
         return None

@@ -17,11 +17,13 @@ def counts_at_thresholds(levels: np.ndarray, target: np.ndarray) -> tuple[np.nda
         levels: uint8 grey levels ``(N,)``.
         target: bool ``(N,)``.
     """
-    tp, fp = (
-        np.bincount(levels[where], minlength=256)[::-1].cumsum()[::-1]
-        for where in (target, ~target)
-    )
-    return tp, fp
+    counts = [np.bincount(levels[where], minlength=256) for where in (target, ~target)]
+    return at_or_above(counts[0]), at_or_above(counts[1])
+
+
+def at_or_above(counts: np.ndarray) -> np.ndarray:
+    """From counts of each level (256,), those of the level and all above it."""
+    return counts[::-1].cumsum()[::-1]
 
 
 def f_measure(tp: np.ndarray, fp: np.ndarray, positives: int, beta2: float = 0.3) -> np.ndarray:

@@ -91,6 +91,8 @@ class Anatomy:
         patches: The convolution that makes the patches.
         outputs: Numbers of the blocks whose maps the host returns or goes on with; the last alone
             by default.
+        heads: Of the attention of every block, or of each, where each query and key is a cell of
+            the block's map: who looks at the attention reads it with them. None: not stated.
 
     Raises:
         ValueError: An unknown word or role; a path that leads nowhere; q, k and v both fused and
@@ -104,6 +106,7 @@ class Anatomy:
     can: frozenset[str] = field(default_factory=frozenset)
     patches: nn.Conv2d | None = None
     outputs: tuple[int, ...] | None = None
+    heads: int | Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         parts = (

@@ -37,6 +37,7 @@ def segment_anything_encoder(host: nn.Module) -> Anatomy:
         norms=(nn.LayerNorm, type(host.neck[1])),
         can={'maps'},
         patches=host.patch_embed.proj,
+        heads=[block.attn.num_heads for block in host.blocks],
     )
 
 
@@ -48,4 +49,5 @@ def hugging_face_encoder(host: nn.Module) -> Anatomy:
         before=('patch_embed.', 'pos_embed'),
         can={'maps'},
         patches=host.patch_embed.projection,
+        heads=[block.attn.num_attention_heads for block in host.layers],
     )

@@ -176,7 +176,7 @@ class Task:
                 'its label files and ignored values, or remove the task from the metric.'
             )
         if protocol == 'pooled':
-            kept = [{key: sum(np.asarray(one[key], np.float64) for one in kept) for key in kept[0]}]
+            kept = [added(kept)]
         scores = [self.scores(one) for one in kept]
         return {
             metric: float(np.max(np.mean([one[metric] for one in scores], axis=0)))
@@ -187,6 +187,11 @@ class Task:
         """The metrics from the statistics of an image or of their sum; a curve counts with its
         maximum, after averaging."""
         raise NotImplementedError
+
+    def class_scores(self, statistics: dict[str, np.ndarray]) -> dict[str, float]:
+        """The main metric of each class by its name, where a kind has classes; ``statistics`` are
+        summed over images."""
+        return {}
 
     # Pictures, numpy (c, H, W)
 
@@ -221,6 +226,11 @@ def build_tasks(configs: Sequence[dict]) -> list[Task]:
     if not names or len(set(names)) < len(names):
         raise ValueError(f'tasks has the names {names}, expected at least one, and each only once.')
     return tasks
+
+
+def added(measured: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The sums of statistics over images."""
+    return {key: sum(np.asarray(one[key], np.float64) for one in measured) for key in measured[0]}
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:

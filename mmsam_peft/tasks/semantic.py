@@ -96,6 +96,17 @@ class SemanticSegmentation(Task):
             PixAcc=100 * right.sum() / statistics['pixels'],
         )
 
+    def class_scores(self, statistics: dict[str, np.ndarray]) -> dict[str, float]:
+        """``IoU/CLASS`` of the classes that occur, in percent, whatever the protocol."""
+        right = statistics['right']
+        union = statistics['labelled'] + statistics['predicted'] - right
+        names = self.classes or range(self.channels)
+        return {
+            f'IoU/{name}': 100 * float(one / whole)
+            for name, one, whole in zip(names, right, union, strict=True)
+            if whole
+        }
+
     def colour(self, value: np.ndarray, limits: None) -> np.ndarray:
         return self.palette[np.minimum(value[0], self.channels - 1)]
 

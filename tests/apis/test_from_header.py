@@ -447,3 +447,15 @@ def test_arguments(given, found):
     else:
         with pytest.raises(ValueError, match=f'{found}.*Give ADAPTER IMAGES, or CONFIG WEIGHTS'):
             config_and_weights(given.split(), 'IMAGES')
+
+
+def test_images_are_resized_as_in_training(build, tiny):
+    """Files say how; those of earlier versions say nothing, and had no antialiasing."""
+    header = adapter_header(build(), META, tiny())
+    pipeline = header['recipe']['pipeline']
+    assert [step['antialias'] for step in pipeline if step['type'] == 'Resize'] == [True]
+    assert config_from_header('a.safetensors', header).test_pipeline[1].antialias is True
+    pipeline[1].pop('antialias')
+    assert config_from_header('a.safetensors', header).test_pipeline[1].antialias is False
+    plain = adapter_header(build(), META, tiny({'test_pipeline.1.antialias': False}))
+    assert config_from_header('a.safetensors', plain).test_pipeline[1].antialias is False

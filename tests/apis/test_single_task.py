@@ -59,6 +59,7 @@ def test_nothing_else_changes():
     together.merge_from_dict(
         {
             'tasks': kept,
+            'data.tasks': kept,
             'model.tasks': kept,
             'work_dir': alone.work_dir,
             'default_hooks.checkpoint.save_best': 'depth/RErr',

@@ -227,3 +227,33 @@ def test_an_image_without_mask_is_an_error(write_pair, folder, scope):
     write_pair('a')[1].rename(write_pair('b')[1])
     with pytest.raises(FileNotFoundError, match='ann_dir/train/a.png'):
         folder(pipeline=PIPELINE)[0]
+
+
+def test_a_list_of_pairs_needs_no_common_names(write, folder, tmp_path):
+    """Names that no rule would pair, one of them with spaces; other files do not matter."""
+    for name in ('img/x 1.png', 'img/2.png', 'gt/one.png', 'gt/sub/two.png', 'gt/2.png'):
+        write(name, np.eye(6, 8, dtype=np.uint8))
+    (tmp_path / 'list.txt').write_text('x 1.png\tsub/two.png\r\n2.png\tone.png\n\n')
+    settings = dict(ann_file='list.txt', data_prefix=dict(img_path='img', seg_map_path='gt'))
+    dataset = folder(**settings)
+    pairs = [
+        (info['img_path'], info['seg_map_path']) for info in map(dataset.get_data_info, (0, 1))
+    ]
+    assert pairs == [
+        (f'{tmp_path}/img/x 1.png', f'{tmp_path}/gt/sub/two.png'),
+        (f'{tmp_path}/img/2.png', f'{tmp_path}/gt/one.png'),
+    ]
+    assert not dataset.problems
+    without = folder(ann_file='list.txt', data_prefix=dict(img_path='img'))
+    assert 'seg_map_path' not in without.get_data_info(0)
+    (tmp_path / 'list.txt').write_text('x 1.png\tone.png\n2.png\n')
+    with pytest.raises(DatasetError, match=r"got the line '2\.png' in .* one tab between"):
+        folder(**settings)
+
+
+def test_tolerant_colours_are_checked(folder):
+    colours = [[0, 0, 0], [255, 0, 0]]
+    with pytest.raises(DatasetError, match='expected one RGB colour for each of the 3 classes'):
+        folder(classes=('a', 'b', 'c'), mask_values=dict(colours=colours, tolerance=9))
+    with pytest.raises(DatasetError, match=r'expected dict\(colours='):
+        folder(mask_values=dict(colors=colours))

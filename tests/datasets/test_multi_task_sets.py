@@ -411,7 +411,7 @@ def test_base_config(name, request, scope, tmp_path):
         check_dataset(dataset)
         assert [task.name for task in dataset.tasks] == [task['name'] for task in config.tasks]
         batch = next(iter(Runner.build_dataloader(loader, seed=0)))
-        assert len(batch['inputs']) == (3 if part == 'train' else 1)
+        assert len(batch['inputs']) == (min(4, len(dataset)) if part == 'train' else 1)
         label_size = (128, 128) if name == 'quickstart_multitask' else (H, W)
         for image, sample in zip(batch['inputs'], batch['data_samples'], strict=True):
             assert max(image.shape) == size and tuple(sample.ori_shape) == label_size
@@ -423,3 +423,28 @@ def test_base_config(name, request, scope, tmp_path):
     name, score = config.default_hooks.checkpoint.save_best.split('/')
     assert next(task for task in metric.tasks if task.name == name).better[score] == 'higher'
     assert config.default_hooks.checkpoint.rule == 'greater'
+
+
+def test_two_splits_give_three(put, tmp_path):
+    """A part of the training images is held out, unless the test images are validated on; an
+    absent set says where it comes from."""
+    for split, number in dict(train=10, val=3).items():
+        for i in range(number):
+            put(f'{split}/image/{i}.npy', IMAGE / 255)
+            put(f'{split}/label/{i}.npy', numbers(13).astype(float))
+
+    def names(split: str, share: float) -> set[str]:
+        dataset = NYUv2Dataset([SEG], split=split, val_share=share, data_root=str(tmp_path))
+        return {
+            sample['img_path'].removeprefix(str(tmp_path)) for sample in dataset.load_data_list()
+        }
+
+    with pytest.raises(DatasetError, match='docs/prepare_datasets.md'):
+        NYUv2Dataset([SEG], data_root=str(tmp_path / 'none'))
+    with pytest.raises(DatasetError, match='no file .*gt_sets/train.txt|no images'):
+        NYUv2Dataset([SEG], layout='nyud_mt', data_root=str(tmp_path / 'none'))
+    train, val, test = (names(split, 0.2) for split in ('train', 'val', 'test'))
+    assert len(train) == 8 and len(val) == 2 and not train & val
+    assert all('/train/' in name for name in train | val)
+    assert len(test) == 3 and test == names('val', 0) == {f'/val/image/{i}.npy' for i in range(3)}
+    assert names('train', 0) == train | val

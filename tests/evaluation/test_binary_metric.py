@@ -52,6 +52,13 @@ def test_per_image_and_pooled_against_sets(images):
             Dice_pooled=100 * 2 * sum(inter) / sum(size),
             IoU_pooled=100 * sum(inter) / sum(union),
             BER=100 * (1 - (sum(inter) / sum(map(len, b)) + true_negative / negative) / 2),
+            BER_per_image=100
+            * np.mean(
+                [
+                    1 - (len(x & y) / len(y) + len(v - x - y) / len(v - y)) / 2
+                    for x, y, v in zip(a, b, valid, strict=True)
+                ]
+            ),
         ),
         rel=1e-12,
     )
@@ -67,6 +74,7 @@ def test_numbers_by_hand():
             Dice_pooled=100 * 18 / 19,
             IoU_pooled=90,
             BER=100 * (1 - (1 + 2 / 3) / 2),
+            BER_per_image=100 * (1 - (1 + 2 / 3) / 2) / 2,
         )
     )
 
@@ -76,6 +84,44 @@ def test_empty_and_full(pred, label, dice):
     got = score([sample(torch.full((3, 3), float(pred)), torch.full((3, 3), label))])
     assert got['Dice'] == got['IoU'] == got['Dice_pooled'] == got['IoU_pooled'] == dice
     assert math.isnan(got['BER'])
+
+
+@pytest.mark.parametrize(
+    'pred, label, ber',
+    [
+        ([0, 0, 0, 0], [0, 0, 0, 0], 0),
+        ([1, 0, 0, 0], [0, 0, 0, 0], 100 - (75 + 0) / 2),
+        ([1, 1, 1, 0], [1, 1, 1, 1], 100 - (75 + 0) / 2),
+        ([1, 1, 0, 0], [1, 1, 1, 0], 100 - (200 / 3 + 100) / 2),
+    ],
+)
+def test_ber_of_an_image_that_lacks_a_class(pred, label, ber):
+    """As the mean recall of torchmetrics: a class that an image lacks is wrong once predicted."""
+    assert score([sample([pred], [label])])['BER_per_image'] == pytest.approx(ber)
+
+
+@pytest.mark.parametrize('empty, expected', [('one', 75), ('zero', 25), ('skip', 50)])
+def test_conventions_for_empty_masks(empty, expected):
+    """Two images with nothing to find and nothing found beside two of IoU 0 and 1."""
+    void = sample(np.zeros((2, 2)), np.zeros((2, 2), int))
+    hit = sample(np.ones((2, 2)), np.ones((2, 2), int))
+    miss = sample(np.zeros((2, 2)), np.ones((2, 2), int))
+    got = score([void, void, hit, miss], empty=empty)
+    assert got['Dice'] == got['IoU'] == expected and got['IoU_pooled'] == 50
+    assert math.isnan(score([void], empty='skip')['Dice'])
+    with pytest.raises(ValueError, match="empty='two'.*'one', 'zero', 'skip'"):
+        BinaryMetric(empty='two')
+
+
+def test_error_rate_by_a_threshold_of_its_own():
+    probability = torch.tensor([[[0.45, 0.495, 0.6, 0.2]]])
+    one = sample([[0.0, 0.0, 1.0, 0.0]], [[0, 1, 1, 0]])
+    one |= dict(seg_logits=dict(data=probability))
+    plain, low = score([one]), score([one], ber_threshold=125 / 255)
+    assert plain['IoU'] == low['IoU'] == low['IoU_pooled'] == 50
+    assert plain['BER'] == plain['BER_per_image'] == 25 and low['BER'] == low['BER_per_image'] == 0
+    with pytest.raises(ValueError, match='ber_threshold=0.4.*foreground=2'):
+        BinaryMetric(foreground=2, ber_threshold=0.4)
 
 
 def test_ignored_pixels_and_void_images_take_no_part(images):

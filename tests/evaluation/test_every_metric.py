@@ -31,6 +31,10 @@ def iou(p: Values, g: Values) -> float:
     return 100 * np.mean([both.sum() / either.sum() for both, either in pairs if either.any()])
 
 
+def class_iou(k: int) -> Callable[[Values, Values], float]:
+    return lambda p, g: 100 * ((p == k) & (g == k)).sum() / ((p == k) | (g == k)).sum()
+
+
 def foreground(p: Values, g: Values) -> float:
     p, g = p >= 0.5, g == 1
     return 100 * (p & g).sum() / (p | g).sum() if (p | g).any() else 100.0
@@ -163,7 +167,14 @@ def test_against_numpy(protocol, seed):
     for sample in samples:
         evaluator.process([sample])
     got = evaluator.evaluate(len(samples))
+    classes = {name: got.pop(name) for name in list(got) if '/IoU/' in name}
     assert len(got) == sum(map(len, BY_HAND.values()))
+    for k, name in enumerate(['0', '1', '2', '3', '4', '5']):
+        one = class_iou(k)
+        assert classes[f'SemanticSegmentation/IoU/{name}'] == pytest.approx(
+            expected('SemanticSegmentation', samples, 'pooled', one), rel=1e-9
+        )
+    assert 'HumanParts/IoU/head' in classes
     for kind, metrics in BY_HAND.items():
         for name, score in metrics.items():
             tolerance = dict(abs=0.0051) if name == 'median' else dict(rel=1e-9)

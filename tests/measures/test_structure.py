@@ -2,8 +2,18 @@ import math
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from mmsam_peft.measures.structure import s_measure, weighted_f
+from mmsam_peft.measures.structure import level_counts, s_measure
+from mmsam_peft.measures.weighted_f import carry, weighted_f
+
+
+def s_of(pred, target):
+    """The S-measure of a map of at most 256 values."""
+    values, levels = np.unique(pred, return_inverse=True)
+    levels = levels.reshape(pred.shape).astype(np.uint8)
+    counts = level_counts(levels, target, np.ones_like(target))
+    return s_measure(counts, np.pad(values, (0, 256 - len(values))))
 
 
 def naive_s(pred, target):
@@ -68,10 +78,9 @@ def test_s_measure_against_loops(seed):
     rng = np.random.default_rng(seed)
     pred, target = rng.random((11, 14)), rng.random((11, 14)) < rng.random()
     target[0, 0], target[3, 3] = True, False
-    valid = target | True
-    assert s_measure(pred, target, valid) == pytest.approx(naive_s(pred, target), abs=1e-12)
+    assert s_of(pred, target) == pytest.approx(naive_s(pred, target), abs=1e-12)
     sharp = np.clip(target + rng.normal(0, 0.2, target.shape), 0, 1)
-    assert s_measure(sharp, target, valid) == pytest.approx(naive_s(sharp, target), abs=1e-12)
+    assert s_of(sharp, target) == pytest.approx(naive_s(sharp, target), abs=1e-12)
 
 
 @pytest.mark.parametrize('pixel', [(0, 0), (10, 13), (0, 13), (5, 6)])
@@ -79,7 +88,7 @@ def test_one_pixel_mask_also_at_the_border(pixel):
     pred = np.random.default_rng(3).random((11, 14))
     target = np.zeros((11, 14), bool)
     target[pixel] = True
-    assert s_measure(pred, target, target | True) == pytest.approx(naive_s(pred, target), abs=1e-12)
+    assert s_of(pred, target) == pytest.approx(naive_s(pred, target), abs=1e-12)
     assert weighted_f(pred, target, target | True) == pytest.approx(
         naive_wf(pred, target), abs=1e-12
     )
@@ -117,15 +126,15 @@ def test_weighted_f_smooths_errors_inside_the_target():
 def test_empty_and_full_masks():
     pred = np.random.default_rng(5).random((6, 7))
     full = np.ones((6, 7), bool)
-    assert s_measure(pred, ~full, full) == pytest.approx(1 - pred.mean())
-    assert s_measure(pred, full, full) == pytest.approx(pred.mean())
+    assert s_of(pred, ~full) == pytest.approx(1 - pred.mean())
+    assert s_of(pred, full) == pytest.approx(pred.mean())
     assert weighted_f(pred, ~full, full) == 0
     assert weighted_f(full * 1.0, full, full) == pytest.approx(1)
 
 
 def test_perfect_map_scores_one():
     target = np.random.default_rng(6).random((9, 9)) < 0.5
-    assert s_measure(target * 1.0, target, target | True) == pytest.approx(1)
+    assert s_of(target * 1.0, target) == pytest.approx(1)
     assert weighted_f(target * 1.0, target, target | True) == pytest.approx(1)
 
 
@@ -137,6 +146,34 @@ def test_constant_block_is_recognised_despite_rounding(level):
     target[1, 2] = True
     pred = np.full((10, 10), level)
     s_object = 0.01 * 2 * level / (level**2 + 1) + 0.99 * 2 * (1 - level) / ((1 - level) ** 2 + 1)
-    assert s_measure(pred, target, target | True) == pytest.approx(
-        (s_object + 1 - 2 * 3 / 100) / 2, abs=1e-12
-    )
+    assert s_of(pred, target) == pytest.approx((s_object + 1 - 2 * 3 / 100) / 2, abs=1e-12)
+
+
+def test_nearest_pixels_are_those_of_the_distance_transform():
+    """Also where several are equally near; and no value that is not needed is looked for."""
+    rng = np.random.default_rng(7)
+    for share in (0.01, 0.05, 0.3):
+        target = rng.random((60, 70)) < share
+        error = rng.random(target.shape)
+        nearest = ndimage.distance_transform_edt(~target, None, False, True)
+        reached = ndimage.binary_dilation(target, np.ones((7, 7)))
+        assert (carry(error, target) == np.where(reached, error[tuple(nearest)], error)).all()
+
+
+@pytest.mark.parametrize('beta2', [1.0, 0.3])
+def test_weighted_f_with_scipys_filters(beta2):
+    """The definition over whole images, of a blob, a stripe at the border and dots."""
+    rng = np.random.default_rng(8)
+    target = ndimage.gaussian_filter(rng.random((90, 120)), 6) > 0.5
+    target[:, -2:], target[40, 3] = True, True
+    pred, valid = rng.random(target.shape), rng.random(target.shape) < 0.9
+    target &= valid
+    error = np.abs(pred - target)
+    distance, nearest = ndimage.distance_transform_edt(~target, return_indices=True)
+    spread = ndimage.gaussian_filter(error[tuple(nearest)], sigma=5, radius=3, mode='constant')
+    inside = np.minimum(error, spread)[target]
+    outside = (error * (2 - 0.5 ** (distance / 5)))[valid & ~target].sum()
+    recall, hits = 1 - inside.mean(), target.sum() - inside.sum()
+    precision = hits / (hits + outside)
+    expected = (1 + beta2) * recall * precision / (recall + beta2 * precision)
+    assert weighted_f(pred, target, valid, beta2) == pytest.approx(expected, abs=1e-12)

@@ -1,5 +1,7 @@
-# CamVid, 11 classes, in img_dir/{train,val,test}, ann_dir/{train,val,test}
+# CamVid: frames of driving, 11 classes (docs/prepare_datasets.md)
 _base_ = 'segmentation.py'
-train_dataloader = val_dataloader = test_dataloader = dict(
-    dataset=dict(type='CamVidDataset', data_root='data/camvid/'))
+data = dict(type='CamVidDataset', data_root='data/camvid/', data_prefix=None)
+train_dataloader = dict(dataset=dict(data, split='train'))
+val_dataloader = dict(dataset=dict(data, split='val'))
+test_dataloader = dict(dataset=dict(data, split='test'))
 val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

@@ -5,6 +5,7 @@ tasks = [
     dict(type='SemanticSegmentation', name='seg', num_classes=7),
     dict(type='InverseDepth', name='depth'),
 ]
-train_dataloader = val_dataloader = test_dataloader = dict(
-    dataset=dict(type='CityScapesMTANDataset', data_root='data/cityscapes_mtan/', tasks=tasks))
+data = dict(type='CityScapesMTANDataset', data_root='data/cityscapes_mtan/', tasks=tasks, val_share=0.1)
+train_dataloader = val_dataloader = dict(dataset=data)
+test_dataloader = dict(dataset=dict(data, split='test'))
 val_evaluator = test_evaluator = dict(tasks=tasks)

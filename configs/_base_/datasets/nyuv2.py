@@ -8,6 +8,7 @@ tasks = [
     dict(type='Depth', name='depth'),
     dict(type='SurfaceNormals', name='normals', weight=4.0),
 ]
-train_dataloader = val_dataloader = test_dataloader = dict(
-    dataset=dict(type='NYUv2Dataset', data_root='data/nyuv2/', layout='mtan', tasks=tasks))
+data = dict(type='NYUv2Dataset', data_root='data/nyuv2/', layout='mtan', tasks=tasks, val_share=0.1)
+train_dataloader = val_dataloader = dict(dataset=data)
+test_dataloader = dict(dataset=dict(data, split='test'))
 val_evaluator = test_evaluator = dict(tasks=tasks)

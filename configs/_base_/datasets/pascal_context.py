@@ -8,6 +8,7 @@ tasks = [
     dict(type='SurfaceNormals', name='normals', weight=10.0),
     dict(type='Saliency', name='saliency', weight=5.0),
 ]
-train_dataloader = val_dataloader = test_dataloader = dict(
-    dataset=dict(type='PASCALMTDataset', data_root='data/pascal_mt/', tasks=tasks))
+data = dict(type='PASCALMTDataset', data_root='data/pascal_mt/', tasks=tasks, val_share=0.1)
+train_dataloader = val_dataloader = dict(dataset=data)
+test_dataloader = dict(dataset=dict(data, split='test'))
 val_evaluator = test_evaluator = dict(tasks=tasks)

@@ -1,8 +1,5 @@
 # mSAM on PASCAL-Context
 _base_ = [
-    '../default_runtime.py',
-    '../models/msam.py',
-    '../datasets/pascal_context.py',
-    '../schedules/adam_200e.py',
-]
+    '../default_runtime.py', '../models/msam.py', '../datasets/pascal_context.py',
+    '../schedules/adam_200e.py']
 model = dict(tasks=_base_.tasks)

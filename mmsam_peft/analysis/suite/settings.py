@@ -33,14 +33,15 @@ def peft_with_defaults(settings: dict) -> dict:
 
 
 def test_of(settings: dict) -> dict:
-    """What makes scores comparable: the test data set, without its pipeline, and how it is
-    scored."""
-    dataset = {
-        key: value
-        for key, value in settings['test_dataloader']['dataset'].items()
-        if key != 'pipeline'
-    }
-    return dict(test_dataset=dataset, test_evaluator=settings['test_evaluator'])
+    """What makes scores comparable: the test data set, how it is scored, and at which size; its
+    pipeline apart from that is the method's own."""
+    dataset = dict(settings['test_dataloader']['dataset'])
+    steps = dataset.pop('pipeline', None) or []
+    return dict(
+        test_dataset=dataset,
+        test_evaluator=settings['test_evaluator'],
+        scored_at=[step for step in steps if step.get('type') == 'ScoreAt'],
+    )
 
 
 def differences(found: dict, asked: dict) -> str:

@@ -12,8 +12,24 @@ ENCODERS = {
     'sam_vit_b': dict(type='SAMViT', arch='base'),
     'sam_vit_l': dict(type='SAMViT', arch='large'),
     'sam_vit_h': dict(type='SAMViT', arch='huge'),
+    'small': dict(
+        type='SAMViT',
+        arch=dict(
+            embed_dim=128,
+            depth=6,
+            num_heads=4,
+            window_size=8,
+            global_attn_indexes=(2, 5),
+            out_channels=128,
+        ),
+    ),
 }
-"""What a name stands for in ``model.backbone``; its weights are ``checkpoint='published'``."""
+"""What a name stands for in ``model.backbone``; its weights are ``checkpoint='published'``. 'small'
+is not SAM: it comes with this package, to try things out (configs/_base_/models/small.py)."""
+SMALL_WEIGHTS, SMALL_HEAD = (
+    'mmsam_peft://quickstart',
+    dict(in_channels=128, num_heads=4, mlp_dim=256),
+)
 SIZES = ('in_channels', 'num_heads', 'mlp_dim')
 """What a decoder of SAM's takes from the encoder; its defaults fit those above."""
 
@@ -52,12 +68,16 @@ class Encoder(Setting):
             )
         if not self.disagreements(cfg, value):
             return
+        backbone.pop('arch', None)  # else a dict would be merged into another
         backbone.update(wanted)
-        if str(model.get('checkpoint')).startswith('mmsam_peft://'):
-            model['checkpoint'] = 'published'
+        known = str(model.get('checkpoint')).startswith(('published', 'mmsam_peft://'))
+        if known:
+            model['checkpoint'] = SMALL_WEIGHTS if value == 'small' else 'published'
         for key in SIZES:
             if model.get('decode_head', {}).get('type') in ('SAMMaskHead', 'MSAMHead'):
                 model['decode_head'].pop(key, None)
+                if value == 'small':
+                    model['decode_head'][key] = SMALL_HEAD[key]
 
     def disagreements(self, cfg: Config, value: str) -> list[str]:
         return [

@@ -29,7 +29,8 @@ class ImageSize(Setting):
     """The size that images have when they reach the network: an int, or (height, width).
 
     It is the size of the last resizing or cropping step of every pipeline (train, validation, test,
-    test-time augmentation), of the preprocessor's padding and of the encoder's ``img_size``. With
+    test-time augmentation), of the preprocessor's padding and of the ``img_size`` of the encoder,
+    or of a decode head that is made for one. With
     sliding windows, ``model.test_cfg.mode='slide'``, it is the window's: then the sizes to which
     whole images are brought before stay as they are.
     """
@@ -53,6 +54,8 @@ class ImageSize(Setting):
         prepared = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
         if (side := _img_size(model)) is not None:
             yield Place('model.backbone.img_size', model['backbone'], 'img_size', self.read(side))
+        if isinstance(head := model.get('decode_head'), dict):
+            yield from self._tuple('model.decode_head', head, 'img_size')
         if prepared and prepared.get('size_divisor') is None:
             size = prepared.get('size')
             value = None if size is None else self.read(size)

@@ -3,6 +3,7 @@ from .augment import RandomAffine, RandomColour
 from .loading import LoadImageFromFile, LoadImageOrArray, LoadMultiTaskLabels
 from .masks import LoadMask, mask_to_classes
 from .multi_task import MultiTaskFlip, MultiTaskResize, MultiTaskZoomCrop, PackMultiTaskInputs
+from .resize import Resize, ScoreAt
 
 __all__ = [
     'LoadImageFromFile',
@@ -16,5 +17,7 @@ __all__ = [
     'PackMultiTaskInputs',
     'RandomAffine',
     'RandomColour',
+    'Resize',
+    'ScoreAt',
     'mask_to_classes',
 ]

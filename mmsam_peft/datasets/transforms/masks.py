@@ -1,6 +1,6 @@
 """Reading masks: from the values stored in a file to class numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import mmengine.fileio as fileio
 import numpy as np
@@ -12,7 +12,7 @@ from ..checks.problems import reason
 from ..image_files import LOSSY, bits_per_value, open_image, upright
 
 MASK_VALUES = ('index', 'binary01', 'binary255')
-MaskValues = str | Sequence[Sequence[int]]
+MaskValues = str | Sequence[Sequence[int]] | Sequence[int] | Mapping
 
 COLOUR = 48
 """By how much the channels of a pixel differ that is not grey, JPEG's noise allowed for."""
@@ -34,7 +34,10 @@ def mask_to_classes(image: Image.Image, values: MaskValues = 'index') -> np.ndar
             ``'index'``: the class number itself (of a palette image the index, not the colour);
             ``'binary01'``: anything but 0 is class 1;
             ``'binary255'``: grey values from 128 are class 1, which tolerates JPEG noise;
-            a list of RGB colours: the i-th colour is class i.
+            a list of RGB colours: the i-th colour is class i;
+            a list of numbers: pixels whose channels' mean is the i-th are class i;
+            ``dict(colours=[...], tolerance=40)``: the same for JPEG and soft edges: a pixel is of
+            the nearest colour if each channel differs by at most ``tolerance``, else ignored (255).
             Where a binary mask has transparent pixels and one colour, those that show it are class
             1.
 
@@ -42,7 +45,8 @@ def mask_to_classes(image: Image.Image, values: MaskValues = 'index') -> np.ndar
         ValueError: for values that cannot be class numbers, a colour that is not in the list, and
             files that mean something else, or can mean two things.
     """
-    if image.format in LOSSY and values != 'binary255':
+    tolerant = isinstance(values, Mapping)
+    if image.format in LOSSY and values != 'binary255' and not tolerant:
         raise ValueError(
             f'got a {image.format}, whose compression changes values, expected a PNG: export the '
             'masks again, or, '
@@ -56,6 +60,8 @@ def mask_to_classes(image: Image.Image, values: MaskValues = 'index') -> np.ndar
     image = upright(image)
     if values == 'index':
         return _indices(image, bits)
+    if tolerant:
+        return _nearest_colours(_colours(image), **values)
     if not isinstance(values, str):
         return _match_colours(_colours(image), np.asarray(values))
     if not _is_opaque(image):
@@ -200,9 +206,12 @@ def _colours(image: Image.Image) -> np.ndarray:
 
 
 def _match_colours(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """(H, W, 3) pixels and (K, 3) colours -> (H, W)."""
-    to_code = np.array([1 << 16, 1 << 8, 1])
-    codes, wanted = pixels @ to_code, colours @ to_code
+    """(H, W, 3) pixels and (K, 3) colours, or (K,) means of the channels -> (H, W)."""
+    if colours.ndim == 1:
+        codes, wanted = pixels.sum(-1, dtype=int), 3 * colours
+    else:
+        to_code = np.array([1 << 16, 1 << 8, 1])
+        codes, wanted = pixels @ to_code, colours @ to_code
     unlisted = ~np.isin(codes, wanted)
     if unlisted.any():
         examples = ', '.join(map(str, np.unique(pixels[unlisted], axis=0)[:5].tolist()))
@@ -212,6 +221,20 @@ def _match_colours(pixels: np.ndarray, colours: np.ndarray) -> np.ndarray:
         )
     order = np.argsort(wanted)
     return order[np.searchsorted(wanted, codes, sorter=order)].astype(np.uint8)
+
+
+def _nearest_colours(
+    pixels: np.ndarray, colours: Sequence[Sequence[int]], tolerance: int
+) -> np.ndarray:
+    """(H, W, 3) pixels and (K, 3) colours -> (H, W); 255 where no colour is within the
+    tolerance."""
+    nearest = np.full(pixels.shape[:2], 255, np.uint8)
+    least = np.full(pixels.shape[:2], tolerance, np.int16)
+    for number, colour in enumerate(colours):
+        distance = np.abs(pixels.astype(np.int16) - np.asarray(colour, np.int16)).max(-1)
+        closer = (distance < least) | (distance == least) & (nearest == 255)
+        nearest[closer], least[closer] = number, distance[closer]
+    return nearest
 
 
 @TRANSFORMS.register_module()

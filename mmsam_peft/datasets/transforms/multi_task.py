@@ -17,6 +17,7 @@ from mmseg.datasets.transforms import PackSegInputs
 from ...registry import TRANSFORMS
 from ...tasks import Task
 from ...tasks.normals import SurfaceNormals
+from .resize import resize_image, resize_labels
 
 
 def resized(
@@ -32,11 +33,7 @@ def resized(
     if valid.shape == tuple(size):
         return label, valid
     if task.interpolation == 'nearest':
-        rows, columns = (
-            (np.arange(new) + 0.5) * old / new for new, old in zip(size, valid.shape, strict=True)
-        )
-        nearest = np.ix_(rows.astype(int), columns.astype(int))
-        return label[nearest], valid[nearest]
+        return resize_labels(label, size), resize_labels(valid, size)
     weight = cv2.resize(valid.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
     total = cv2.resize(
         label * valid[..., None], size[::-1], interpolation=cv2.INTER_LINEAR
@@ -127,25 +124,26 @@ class MultiTaskZoomCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class MultiTaskResize(BaseTransform):
-    """Resizes the image, bilinearly, so that its long side has ``size`` pixels. Labels stay as they
-    are.
+    """Resizes the image, bilinearly (see ``resize_image``), so that its long side has ``size``
+    pixels. Labels stay as they are.
 
     Losses and metrics are computed at the size of the labels.
 
     Args:
         size: pixels of the long side.
         labels: resize the labels too, see :func:`resized`.
+        antialias: False is OpenCV's resizing, as of models that were trained with it.
     """
 
-    def __init__(self, size: int, labels: bool = False) -> None:
-        self.size, self.labels = size, labels
+    def __init__(self, size: int, labels: bool = False, antialias: bool = True) -> None:
+        self.size, self.labels, self.antialias = size, labels, antialias
 
     def transform(self, results: dict) -> dict:
         height, width = results['img'].shape[:2]
         size = tuple(
             max(1, round(side * self.size / max(height, width))) for side in (height, width)
         )
-        results['img'] = cv2.resize(results['img'], size[::-1], interpolation=cv2.INTER_LINEAR)
+        results['img'] = resize_image(results['img'], size, 'bilinear', self.antialias)
         results['img_shape'], results['scale_factor'] = size, (size[1] / width, size[0] / height)
         results['keep_ratio'] = True
         if self.labels:
@@ -153,7 +151,10 @@ class MultiTaskResize(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(size={self.size}, labels={self.labels})'
+        return (
+            f'{type(self).__name__}(size={self.size}, labels={self.labels}, '
+            f'antialias={self.antialias})'
+        )
 
 
 @TRANSFORMS.register_module()

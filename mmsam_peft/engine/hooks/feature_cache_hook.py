@@ -22,7 +22,9 @@ from ...version import __version__
 from ...whole_files import write_whole
 from ..unwrapping import unwrapped
 
-FORMAT = 2
+FORMAT = 3
+"""Of the maps and of how images become them: until 2, images were resized without
+antialiasing."""
 
 
 @HOOKS.register_module()

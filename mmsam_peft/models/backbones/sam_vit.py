@@ -197,6 +197,7 @@ class SAMViT(BaseModule):
             can={'maps', 'tokens', 'walk', 'branches', 'resize'},
             patches=self.patch_embed.proj,
             outputs=self.out_indices,
+            heads=self.arch['num_heads'],
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

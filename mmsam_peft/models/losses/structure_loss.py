@@ -18,20 +18,35 @@ class StructureLoss(BinaryLoss):
         loss = sum(w BCE(p, g)) / sum(w)  +  1 - (sum(w p g) + 1) / (sum(w (p + g - p g)) + 1)
 
     The average counts what lies outside the image as background, and ignored pixels likewise:
-    padding an image with ignored pixels changes nothing. The reference program of Conv-LoRA loses w
-    in the cross-entropy; this follows the definition.
+    padding an image with ignored pixels changes nothing.
 
     Source: Fan et al., PraNet (MICCAI 2020, arXiv 2006.11392), loss function; the weights are those
     of Wei et al., F3Net (AAAI 2020, arXiv 1911.11445).
+
+    Args:
+        bce: 'weighted' is the definition. 'plain' leaves w out of the cross-entropy alone, as the
+            programs of PraNet and of Conv-LoRA do by an outdated argument, with which their
+            published numbers were made.
+        loss_weight: Factor on the loss.
+
+    Raises:
+        ValueError: For another ``bce``.
     """
 
     loss_name = 'loss_structure'
 
+    def __init__(self, bce: str = 'weighted', loss_weight: float = 1.0) -> None:
+        super().__init__(loss_weight)
+        if bce not in ('weighted', 'plain'):
+            raise ValueError(f"bce={bce!r} of StructureLoss: expected 'weighted' or 'plain'.")
+        self.bce = bce
+
     def per_image(self, logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
         around = sums_of_31(sums_of_31(mask, 1), 2) / 31**2
-        weight = weight * (1 + 5 * (around - mask).abs())
+        plain, weight = weight, weight * (1 + 5 * (around - mask).abs())
         bce = F.binary_cross_entropy_with_logits(logits, mask, reduction='none')
-        bce = divide((weight * bce).sum((1, 2)), weight.sum((1, 2)))
+        of_bce = weight if self.bce == 'weighted' else plain
+        bce = divide((of_bce * bce).sum((1, 2)), of_bce.sum((1, 2)))
         probs = logits.sigmoid()
         intersection = (weight * probs * mask).sum((1, 2))
         union = (weight * (probs + mask)).sum((1, 2)) - intersection

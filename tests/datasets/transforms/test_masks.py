@@ -249,3 +249,10 @@ def grey_png(row: bytes, width: int, bits: int) -> bytes:
         + chunk(b'IDAT', zlib.compress(b'\0' + row))
         + chunk(b'IEND', b'')
     )
+
+
+def test_the_nearest_colour_within_the_tolerance():
+    """Each channel counts for itself; between two colours nothing is guessed."""
+    pixels = np.array([[[9, 10, 0], [11, 0, 0], [245, 9, 3], [128, 0, 0], [20, 0, 0]]], np.uint8)
+    values = dict(colours=[[0, 0, 0], [255, 0, 0], [30, 0, 0]], tolerance=10)
+    assert mask_to_classes(Image.fromarray(pixels), values).tolist() == [[0, 255, 1, 255, 2]]

@@ -259,7 +259,7 @@ def test_resize_is_bilinear_and_takes_labels_along():
     after = MultiTaskResize(size=54, labels=True)(copied(before))
     assert after['img_shape'] == (36, 54)
     expected, _ = by_loop('depth', before['img'], np.ones((24, 36), bool), (36, 54))
-    assert np.abs(after['img'] - expected).max() <= 1
+    assert np.abs(after['img'] - expected).max() < 1.01  # rounded along each axis
     for name in BY_NAME:
         expected, seen = by_loop(name, before['labels'][name], before['valid'][name], (36, 54))
         np.testing.assert_array_equal(after['valid'][name], seen)

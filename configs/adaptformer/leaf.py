@@ -1,0 +1,3 @@
+# python tools/train.py configs/adaptformer/leaf.py
+_base_ = '../_base_/sam/leaf.py'
+model = dict(backbone=dict(peft=dict(type='AdaptFormer')))

@@ -1,0 +1,3 @@
+# python tools/train.py configs/deeplabv3plus/trans10k_v1_r50.py
+_base_ = ['../_base_/networks/deeplabv3plus_r50.py', '../_base_/datasets/trans10k_v1.py']
+model = dict(decode_head=dict(num_classes=3), auxiliary_head=dict(num_classes=3))

@@ -1,0 +1,3 @@
+# python tools/train.py configs/dora/polyp.py
+_base_ = '../_base_/sam/polyp.py'
+model = dict(backbone=dict(peft=dict(type='DoRA')))

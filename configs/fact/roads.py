@@ -1,0 +1,3 @@
+# python tools/train.py configs/fact/roads.py
+_base_ = '../_base_/sam/roads.py'
+model = dict(backbone=dict(peft=dict(type='FacT')))

@@ -1,0 +1,3 @@
+# python tools/train.py configs/fact/sbu.py
+_base_ = '../_base_/sam/sbu.py'
+model = dict(backbone=dict(peft=dict(type='FacT')))

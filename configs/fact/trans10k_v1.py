@@ -1,0 +1,3 @@
+# python tools/train.py configs/fact/trans10k_v1.py
+_base_ = '../_base_/sam/trans10k_v1.py'
+model = dict(backbone=dict(peft=dict(type='FacT')))

@@ -1,0 +1,4 @@
+# python tools/train.py configs/full/sbu.py
+_base_ = '../_base_/sam/sbu.py'
+model = dict(backbone=dict(peft=dict(type='Full')))
+lr = 1e-5  # the whole encoder needs smaller steps

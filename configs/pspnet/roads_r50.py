@@ -1,0 +1,3 @@
+# python tools/train.py configs/pspnet/roads_r50.py
+_base_ = ['../_base_/networks/pspnet_r50.py', '../_base_/datasets/roads.py']
+model = dict(decode_head=dict(num_classes=2), auxiliary_head=dict(num_classes=2))

@@ -1,0 +1,3 @@
+# python tools/train.py configs/pspnet/sbu_r50.py
+_base_ = ['../_base_/networks/pspnet_r50.py', '../_base_/datasets/sbu.py']
+model = dict(decode_head=dict(num_classes=2), auxiliary_head=dict(num_classes=2))

@@ -1,0 +1,3 @@
+# python tools/train.py configs/segformer/sbu_b2.py
+_base_ = ['../_base_/networks/segformer_b2.py', '../_base_/datasets/sbu.py']
+model = dict(decode_head=dict(num_classes=2))

@@ -1,0 +1,3 @@
+# python tools/train.py configs/ssf/polyp.py
+_base_ = '../_base_/sam/polyp.py'
+model = dict(backbone=dict(peft=dict(type='SSF')))

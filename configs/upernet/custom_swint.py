@@ -1,0 +1,3 @@
+# python tools/train.py configs/upernet/custom_swint.py
+_base_ = ['../_base_/networks/upernet_swint.py', '../_base_/datasets/custom.py']
+model = dict(decode_head=dict(num_classes=2), auxiliary_head=dict(num_classes=2))
