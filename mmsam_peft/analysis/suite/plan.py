@@ -117,6 +117,7 @@ def _once(seen: dict, thing, look) -> Iterable[str]:
         seen[key] = look(thing)
     if seen[key]:
         yield seen[key]
+        seen[key] = seen[key].splitlines()[0]  # the whole of it is told once
 
 
 def _absent_data(dataset: dict) -> str | None:
