@@ -7,7 +7,6 @@ OMP_NUM_THREADS=1 python benchmarks/train_step.py CONFIG --methods LoRA TALoRA
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 from statistics import median
 
@@ -17,7 +16,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmsam_peft.analysis.machine import clock, median_and_range
-from mmsam_peft.analysis.plan import plan
+from mmsam_peft.analysis.suite.cells import Cells, Data
 from mmsam_peft.apis.inference import default_device
 from mmsam_peft.peft import count_parameters
 from mmsam_peft.registry import MODELS, SCOPE
@@ -34,11 +33,8 @@ def main() -> None:
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     args = parser.parse_args()
     init_default_scope(SCOPE)
-    with tempfile.TemporaryDirectory() as folder:
-        configs = [
-            run.config
-            for run in plan(args.config, args.methods, [0], Path(folder), args.cfg_options)
-        ]
+    cells = Cells(Path('configs'), args.cfg_options)
+    configs = [cells.config(method, Data('', args.config)) for method in args.methods]
     batch = next(
         iter(
             Runner.build_dataloader(

@@ -6,5 +6,6 @@ _base_ = [
     '../schedule_250.py',
 ]
 model = dict(
+    data_preprocessor=dict(size=(1024, 1024)),  # image_size reaches what is there
     decode_head=dict(num_classes=2, norm_cfg=dict(type='BN', requires_grad=True)),
 )

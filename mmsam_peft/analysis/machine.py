@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -42,6 +43,22 @@ def peak(device: str, fresh: bool = False) -> int:
     if fresh:
         torch.cuda.reset_peak_memory_stats(device)
     return torch.cuda.max_memory_allocated(device)
+
+
+def forget_peak() -> None:
+    """Begins :func:`peak_resident` anew, where the system can (Linux)."""
+    with suppress(OSError):
+        Path('/proc/self/clear_refs').write_text('5')
+
+
+def peak_resident() -> int | None:
+    """The most bytes this process has had in memory at a time since :func:`forget_peak`; None where
+    the system does not say."""
+    with suppress(OSError):
+        for line in Path('/proc/self/status').read_text().splitlines():
+            if line.startswith('VmHWM:'):
+                return int(line.split()[1]) * 1024
+    return None
 
 
 def machine(device: str) -> dict[str, str | int]:

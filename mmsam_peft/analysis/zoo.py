@@ -12,13 +12,6 @@ from .families import family
 from .suite.published import PAPER, published
 
 MADE = '<!-- made by tools/analysis_tools/model_zoo.py -->'
-PUBLISHED_IN = dict(
-    kvasir=('polyp', 'Kvasir'),
-    cvc612=('polyp', 'CVC-612'),
-    camo=('camo', 'CAMO'),
-)
-"""Where a published data set is tested: the config's data set, and its test set. Others have the
-config's name."""
 FACTS = 3
 """Columns of scores.csv before the scores: method, seeds, trained parameters."""
 Scores = Mapping[tuple[str, str], Mapping[str, str]]
@@ -58,13 +51,11 @@ def folders(root: Path) -> list[Path]:
 def as_published() -> Scores:
     """The papers' numbers under the names that our tests give them."""
     scores = defaultdict(dict)
-    for name, metrics in published().items():
-        data, tested = PUBLISHED_IN.get(name, (name, ''))
+    for data, metrics in published().items():
         for metric, methods in metrics.items():
             for folder, (mean, deviation) in methods.items():
                 spread = '' if deviation is None else f' ± {deviation}'
-                result = f'{tested}/{metric}' if tested else metric
-                scores[folder, data][result] = f'{mean}{spread}'
+                scores[folder, data][metric] = f'{mean}{spread}'
     return scores
 
 

@@ -134,7 +134,8 @@ def build_runner(cfg: Config, quiet: bool = False) -> Runner:
         '1'  # no torch.load in this process, whoever calls it, unpickles objects
     )
     if cfg.launcher != 'none' and not torch.cuda.is_available():
-        torch.distributed.init_process_group('gloo')
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group('gloo')
         cfg.model_wrapper_cfg = dict(
             type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False
         )

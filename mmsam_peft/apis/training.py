@@ -27,7 +27,7 @@ def train(cfg: Config, named: str | None = None) -> None:
         SystemExit: A signal came: 128 + its number.
     """
     with ExitStack() as stack:
-        if _rank() == 0:
+        if process_rank() == 0:
             mkdir_or_exist(cfg.work_dir)
             stack.enter_context(locked(cfg.work_dir))
             if not cfg.get('resume'):
@@ -49,7 +49,7 @@ def train(cfg: Config, named: str | None = None) -> None:
             raise
 
 
-def _rank() -> int:
+def process_rank() -> int:
     """The rank of this process among those of the launcher, before they talk to each other."""
     return int(
         next(

@@ -77,6 +77,9 @@ class PEFTMethod:
         each is handed out once."""
         return {}
 
+    def at(self, progress: float, host: nn.Module) -> None:
+        """Tells how much of the training is done, 0 to 1, before each of its iterations."""
+
     def merge(self, host: nn.Module) -> None:
         """Folds the update into the base weights as far as ``merges`` says. NotImplementedError
         where it says 'no'."""

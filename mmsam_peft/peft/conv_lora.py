@@ -9,14 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..registry import PEFT
-from .experts import chosen_experts
+from .experts import all_experts, chosen_experts
 from .lora import LoRA, LoRALinear
 from .placement import Blocks
 from .qkv import QKVParts
 
+MIXTURES = ('chosen', 'expected', 'sum')
+
 
 def top1_gate(
-    p: Tensor, w_gate: Tensor, w_noise: Tensor, noise: Tensor | None
+    p: Tensor, w_gate: Tensor, w_noise: Tensor, noise: Tensor | None, decay: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Noisy top-1 gating (Shazeer et al., "Outrageously Large Neural Networks", 2017, eq. 3-10).
 
@@ -24,6 +26,7 @@ def top1_gate(
         p: (B, r), what the gate looks at.
         w_gate, w_noise: (r, M).
         noise: (B, M) standard normal draw in training, None in evaluation.
+        decay: What is left of the noise, 1 to 0; None is 1.
 
     Returns:
         The chosen expert's number (B,); the clean logits (B, M); the experts' use (2, M):
@@ -36,13 +39,35 @@ def top1_gate(
         expert = clean.argmax(-1)
         importance = (expert[:, None] == numbers).sum(0, dtype=clean.dtype)
         return expert, clean, torch.stack([importance, importance])
-    std = F.softplus(p @ w_noise) + 0.01
+    std = noise_deviation(p, w_noise, decay)
     values, index = torch.addcmul(clean, noise, std).topk(2)
     expert, chosen = index[:, 0], index[:, :1] == numbers
     # an expert stays chosen while above the second, or becomes chosen when above the first
     threshold = torch.where(chosen, values[:, 1:], values[:, :1])
     load = torch.special.ndtr((clean - threshold) / std).sum(0)
     return expert, clean, torch.stack([chosen.sum(0, dtype=clean.dtype), load])
+
+
+def noise_deviation(p: Tensor, w_noise: Tensor, decay: Tensor | None = None) -> Tensor:
+    """The standard deviation of the gate's noise, (B, M)."""
+    spread = F.softplus(p @ w_noise)
+    return (spread if decay is None else spread * decay) + 0.01
+
+
+def choice_probabilities(clean: Tensor, std: Tensor) -> Tensor:
+    """How likely the noise makes each expert the chosen one, (B, M):
+
+        P(e) = E_t[prod_{j != e} Phi((c_e + std_e t - c_j) / std_j)],   t ~ N(0, 1)
+
+    by the trapezoidal rule in steps of 1/8, in float64; divided by their sum.
+    """
+    c, std = clean.double(), std.double()
+    t = torch.linspace(-8, 8, 129, dtype=c.dtype, device=c.device)
+    noisy = c[..., None] + std[..., None] * t  # (B, e, t)
+    below = (noisy[:, :, None] - c[:, None, :, None]) / std[:, None, :, None]  # (B, e, j, t)
+    own = torch.eye(c.shape[-1], dtype=torch.bool, device=c.device)[None, :, :, None]
+    p = torch.special.ndtr(below).masked_fill(own, 1).prod(2) @ (-t.square() / 2).softmax(0)
+    return (p / p.sum(-1, keepdim=True)).to(clean.dtype)
 
 
 def balance(use: Tensor) -> Tensor:
@@ -65,6 +90,10 @@ class ConvLoRALinear(LoRALinear):
     is a sample of its own. The chosen output is not multiplied by the gate's probability, as in the
     reference program, unless ``gate_weighting``. Tokens (B, N, in) are taken as a square map.
 
+    ``mixture`` names other forms of E: in evaluation 'expected', sum_e P(e) E_e(z), what the noise
+    of the training makes of it on average; 'sum', sum_s E_s(z); or a scale s, E_s(z) alone. The
+    last two have no gate.
+
     Every sample takes its expert by an index, without host synchronisation, and every parameter has
     a gradient in every step; ``experts.py`` says how E is computed. Gate and experts run in float32
     at least, whatever the precision around them.
@@ -78,16 +107,24 @@ class ConvLoRALinear(LoRALinear):
         num_experts: int,
         gate_weighting: bool,
         qkv_parts: QKVParts | None = None,
+        mixture: str | int = 'chosen',
+        decay_noise: bool = False,
     ) -> None:
         super().__init__(base, rank, alpha, qkv_parts)
         like = dict(device=base.weight.device, dtype=base.weight.dtype)
-        self.num_experts, self.gate_weighting = num_experts, gate_weighting
+        self.gate_weighting, self.mixture = gate_weighting, mixture
+        self.scales = (mixture,) if isinstance(mixture, int) else tuple(range(1, num_experts + 1))
+        self.num_experts = num_experts = len(self.scales)
+        self.gated = mixture in ('chosen', 'expected')
+        decay = torch.ones((), device=base.weight.device) if decay_noise else None
+        self.register_buffer('decay', decay, persistent=False)
         self.lora_conv_weight = nn.Parameter(torch.empty(num_experts, rank, rank, 3, 3, **like))
         self.lora_conv_bias = nn.Parameter(torch.zeros(num_experts, rank, **like))
         for weight in self.lora_conv_weight:
             nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
-        self.lora_w_gate = nn.Parameter(torch.zeros(rank, num_experts, **like))
-        self.lora_w_noise = nn.Parameter(torch.zeros(rank, num_experts, **like))
+        if self.gated:
+            self.lora_w_gate = nn.Parameter(torch.zeros(rank, num_experts, **like))
+            self.lora_w_noise = nn.Parameter(torch.zeros(rank, num_experts, **like))
         self.use: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,10 +145,14 @@ class ConvLoRALinear(LoRALinear):
         ``use`` is left behind."""
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(torch.promote_types(z.dtype, torch.float32))
+            convs = self.lora_conv_weight.to(z.dtype), self.lora_conv_bias.to(z.dtype)
+            if not self.gated:
+                return all_experts(z, *convs, self.scales).sum(0)
+            if self.mixture == 'expected' and not self.training and self.num_experts > 1:
+                share = self.probabilities(z.mean((1, 2))).T[:, :, None, None, None]
+                return (share * all_experts(z, *convs)).sum(0)
             expert, factor = self.gate(z.mean((1, 2)))
-            y = chosen_experts(
-                z, self.lora_conv_weight.to(z.dtype), self.lora_conv_bias.to(z.dtype), expert
-            )
+            y = chosen_experts(z, *convs, expert)
             return y if factor is None else y * factor[:, None, None, None]
 
     def gate(self, p: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -127,12 +168,18 @@ class ConvLoRALinear(LoRALinear):
             if self.training
             else None
         )
-        expert, clean, use = top1_gate(p, w_gate, w_noise, noise)
+        expert, clean, use = top1_gate(p, w_gate, w_noise, noise, self.decay)
         if self.training:
             self.use = use
         return expert, clean.softmax(-1).gather(1, expert[:, None])[
             :, 0
         ] if self.gate_weighting else None
+
+    def probabilities(self, p: Tensor) -> Tensor:
+        """How likely the noise of the training chooses each expert, (B, M), for pooled bottlenecks
+        (B, r)."""
+        clean, w_noise = p @ self.lora_w_gate.to(p.dtype), self.lora_w_noise.to(p.dtype)
+        return choice_probabilities(clean, noise_deviation(p, w_noise, self.decay))
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, 'use': None}  # part of a graph, which neither copies nor pickles
@@ -151,6 +198,11 @@ class ConvLoRA(LoRA):
         num_experts: M; expert s works at s times the map's resolution.
         gate_weighting: Multiply the chosen output by the gate's probability, so that the task
             trains the gate too.
+        mixture: 'chosen', the gate's choice, is the paper's. 'expected': in evaluation, the mean
+            over what the noise would choose. 'sum': all scales added, without a gate. A whole
+            number: this scale for all samples, without a gate; 1 is the map's own resolution.
+        decay_noise: Let the gate's noise fall linearly to zero over the training, so that in the
+            end it chooses as it will in evaluation.
         balance_weight: Weight of the balance losses' sum over the layers (paper: 1.0 binary, 2.0
             multi-class).
     """
@@ -167,22 +219,53 @@ class ConvLoRA(LoRA):
         balance_weight: float = 1.0,
         targets: Sequence[str] = ('qkv',),
         blocks: Blocks = 'all',
+        mixture: str | int = 'chosen',
+        decay_noise: bool = False,
     ) -> None:
         super().__init__(rank, alpha, targets, blocks)
         if num_experts < 1:
             raise ValueError(
                 f'num_experts={num_experts}: needs at least 1; for none use peft type LoRA.'
             )
+        scale = isinstance(mixture, int) and not isinstance(mixture, bool)
+        if mixture not in MIXTURES and not (scale and mixture >= 1):
+            raise ValueError(
+                f'mixture={mixture!r}: use {", ".join(map(repr, MIXTURES))}, or the number of a '
+                'scale, 1, 2, ...'
+            )
+        if gate_weighting and mixture != 'chosen':
+            raise ValueError(
+                f"gate_weighting=True multiplies the chosen expert's output, and "
+                f'mixture={mixture!r} chooses none: leave one of them out.'
+            )
+        if decay_noise and mixture != 'chosen':
+            raise ValueError(
+                f'decay_noise=True is for the noise that mixture={mixture!r} evaluates without: '
+                'leave one of them out.'
+            )
         self.num_experts, self.gate_weighting, self.balance_weight = (
             num_experts,
             gate_weighting,
             balance_weight,
         )
+        self.mixture, self.decay_noise = mixture, decay_noise
 
     def make(self, base: nn.Linear, qkv_parts: QKVParts | None) -> ConvLoRALinear:
         return ConvLoRALinear(
-            base, self.rank, self.alpha, self.num_experts, self.gate_weighting, qkv_parts
+            base,
+            self.rank,
+            self.alpha,
+            self.num_experts,
+            self.gate_weighting,
+            qkv_parts,
+            self.mixture,
+            self.decay_noise,
         )
+
+    def at(self, progress: float, host: nn.Module) -> None:
+        for layer in host.modules():
+            if isinstance(layer, ConvLoRALinear) and layer.decay is not None:
+                layer.decay.fill_(1 - progress)
 
     def aux_losses(self, host: nn.Module) -> dict[str, Tensor]:
         layers = [

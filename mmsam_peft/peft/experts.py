@@ -28,13 +28,15 @@ TAPS = ((1.0, 0.0, 0.0, 0.0), (-3 / 32, 19 / 32, 19 / 32, -3 / 32))
 """d_t for odd and for even s."""
 
 Like = tuple[torch.device, torch.dtype]
+Scales = tuple[int, ...]
+"""The scale of each expert."""
 
 
-def make_tables(size: int, num_experts: int, like: Like) -> Tensor:
-    """(M, 4 * size, size * 3): for expert s - 1, row (t, i) and column (k, u), U_s[p_t(i) + u,
+def make_tables(size: int, scales: Scales, like: Like) -> Tensor:
+    """(M, 4 * size, size * 3): for each scale s, row (t, i) and column (k, u), U_s[p_t(i) + u,
     k]."""
     tables = []
-    for s in range(1, num_experts + 1):
+    for s in scales:
         eye = torch.eye(size, dtype=torch.float64, device='cpu')[None, :, :, None]
         U = F.interpolate(eye, size=(s * size, 1), mode='bicubic')[0, :, :, 0].T  # (s * size, size)
         U = F.pad(U, (0, 0, 1, 1))
@@ -49,39 +51,45 @@ def make_tables(size: int, num_experts: int, like: Like) -> Tensor:
 
 
 @cache
-def tables(size: int, num_experts: int, like: Like) -> tuple[Tensor, Tensor]:
+def tables(size: int, scales: Scales, like: Like) -> tuple[Tensor, Tensor]:
     """The table of an axis, to multiply from the left, and as (M, size * 3, 4 * size) from the
     right, columns (i, t)."""
     with torch.inference_mode(False):  # training may follow and takes the same
-        table = make_tables(size, num_experts, like)
-        return table, table.view(num_experts, 4, size, -1).permute(0, 3, 2, 1).flatten(2)
+        table = make_tables(size, scales, like)
+        return table, table.view(len(scales), 4, size, -1).permute(0, 3, 2, 1).flatten(2)
 
 
 @cache
-def tap_weights(num_experts: int, like: Like) -> Tensor:
+def tap_weights(scales: Scales, like: Like) -> Tensor:
     """(M, 4)"""
     with torch.inference_mode(False):
-        return torch.tensor(
-            [TAPS[s % 2 == 0] for s in range(1, num_experts + 1)], device=like[0], dtype=like[1]
-        )
+        return torch.tensor([TAPS[s % 2 == 0] for s in scales], device=like[0], dtype=like[1])
 
 
-def chosen_experts(z: Tensor, weight: Tensor, bias: Tensor, expert: Tensor) -> Tensor:
+def chosen_experts(
+    z: Tensor, weight: Tensor, bias: Tensor, expert: Tensor, scales: Scales | None = None
+) -> Tensor:
     """E_e(z) of each sample.
 
     Args:
         z: (B, H, W, r)
         weight, bias: Of all M experts, (M, r, r, 3, 3) and (M, r).
         expert: (B,), which to take, 0 to M - 1.
+        scales: Of the experts, by default 1 to M.
 
     Returns:
         (B, H, W, r)
     """
-    (B, H, W, r), M, like = z.shape, len(weight), (z.device, z.dtype)
+    (B, H, W, r), like = z.shape, (z.device, z.dtype)
+    scales = scales or tuple(range(1, len(weight) + 1))
     make, weigh = tables, tap_weights
     if torch.compiler.is_compiling():  # tracers must not reach the caches
         make, weigh = make.__wrapped__, weigh.__wrapped__
-    rows, cols, d = make(H, M, like)[0][expert], make(W, M, like)[1][expert], weigh(M, like)[expert]
+    rows, cols, d = (
+        make(H, scales, like)[0][expert],
+        make(W, scales, like)[1][expert],
+        weigh(scales, like)[expert],
+    )
     kernel = (
         weight[expert].permute(0, 2, 3, 1, 4).reshape(B, r, -1)
     )  # (B, o, c, u, v) -> (B, c, u * o * v)
@@ -95,6 +103,13 @@ def chosen_experts(z: Tensor, weight: Tensor, bias: Tensor, expert: Tensor) -> T
     x = x.view(B, -1, 4) @ d[:, :, None]  # (B, 4 * H * o * W, 1)
     x = d[:, None] @ x.view(B, 4, -1)  # (B, 1, H * o * W)
     return x.view(B, H, r, W).transpose(2, 3)
+
+
+def all_experts(z: Tensor, weight: Tensor, bias: Tensor, scales: Scales | None = None) -> Tensor:
+    """E_e(z) of every expert for every sample, (M, B, H, W, r)."""
+    M, B = len(weight), len(z)
+    expert = torch.arange(M, device=z.device).repeat_interleave(B)
+    return chosen_experts(z.repeat(M, 1, 1, 1), weight, bias, expert, scales).unflatten(0, (M, B))
 
 
 def plain_experts(z: Tensor, weight: Tensor, bias: Tensor, expert: Tensor) -> Tensor:

@@ -45,9 +45,7 @@ model = dict(
     backbone=dict(
         arch=dict({ARCH}, _delete_=True), img_size=64, peft=dict(num_experts=2)),
     decode_head=dict(in_channels=32, num_heads=2, mlp_dim=32))
-optim_wrapper = dict(optimizer=dict(lr=5e-3))
-train_cfg = dict(max_epochs=2)
-param_scheduler = dict(end=2)
+max_epochs, val_interval, patience, augment, lr = 2, 1, None, 'none', 5e-3
 default_hooks = dict(visualization=dict(interval=1))
 randomness = dict(seed=0)
 """

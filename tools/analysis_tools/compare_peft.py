@@ -1,5 +1,5 @@
 """Trains and tests fine-tuning methods on one data set, as many seeds of each, and writes a table
-and a plot; resumable.
+and a plot; resumable. The simplest case of suite.py, which has more data sets and learning rates.
 
 python tools/analysis_tools/compare_peft.py CONFIG --methods LoRA 'LoRA(rank=8)' OTHER_CONFIG
     Each run is WORK_DIR/METHOD/seedK/, its numbers in result.json there; table.md and plot.png are
@@ -14,10 +14,12 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmsam_peft.analysis.plan import plan
-from mmsam_peft.analysis.report import write_report
-from mmsam_peft.analysis.trials import Trials
+from mmsam_peft.analysis.suite.cells import Cells, Data
+from mmsam_peft.analysis.suite.plan import plan
+from mmsam_peft.analysis.suite.report import write_report
+from mmsam_peft.analysis.suite.trials import Trials
 from mmsam_peft.apis.run_name import run_name
+from mmsam_peft.registry import PEFT
 
 
 def main() -> None:
@@ -65,12 +67,21 @@ def main() -> None:
     work_dir = args.work_dir or Path(
         'work_dirs/compare_peft', run_name(args.config, args.cfg_options, args.task)
     )
-    runs = plan(args.config, args.methods, args.seeds, work_dir, args.cfg_options, args.task)
+    runs = plan(
+        Cells(Path('configs'), args.cfg_options, args.task),
+        [Data('', args.config)],
+        args.methods or sorted(PEFT.module_dict),
+        work_dir,
+        seeds=args.seeds,
+        check_files=not args.table_only,
+    )
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
     )  # ends the trainings too
     failed = (
-        [] if args.table_only else Trials(Path(__file__).parents[1], args.jobs).run_missing(runs)
+        []
+        if args.table_only
+        else Trials(Path(__file__).with_name('trial.py'), args.jobs).run_missing(runs)
     )
     print(write_report(runs, work_dir, f'{place.parent.name}/{place.stem}'))
     if failed:

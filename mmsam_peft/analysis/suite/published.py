@@ -25,7 +25,7 @@ FOLDERS = dict(
 
 @cache
 def published() -> dict[str, dict[str, dict[str, list]]]:
-    """[mean, deviation or None] by data set, metric and folder of the configs."""
+    """[mean, deviation or None] by data set, score as our tests name it, and configs' folder."""
     return json.loads(Path(__file__).with_name('published.json').read_text())
 
 

@@ -6,8 +6,10 @@ from .dist_sampler_seed_hook import DistSamplerSeedHook
 from .early_stopping_hook import EarlyStoppingHook
 from .feature_cache_hook import FeatureCacheHook
 from .finite_hook import FiniteHook
+from .image_scores_hook import ImageScoresHook
 from .panel_hook import PanelHook
 from .plain_checkpoint_hook import PlainCheckpointHook
+from .progress_hook import ProgressHook
 from .report_hook import ReportHook
 from .save_masks_hook import SaveMasksHook
 
@@ -16,6 +18,7 @@ RELIED_ON = (
     'FiniteHook',
     'AdapterHook',
     'PlainCheckpointHook',
+    'ProgressHook',
     'ReportHook',
     'SettingsHook',  # of apis/
 )
@@ -33,8 +36,10 @@ __all__ = [
     'EarlyStoppingHook',
     'FeatureCacheHook',
     'FiniteHook',
+    'ImageScoresHook',
     'PanelHook',
     'PlainCheckpointHook',
+    'ProgressHook',
     'ReportHook',
     'SaveMasksHook',
 ]

@@ -8,16 +8,19 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmsam_peft.analysis.plan import Run, main_metric, main_score, plan
-from mmsam_peft.analysis.settings import differences
+from mmsam_peft.analysis.suite.cells import Cells, Data
+from mmsam_peft.analysis.suite.plan import main_metric, plan
+from mmsam_peft.analysis.suite.run import Run
+from mmsam_peft.analysis.suite.settings import differences
+from mmsam_peft.analysis.suite.trial import main_score
 from mmsam_peft.apis.inference import build_to_count
 from mmsam_peft.apis.launch import load_config
 from mmsam_peft.peft import count_parameters
 from mmsam_peft.peft.notation import label, parse_method
 from mmsam_peft.registry import PEFT
 
-TINY = str(Path(__file__).parents[1] / 'data' / 'tiny.py')
-CONFIGS = Path(__file__).parents[2] / 'configs'
+TINY = str(Path(__file__).parents[2] / 'data' / 'tiny.py')
+CONFIGS = Path(__file__).parents[3] / 'configs'
 SHAPES = str(CONFIGS / 'lora_hps/quickstart_multitask.py')
 FULL = """
 _base_ = BASE
@@ -125,7 +128,14 @@ def make_plan(tmp_path, tiny) -> Callable[..., list[Run]]:
         *methods: str, seeds=(0,), config: str = TINY, task: str | None = None, **options
     ) -> list[Run]:
         options = {key.replace('__', '.'): value for key, value in options.items()}
-        return plan(config, methods, seeds, tmp_path, options, task)
+        return plan(
+            Cells(CONFIGS, options, task),
+            [Data('', config)],
+            methods or sorted(PEFT.module_dict),
+            tmp_path,
+            seeds=seeds,
+            check_files=False,
+        )
 
     return make
 
@@ -206,6 +216,15 @@ def test_a_method_replaces_all_of_the_configs(make_plan, config_file):
         'unfreeze'
     ] == ['neck']
     assert own.config.model.backbone.peft == dict(type='LoRA', alpha=3)
+
+
+def test_a_method_replaces_the_setting(make_plan, config_file, tmp_path):
+    """``method`` at the top of a config would put its own method back when the run is read."""
+    base = config_file("_base_ = BASE\nmethod = 'LoRA(rank=7)'")
+    (run,) = make_plan('ConvLoRA(rank=2)', config=base)
+    run.write()
+    read = load_config(str(run.folder / 'config.py'))
+    assert read.model.backbone.peft == dict(type='ConvLoRA', rank=2)
 
 
 def test_the_written_config_is_the_one_planned(make_plan, tmp_path):

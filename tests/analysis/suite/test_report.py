@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmsam_peft.analysis.report import name_points, plot, table
+from mmsam_peft.analysis.suite.report import name_points, plot, table
 
 
 def results(seeds: int, methods: int) -> dict[str, list[dict]]:

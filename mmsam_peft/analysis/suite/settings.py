@@ -4,8 +4,8 @@ import json
 
 from mmengine.config import Config
 
-from ..adapters.match import with_defaults
-from ..registry import PEFT
+from ...adapters.match import with_defaults
+from ...registry import PEFT
 
 SET_BY_TOOLS = ('work_dir', 'launcher')
 

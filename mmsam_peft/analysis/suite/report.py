@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from matplotlib.transforms import Bbox
 
-from .plan import Run, main_score
+from .run import Run
+from .trial import main_score
 
 Results = dict[str, list[dict]]
 """For each method, in the order asked, what result.json says of each seed."""
