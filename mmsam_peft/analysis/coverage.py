@@ -42,7 +42,7 @@ MULTI_TASK = {
     'full fine-tuning': 'full',
     'MTLoRA': 'mtlora',
 }
-NETWORKS = ('segformer', 'deeplabv3plus', 'upernet', 'pspnet', 'hrnet')
+NETWORKS = ('segformer', 'deeplabv3plus', 'upernet', 'pspnet', 'hrnet', 'translab', 'trans2seg')
 VARIANTS = ('b0', 'b2', 'r50', 'w18', 'swint')
 """Sizes of networks, at the end of their configs' names."""
 TOOLS = {
@@ -52,6 +52,8 @@ TOOLS = {
     'expert usage': 'tools/analysis_tools/expert_usage.py',
     'mean attention distance': 'tools/analysis_tools/attention_distance.py',
     'Fourier amplitude': 'tools/analysis_tools/fourier_amplitude.py',
+    'predictions of several methods side by side': 'tools/analysis_tools/method_panels.py',
+    "SAM's masks and mSAM's channels": 'tools/analysis_tools/mask_channels.py',
     'time and memory of a step': 'tools/analysis_tools/benchmark.py',
     'Delta_b against single-task baselines': 'tools/analysis_tools/single_task_baseline.py',
 }
