@@ -21,9 +21,13 @@ REFUSED = {
     'image_size': (128, 'model.backbone.img_size', 64),
     'encoder': ('sam_vit_b', 'model.backbone.arch', 'large'),
     'method': ('LoRA(rank=4)', 'model.backbone.peft.rank', 8),
-    'augment': ('light', 'train_dataloader.dataset.pipeline', []),
+    'augment': ('light', 'train_dataloader.dataset.pipeline', [dict(type='LoadMask')]),
     'windows': (1.0, 'model.test_cfg.mode', 'whole'),
-    'pixels': (dict(low=0, high=9), 'test_pipeline.0.pixels', dict(low=0, high=8)),
+    'pixels': (
+        dict(low=0, high=9),
+        'test_dataloader.dataset.pipeline.0.pixels',
+        dict(low=0, high=8),
+    ),
     'protocol': ('conv_lora_2024', 'train_dataloader.batch_size', 8),
     'patience': (4, 'default_hooks.early_stopping', None),
 }
