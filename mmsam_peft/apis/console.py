@@ -120,11 +120,9 @@ def format_once() -> None:
 
 
 def _is_for_the_screen() -> bool:
-    """Whether the code that logs at this moment is of a room that is shown, or prints scores."""
+    """Whether the code that logs at this moment is of a room that is shown."""
     frame: FrameType | None = sys._getframe(2)
     while frame and Path(frame.f_code.co_filename).parent.name == 'logging':
         frame = frame.f_back
     path = Path(frame.f_code.co_filename) if frame else Path()
-    if path.is_relative_to(PACKAGE):
-        return path.relative_to(PACKAGE).parts[0] in SHOWN
-    return path.parent.name == 'metrics'
+    return path.is_relative_to(PACKAGE) and path.relative_to(PACKAGE).parts[0] in SHOWN
