@@ -24,11 +24,14 @@ def apply_settings(cfg: Config, values: dict | None = None) -> None:
     Raises:
         ValueError: A value that is none; places that cannot all be meant.
     """
-    given = {name: cfg[name] for name in SETTINGS if cfg.get(name) is not None}
-    for name, value in (given if values is None else values).items():
-        read = SETTINGS[name].read(value)
-        SETTINGS[name].apply(cfg, read)
-        cfg[name] = read
+    if values is None:
+        values = {name: cfg[name] for name in SETTINGS if cfg.get(name) is not None}
+    # always in the same order: a shorter max_epochs shortens val_interval, unless that is given too
+    for name in SETTINGS:
+        if name in values:
+            read = SETTINGS[name].read(values[name])
+            SETTINGS[name].apply(cfg, read)
+            cfg[name] = read
 
 
 def settle(cfg: Config, original: Config | None = None) -> None:
