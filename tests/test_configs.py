@@ -4,6 +4,7 @@ data set."""
 import ast
 import json
 import re
+from copy import deepcopy
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -19,6 +20,7 @@ from PIL import Image
 from published_files import write_layout
 from torch import nn
 
+from mmsam_peft.analysis.coverage import cell
 from mmsam_peft.apis.configs import read_config
 from mmsam_peft.apis.inference import build_to_count
 from mmsam_peft.apis.launch import build_runner, load_config
@@ -190,7 +192,7 @@ BUILT = {}
 def model_of(name: str) -> nn.Module:
     """The config's model without weights. Models that differ in their number of classes alone are
     built once."""
-    cfg = config(name).copy()
+    cfg = deepcopy(config(name))
     key = re.sub(r'"num_(classes|queries)": \d+, ', '', json.dumps(cfg.model.to_dict()) + ', ')
     if key not in BUILT:
         BUILT[key] = build_to_count(cfg)
@@ -243,16 +245,15 @@ def test_a_cell_is_the_template(name):
     set."""
     _, _, rest = (CONFIGS / name).read_text().partition('\n')
     method, stem = name.removesuffix('.py').split('/')
-    cell = TEMPLATE.fullmatch(rest)
+    recipe = TEMPLATE.fullmatch(rest)
     network = NETWORK_TEMPLATE.fullmatch(rest)
     if any(re.fullmatch(pattern, f'{method}/{stem}') for pattern in NO_TEMPLATE):
-        assert not cell and not network, 'it is the template: take it off the list'
+        assert not recipe and not network, 'it is the template: take it off the list'
     elif network:
-        data, _, variant = stem.partition('_')
-        assert network['network'] == (f'{method}_{variant}' if variant else method)
-        assert network['data'] == data
+        data, name = cell(method, stem)
+        assert (network['data'], network['network']) == (data, name)
     else:
-        assert cell and cell['recipe'] == stem
+        assert recipe and recipe['recipe'] == stem
 
 
 def test_no_checkpoint_is_chosen_by_the_test_set():
@@ -284,7 +285,7 @@ def test_a_protocol_fits_every_config_that_it_is_for():
                 with pytest.raises(ValueError, match=f'{protocol}.* is for a '):
                     apply_settings(config(name), dict(protocol=protocol))  # changes nothing
                 continue
-            cfg = config(name).copy()
+            cfg = deepcopy(config(name))
             found[protocol] += 1
             apply_settings(cfg, dict(protocol=protocol))
             check_settings(cfg)

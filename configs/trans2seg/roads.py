@@ -1,0 +1,3 @@
+# python tools/train.py configs/trans2seg/roads.py
+_base_ = ['../_base_/networks/trans2seg.py', '../_base_/datasets/roads.py']
+model = dict(decode_head=dict(num_classes=2))
