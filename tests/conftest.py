@@ -16,6 +16,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.registry import DefaultScope  # noqa: E402
 
 from mmsam_peft.adapters.match import save_adapter  # noqa: E402
+from mmsam_peft.apis.settings import SETTINGS, apply_settings
 from mmsam_peft.models.backbones import SAMViT  # noqa: E402
 from mmsam_peft.models.segmentors import PEFTSegmentor  # noqa: E402
 from mmsam_peft.registry import MODELS  # noqa: E402
@@ -32,7 +33,9 @@ def tiny(tmp_path, monkeypatch) -> Callable[..., Config]:
 
     def load(options: dict | None = None) -> Config:
         config = Config.fromfile(TINY)
-        config.merge_from_dict(options or {})
+        options = options or {}
+        config.merge_from_dict(options)
+        apply_settings(config, {name: options[name] for name in SETTINGS if name in options})
         return config
 
     torch.manual_seed(0)

@@ -93,8 +93,11 @@ def main() -> None:
     options = options_of(parser, args)
     # what takes seconds to import comes after what a user may have mistyped
     with quiet_imports():
+        from mmengine.logging import MMLogger
+
         from mmsam_peft.apis import init_model, predict
         from mmsam_peft.apis.arguments import config_and_weights
+        from mmsam_peft.apis.console import quieted
         from mmsam_peft.apis.extras import Extras
         from mmsam_peft.apis.images import find_images
         from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
@@ -103,6 +106,7 @@ def main() -> None:
         config, weights, images = config_and_weights(args.given, 'IMAGES')
     except ValueError as error:
         parser.error(str(error))
+    quieted(MMLogger.get_current_instance())
     find_images(images)  # before the model is built, which takes longer
     if args.amp:
         warn_of_slow_bf16()

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from yapf.yapflib import yapf_api
 
@@ -66,16 +67,31 @@ class Console(logging.Handler):
             self.stream.flush()
 
 
-class QuietRunner(Runner):
+class OurRunner(Runner):
+    """MMEngine's runner, for schedules of short trainings too."""
+
+    def _build_param_scheduler(self, scheduler: object, optim_wrapper: OptimWrapper) -> list:
+        from ..engine.schedules import without_empty_parts
+
+        parts = scheduler if isinstance(scheduler, list | tuple) else [scheduler]
+        parts = without_empty_parts(parts, len(self.train_dataloader))
+        return super()._build_param_scheduler(parts, optim_wrapper)
+
+
+class QuietRunner(OurRunner):
     """MMEngine's runner; environment, config and order of the hooks go into the log file alone."""
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        logger = super().build_logger(*args, **kwargs)
-        logger.handlers = [
-            Console(handler) if type(handler) is logging.StreamHandler else handler
-            for handler in logger.handlers
-        ]
-        return logger
+        return quieted(super().build_logger(*args, **kwargs))
+
+
+def quieted(logger: MMLogger) -> MMLogger:
+    """A logger whose lines for the screen go through ``Console``."""
+    logger.handlers = [
+        Console(handler) if type(handler) is logging.StreamHandler else handler
+        for handler in logger.handlers
+    ]
+    return logger
 
 
 def console_of(runner: Runner) -> Console | None:
@@ -104,11 +120,9 @@ def format_once() -> None:
 
 
 def _is_for_the_screen() -> bool:
-    """Whether the code that logs at this moment is of a room that is shown, or prints scores."""
+    """Whether the code that logs at this moment is of a room that is shown."""
     frame: FrameType | None = sys._getframe(2)
     while frame and Path(frame.f_code.co_filename).parent.name == 'logging':
         frame = frame.f_back
     path = Path(frame.f_code.co_filename) if frame else Path()
-    if path.is_relative_to(PACKAGE):
-        return path.relative_to(PACKAGE).parts[0] in SHOWN
-    return path.parent.name == 'metrics'
+    return path.is_relative_to(PACKAGE) and path.relative_to(PACKAGE).parts[0] in SHOWN

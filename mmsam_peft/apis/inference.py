@@ -1,6 +1,5 @@
 """From an adapter, with or without a config, to a model ready to predict."""
 
-import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +18,12 @@ from ..adapters.header import ADAPTER
 from ..models.segmentors import PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
 from ..safe_load import load_safetensors
-from .configs import read_config
+from .configs import own_config
 from .from_header import build_from_header, is_weights
 from .merging import merged_model
 from .overrides import apply_overrides
 from .pipelines import type_name
-from .settings import apply_settings, check_settings
+from .settings import check_settings
 from .single_task import keep_trained_task
 from .trained_pixels import keep_trained_pixels
 
@@ -77,8 +76,7 @@ def init_model(
             checkpoint,
             base,
         )
-    config = copy.deepcopy(config) if isinstance(config, Config) else read_config(config)
-    apply_settings(config)
+    config = own_config(config)
     apply_overrides(config, cfg_options, also_read=['test_pipeline'])
     if checkpoint:
         config.model.checkpoint = checkpoint
@@ -152,7 +150,7 @@ def inferencer(
         return build_from_header(
             config, lambda found: inferencer(found, str(config), device, **kwargs), checkpoint
         )
-    config = config if isinstance(config, Config) else read_config(config)
+    config = own_config(config)
     if checkpoint:
         config.model.checkpoint = checkpoint
     check_settings(config)

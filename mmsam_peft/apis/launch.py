@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from .configs import read_config
-from .console import QuietRunner, format_once
+from .console import OurRunner, QuietRunner, format_once
 from .names import check_names
 from .overrides import apply_overrides
 from .run_name import run_name
@@ -141,7 +141,7 @@ def build_runner(cfg: Config, quiet: bool = False) -> Runner:
         )
         replace_sync_bn(cfg.model)
     format_once()
-    runner = (QuietRunner if quiet else Runner).from_cfg(cfg)
+    runner = (QuietRunner if quiet else OurRunner).from_cfg(cfg)
     if (cfg.get('train_dataloader') or {}).get(
         'drop_last'
     ):  # MMEngine's schedules fail on an empty epoch before any hook

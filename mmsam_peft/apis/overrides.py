@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from .. import registry
-from .settings import SETTINGS, apply_settings
+from .settings import SETTINGS, apply_settings, require_agreement
 
 
 def arguments(made: Callable) -> set[str] | None:
@@ -88,14 +88,19 @@ def apply_overrides(cfg: Config, options: Mapping | None, also_read: Sequence[st
     Args:
         also_read: Keys beside ``READ`` that the caller reads, such as ``test_pipeline``.
 
-    Settings (``settings/``) come first: the other options hold in what they have changed.
+    Settings (``settings/``) come first: the other options hold in what they have changed. One that
+    sets the place of a setting of the config, ``train_cfg.max_epochs`` where the file has
+    ``max_epochs``, sets the setting.
 
     Raises:
         ValueError: Options that would change nothing, each with the setting that it may mean; a
-            setting with a value that is none.
+            setting with a value that is none, or that other options contradict.
     """
     options = dict(options or {})
     settings = {key: options.pop(key) for key in list(options) if key in SETTINGS}
+    for name, setting in SETTINGS.items():
+        if setting.also in options and name not in settings and cfg.get(name) is not None:
+            settings[name] = options.pop(setting.also)
     trial = copy.deepcopy(cfg)
     apply_settings(trial, settings)
     before = trial.to_dict()
@@ -110,6 +115,7 @@ def apply_overrides(cfg: Config, options: Mapping | None, also_read: Sequence[st
         )
     apply_settings(cfg, settings)
     cfg.merge_from_dict(options)
+    require_agreement(cfg)
 
 
 def fault(key: str, cfg: dict, options: Mapping, read: set[str]) -> str | None:

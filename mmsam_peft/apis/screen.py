@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +165,7 @@ def closing(runner: Runner, config: str | None, seconds: float) -> list[str]:
     best = ', '.join(
         f'{name or metric} {value:.2f}'
         for name, value in scores_of.items()
-        if isinstance(value, int | float)
+        if isinstance(value, Real)
     )
     lines = ['', f'Trained for {duration(seconds)}.' + (f' Best: {best}.' if best else '')]
     adapters = sorted(folder.glob('adapter_best*.safetensors')) or sorted(folder.glob(LAST))

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from ..datasets import DatasetError, MultiTaskDataset, PublishedDataset, check_dataset
 from ..datasets.published import SPLITS
 from ..registry import DATASETS
+from .configs import read_config
 
 
 def verify_data(
@@ -23,7 +23,7 @@ def verify_data(
         config: ``configs/_base_/datasets/NAME.py``, or any config with data.
         data_root: instead of the config's.
     """
-    read = Config.fromfile(config)
+    read = read_config(config)
     with DefaultScope.overwrite_default_scope('mmsam_peft'):
         for split in SPLITS:
             settings = dict(read[f'{split}_dataloader'].dataset)

@@ -7,6 +7,21 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 
+def without_empty_parts(schedulers: list, epoch_length: int) -> list:
+    """The parts of a schedule without those of some hundredth of an epoch that has not one
+    iteration, such as a warm-up of a short training: MMEngine refuses them."""
+
+    def empty(part: dict) -> bool:
+        if not isinstance(part, dict) or not part.get('convert_to_iter_based'):
+            return False
+        begin, end = part.get('begin', 0), part.get('end')
+        return (
+            end is not None and begin < end and int(begin * epoch_length) == int(end * epoch_length)
+        )
+
+    return [part for part in schedulers if not empty(part)]
+
+
 def check_schedule(found: dict, asked: dict) -> None:
     """Raises ValueError when training becomes longer but its schedulers do not; see
     ``run_settings``."""

@@ -64,7 +64,7 @@ def test_other_heads_and_image_sizes(adapter, run):
     (first, config), (second, classes), (third, large) = (
         adapter('a'),
         adapter('b', 1, QUERIES),
-        adapter('c', 2, {'image_size': 96, 'model.backbone.img_size': 96}),
+        adapter('c', 2, {'image_size': 96}),
     )
     bank = AdapterBank(config, dict(a=first), 'cpu')
     bank.add('b', second, classes)

@@ -69,6 +69,7 @@ def test_names_inside(write, line, message):
         check_names(load_config(write(line)))
 
 
+@pytest.mark.slow
 def test_no_false_alarm_in_the_zoo():
     for method in ('convlora', 'talora', 'segformer', 'pspnet', 'hrnet', 'hf_peft', 'pretrain'):
         for path in (CONFIGS / method).glob('*.py'):

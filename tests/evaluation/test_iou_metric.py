@@ -37,4 +37,5 @@ def test_iou_of_each_class():
     expected = dict(zip(('IoU/road', 'IoU/car', 'IoU/tree'), each, strict=True))
     found = {name: value for name, value in got.items() if name.startswith('IoU/')}
     assert found == pytest.approx(expected, abs=0.0051)  # two digits, as MMSegmentation's mIoU
+    assert all(type(value) is float for value in got.values()), got  # kept by JSON
     assert got['mIoU'] == pytest.approx(np.mean(each), abs=0.0051)

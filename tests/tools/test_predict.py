@@ -95,8 +95,9 @@ def test_compile(call, lora, data, tmp_path, monkeypatch):
     assert compiled == ['Block', 'Block']
 
 
-def test_what_does_not_merge(call, trained, config, tmp_path, capsys):
-    command = 'predict.py', config, trained / 'adapter_best.safetensors', tmp_path
+def test_what_does_not_merge(call, trained, config, data, capsys):
+    image = data / 'img_dir/test/0.png'
+    command = 'predict.py', config, trained / 'adapter_best.safetensors', image
     with pytest.raises(ValueError, match='ConvLoRA merges only in part'):
         call(*command, '--merge')
     with pytest.raises(SystemExit):

@@ -40,10 +40,13 @@ class Setting:
 
     Attributes:
         example: A value, for messages.
+        also: A place that, set on the command line, means the setting where the config names it;
+            None: a config whose setting and places then disagree is refused.
     """
 
     name: str
     example: str
+    also: str | None = None
 
     def read(self, given: Any) -> Any:
         """The value in one form, from any that a user may write.
@@ -80,6 +83,11 @@ class Setting:
         for place in found:
             if place.bound or place.value == before:
                 place.node[place.key] = place.as_written(value)
+
+    def holds(self, cfg: Config, value: Any) -> bool:
+        """Whether every place says ``value`` already, so that there is nothing to apply."""
+        said = all(place.value is not None for place in self.places(cfg) if place.bound)
+        return said and not self.disagreements(cfg, value)
 
     def disagreements(self, cfg: Config, value: Any) -> list[str]:
         """The places that do not say ``value``, as lines for a message."""

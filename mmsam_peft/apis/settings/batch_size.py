@@ -13,6 +13,7 @@ class BatchSize(Setting):
 
     name = 'batch_size'
     example = '8'
+    also = 'train_dataloader.batch_size'
 
     def read(self, given: Any) -> int:
         if type(given) is not int or given < 1:

@@ -13,6 +13,7 @@ class LearningRate(Setting):
 
     name = 'lr'
     example = '1e-3'
+    also = 'optim_wrapper.optimizer.lr'
 
     def read(self, given: Any) -> float:
         number = isinstance(given, int | float) and not isinstance(given, bool)

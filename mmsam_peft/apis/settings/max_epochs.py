@@ -17,6 +17,7 @@ class MaxEpochs(Setting):
 
     name = 'max_epochs'
     example = '50'
+    also = 'train_cfg.max_epochs'
 
     def read(self, given: Any) -> int:
         if type(given) is not int or given < 1:

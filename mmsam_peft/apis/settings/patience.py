@@ -13,9 +13,10 @@ class Patience(Setting):
 
     name = 'patience'
     example = '10'
+    also = 'default_hooks.early_stopping.patience'
 
-    def read(self, given: Any) -> int:
-        if type(given) is not int or given < 1:
+    def read(self, given: Any) -> int | None:
+        if given is not None and type(given) is not int or given < 1:
             raise ValueError(
                 f'patience={given!r}: expected a whole number of validations, at least 1. To '
                 'train to the end, leave it out or set it to None.'
@@ -28,7 +29,16 @@ class Patience(Setting):
                 'default_hooks.early_stopping.patience', hook, 'patience', hook.get('patience')
             )
 
-    def apply(self, cfg: Config, value: int) -> None:
+    def apply(self, cfg: Config, value: int | None) -> None:
         hooks = cfg.get('default_hooks') or {}
+        if value is None:
+            cfg.default_hooks = {**hooks, 'early_stopping': None}
+            return
         hook = hooks.get('early_stopping') or dict(type='EarlyStoppingHook')
         cfg.default_hooks = {**hooks, 'early_stopping': {**hook, 'patience': value}}
+
+    def disagreements(self, cfg: Config, value: int) -> list[str]:
+        hooks = cfg.get('default_hooks') or {}
+        if not hooks.get('early_stopping'):
+            return ['default_hooks.early_stopping: None']
+        return super().disagreements(cfg, value)

@@ -14,6 +14,7 @@ class ValInterval(Setting):
 
     name = 'val_interval'
     example = '5'
+    also = 'train_cfg.val_interval'
 
     def read(self, given: Any) -> int:
         if type(given) is not int or given < 1:

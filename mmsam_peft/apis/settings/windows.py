@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from ..pipelines import pipelines, type_name
+from ..pipelines import groups, pipelines, type_name
 from .base import Place, Setting
 
 SIZED = ('Resize', 'RandomResize', 'RandomCrop', 'CenterCrop')
@@ -61,6 +61,11 @@ class Windows(Setting):
     def disagreements(self, cfg: Config, value: float) -> list[str]:
         mode = ((cfg.get('model') or {}).get('test_cfg') or {}).get('mode')
         faults = [] if mode == 'slide' else [f'model.test_cfg.mode: {mode}']
+        for name, pipeline in pipelines(cfg):
+            steps = [step for group in groups(pipeline, name) for _, step in group]
+            scales = [step.get('scale_factor') for step in steps if type_name(step) == 'Resize']
+            if scales != [value] * (value != 1):
+                faults.append(f'{name}: steps of the type Resize with scale_factor={scales}')
         return faults + [
             f'{name}: a step of the type {kind}'
             for name, pipeline in pipelines(cfg)

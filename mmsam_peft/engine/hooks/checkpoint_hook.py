@@ -229,7 +229,8 @@ class CheckpointHook(MMEngineCheckpointHook):
             if is_main_process() and path != now and path.parent == self.folder and path.is_file():
                 path.unlink()
                 runner.logger.info(
-                    f'{path.name}, the best checkpoint before {now.name}, is removed'
+                    f'{path.name}, the best checkpoint before {now.name}, is removed',
+                    extra=dict(screen=False),
                 )
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 
 from mmengine.dist import barrier, is_main_process
@@ -150,7 +151,7 @@ class ReportHook(Hook):
             scores={
                 name: float(value)
                 for name, value in (metrics or {}).items()
-                if isinstance(value, int | float)
+                if isinstance(value, Real)  # of NumPy too
             },
             iteration=runner.iter if trained else None,
             epoch=runner.epoch if trained else None,

@@ -138,8 +138,8 @@ def _verdict(value: float, interval: tuple | None, known: Mapping[str, float], h
     if not known:
         sentences.append(
             '<span class="quiet">Nothing to compare with: baselines.json in the work directory, '
-            'scores of the model before tuning and of a constant answer, is not there. Training '
-            'with the present version measures them.</span>'
+            'scores of the model before tuning and of a constant answer, is not there. A training '
+            'with default_hooks.baselines.type=BaselinesHook measures them.</span>'
         )
     kind = 'verdict warn' if bad else 'verdict'
     return f'<p class="{kind}">{" ".join(sentences)}</p>'

@@ -65,3 +65,12 @@ def test_validation_and_patience(write):  # noqa: F811
     cfg.train_cfg.val_interval = 7
     with pytest.raises(ValueError, match='train_cfg.val_interval: 7'):
         check_settings(cfg)
+
+
+def test_a_given_interval_is_kept_where_training_becomes_shorter(write):  # noqa: F811
+    path = write(SINGLE, 'max_epochs = 40', 'val_interval = 10')
+    for options in (dict(val_interval=2, max_epochs=8), dict(max_epochs=8, val_interval=2)):
+        cfg = load_config(path, options)
+        assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == 2
+    assert load_config(path, dict(max_epochs=8)).train_cfg.val_interval == 2
+    assert load_config(path, dict(max_epochs=4)).train_cfg.val_interval == 1
