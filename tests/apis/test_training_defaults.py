@@ -46,6 +46,8 @@ def test_methods_and_memory():
         for method, scratch in (('LoRA', False), ('Full', False), ('Full', True))
     )
     assert full < peft <= scratch
+    rates = [training_defaults(number).lr.value for number in NUMBERS]
+    assert rates == sorted(rates, reverse=True) and rates[0] > rates[-1] == peft
     assert training_defaults(20, max_batch=1).batch_size.value == 1
     assert 'memory' in training_defaults(20, max_batch=2).batch_size.reason
     one = training_defaults(20, 5)
