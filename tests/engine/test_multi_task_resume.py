@@ -14,6 +14,8 @@ from mmengine.runner import Runner
 from PIL import Image
 from safetensors.torch import load_file
 
+from mmsam_peft.apis.settings import apply_settings
+
 pytestmark = pytest.mark.slow
 
 NUMBERS = count()
@@ -76,6 +78,7 @@ def make_runner(data, scope, monkeypatch) -> Callable[..., Runner]:
                 'dataset.data_root': str(data),
             }.items()
         }
+        apply_settings(config, dict(image_size=32))
         config.merge_from_dict(
             options
             | {

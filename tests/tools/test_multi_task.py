@@ -21,7 +21,8 @@ def test_trains_and_tests(start, tmp_path):
             f'{part}_dataloader.dataset.data_root={tmp_path / "data"}',
             f'{part}_dataloader.dataset.num_images={count}',
         ]
-    log = start('train.py', CONFIG, '--work-dir', tmp_path / 'work', *options).stdout
+    start('train.py', CONFIG, '--work-dir', tmp_path / 'work', *options)
+    log = next(tmp_path.glob('work/*/*.log')).read_text()
     assert (
         all(f'{name}.loss: ' in log for name in ('seg', 'depth', 'normals'))
         and 'loss_ortho: ' in log
