@@ -18,7 +18,6 @@ ROOT = Path(__file__).parents[2]
 LONG = [
     '--cfg-options',
     'train_cfg.max_epochs=500',
-    'param_scheduler.end=500',
     'train_dataloader.num_workers=2',
     'train_dataloader.persistent_workers=True',
 ]
@@ -74,10 +73,7 @@ def test_train_saves_and_says_how_to_go_on(config, start, tmp_path, whole_group)
     assert 'Traceback' not in log
     done = torch.load(work_dir / (work_dir / 'last_checkpoint').read_text())['meta']['iter']
     assert done > 0 and not (work_dir / 'training.lock').exists()
-    options = LONG[:1] + [
-        f'train_cfg.max_epochs={done // 4 + 1}',
-        f'param_scheduler.end={done // 4 + 1}',
-    ]
+    options = LONG[:1] + [f'train_cfg.max_epochs={done // 4 + 1}']
     resumed = start('train.py', config, '--work-dir', work_dir, '--resume', *options).stdout
     assert (
         f'after iteration {done}' in resumed and (work_dir / f'epoch_{done // 4 + 1}.pth').exists()
