@@ -8,12 +8,16 @@ Rows = Sequence[Sequence[str]]
 """The first is the head."""
 
 
-def as_csv(rows: Rows) -> bytes:
+def as_csv(rows: Rows) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator='\n').writerows(rows)
-    return file.getvalue().encode()
+    return file.getvalue()
 
 
 def as_markdown(rows: Rows) -> str:
-    head, *others = [f'| {" | ".join(row)} |' for row in rows]
+    head, *others = map(markdown_line, rows)
     return '\n'.join([head, '|' + '---|' * len(rows[0]), *others])
+
+
+def markdown_line(cells: Sequence[str]) -> str:
+    return f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in cells)} |'

@@ -20,7 +20,7 @@ def main() -> None:
     args, encoders, paths = read_arguments(encoder_parser(__doc__))
     reaches = {one.name: attention_distances(one.module, one.images(paths)) for one in encoders}
     rows = distance_rows(reaches)
-    write_whole(args.out / 'attention_distance.csv', as_csv(rows))
+    write_whole(args.out / 'attention_distance.csv', as_csv(rows).encode())
     plot_distances(reaches, args.out / 'attention_distance.png')
     print(as_markdown(rows))
 

@@ -15,7 +15,7 @@ from mmsam_peft.whole_files import write_whole
 def main() -> None:
     args, encoders, paths = read_arguments(encoder_parser(__doc__))
     curves = mean_curves(encoders, paths)
-    write_whole(args.out / 'fourier_amplitude.csv', as_csv(amplitude_rows(curves)))
+    write_whole(args.out / 'fourier_amplitude.csv', as_csv(amplitude_rows(curves)).encode())
     plot_amplitudes(curves, args.out / 'fourier_amplitude.png')
     for name, blocks in curves.items():
         print(name, 'at frequency pi, by block:', ' '.join(f'{v:.2f}' for v in blocks[:, -1]))

@@ -1,9 +1,9 @@
 """A table of texts as Markdown, CSV and LaTeX."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from ..rows import as_csv, markdown_line
 
 LATEX = {
     '\\': r'\textbackslash{}',
@@ -28,14 +28,12 @@ class Table:
     note: str = ''
 
     def markdown(self) -> str:
-        lines = [_line(self.head), '|---|' + '---:|' * (len(self.head) - 1)]
-        text = '\n'.join([*lines, *map(_line, self.rows)])
+        lines = [markdown_line(self.head), '|---|' + '---:|' * (len(self.head) - 1)]
+        text = '\n'.join([*lines, *map(markdown_line, self.rows)])
         return f'### {self.title}\n\n{text}\n' + (f'\n{self.note}\n' if self.note else '')
 
     def csv(self) -> str:
-        file = io.StringIO()
-        csv.writer(file, lineterminator='\n').writerows([self.head, *self.rows])
-        return file.getvalue()
+        return as_csv([self.head, *self.rows])
 
     def latex(self) -> str:
         """A tabular for the package booktabs."""
@@ -56,10 +54,6 @@ class Table:
 def latex(text: str) -> str:
     """With every sign that LaTeX takes for its own written out."""
     return ''.join(LATEX.get(sign, sign) for sign in text)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in cells)} |'
 
 
 def _latex_line(cells: Sequence[str]) -> str:
