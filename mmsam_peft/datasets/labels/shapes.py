@@ -192,6 +192,11 @@ def _ring(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if not np.isfinite(points).all():
         raise ValueError('got a polygon with NaN or infinite coordinates')
     sides = np.array(size[::-1])
+    if points.min() >= 0 and points.max() <= 1 < sides.min():
+        raise ValueError(
+            f'got a polygon whose coordinates all lie between 0 and 1, expected pixels of '
+            f'{size_text(size)}: multiply x by the width and y by the height'
+        )
     beyond = np.maximum(-points, points - sides)
     if (beyond > np.maximum(OUTSIDE[0], OUTSIDE[1] * sides)).any():
         x, y = points[beyond.max(-1).argmax()]

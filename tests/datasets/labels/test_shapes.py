@@ -80,6 +80,7 @@ def test_bad_runs(counts, size, words):
     [
         ([(1, 1), (5, 5)], 'a polygon of 2 points'),
         ([(1, 1), (5, 5), (np.nan, 3)], 'NaN'),
+        ([(0, 0.1), (1, 0.1), (0.4, 1)], 'all lie between 0 and 1, expected pixels of 64 x 48'),
         ([(1, 1), (5, 5), (3, 60)], r'the point \(3, 60\), which is outside of 64 x 48'),
         ([(-9, 1), (5, 5), (3, 40)], r'the point \(-9, 1\)'),
     ],
