@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
 from published_files import write_layout
@@ -144,6 +145,15 @@ TINY = dict(
     pspnet=RESNET,
     deeplabv3plus={**RESNET, 'decode_head.c1_in_channels': 16},
     translab={**SMALL_RESNET, 'decode_head.in_channels': (16, 32, 128), 'decode_head.channels': 16},
+    upernet={
+        'backbone.init_cfg': None,
+        'backbone.embed_dims': 16,
+        'backbone.depths': (1, 1, 1, 1),
+        'backbone.num_heads': (1, 2, 2, 2),
+        'decode_head.in_channels': (16, 32, 64, 128),
+        'decode_head.channels': 16,
+        'auxiliary_head.in_channels': 64,
+    },
     trans2seg={
         **SMALL_RESNET,
         'decode_head.in_channels': (16, 128),
@@ -484,6 +494,7 @@ def made_tiny(path: Path, data_root: Path, options: dict | None = None) -> Confi
         if issubclass(kind, PublishedDataset):
             options[f'{loader}.dataset.allow_partial'] = True
     cfg = load_config(str(path), options, str(data_root.parent / 'run'))
+    init_default_scope(cfg.default_scope)
     tiny = TINY.get(cfg.model.type) or TINY[path.parent.name]
     cfg.merge_from_dict({f'model.{key}': value for key, value in tiny.items()})
     return cfg
