@@ -199,6 +199,8 @@ def test_interrupted(ready, images, tmp_path, sent):
         stderr=subprocess.DEVNULL,
         text=True,
         env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        # a shell's background jobs ignore SIGINT, and so do the processes that they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for line in running.stdout:
         if '1.png' in line:
