@@ -201,7 +201,8 @@ def test_lr_and_batch_size(write):
 
 def test_a_tool_that_knows_no_settings(tiny, tmp_path):
     """MMEngine's runner, from the file as it is."""
-    cfg = tiny({'image_size': 96})
+    cfg = tiny()
+    cfg.image_size = 96
     with pytest.raises(ValueError, match=r'(?s)image_size=\(96, 96\), but .*img_size: \(64, 64\)'):
         Runner.from_cfg(cfg).call_hook('before_run')
 
