@@ -173,6 +173,12 @@ class Hiera(Encoder):
         return tuple(end - 1 for end in accumulate(self.arch['stages']))
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """Image pixels per cell and axis of the map after each block."""
+        stages = enumerate(self.arch['stages'])
+        return tuple(STRIDE * 2**stage for stage, count in stages for _ in range(count))
+
+    @property
     def anatomy(self) -> Anatomy:
         return Anatomy(
             self.blocks,
@@ -206,7 +212,8 @@ class Hiera(Encoder):
         of the windows' size, tiled over it."""
         H, W = patches.shape[1:3]
         table, window = self.pos_embed, self.pos_embed_window
-        resized = F.interpolate(table.float(), size=(H, W), mode='bicubic').to(table.dtype)
+        precise = table.to(torch.promote_types(table.dtype, torch.float32))
+        resized = F.interpolate(precise, size=(H, W), mode='bicubic').to(table.dtype)
         side = window.shape[-1]
         tiled = window.tile(1, 1, -(-H // side), -(-W // side))[..., :H, :W]
         return patches + (resized + tiled).permute(0, 2, 3, 1)

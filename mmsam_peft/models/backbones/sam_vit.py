@@ -139,7 +139,7 @@ class SAMViT(Encoder):
             BLOCK,
             before=('patch_embed.', 'pos_embed'),
             norms=(nn.LayerNorm, LayerNorm2d),
-            can={'maps', 'tokens', 'walk', 'branches', 'resize'},
+            can={'maps', 'tokens', 'walk', 'branches', 'resize', 'uniform'},
             patches=self.patch_embed.proj,
             outputs=self.out_indices,
             heads=self.arch['num_heads'],
