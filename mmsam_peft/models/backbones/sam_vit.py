@@ -17,6 +17,7 @@ from ...peft import Anatomy, BlockParts, apply_peft, build_method
 from ...registry import MODELS
 from .checkpoints import guess_arch, load_part, read_sam_checkpoint, resize_pos_embed
 from .sam_keys import ENCODER
+from .variants import VARIANTS, Variant, address_of
 
 ARCHS = {
     'tiny': dict(embed_dim=192, depth=12, num_heads=3, global_attn_indexes=(2, 5, 8, 11)),
@@ -24,14 +25,19 @@ ARCHS = {
     'large': dict(embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23)),
     'huge': dict(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
 }
-WEIGHTS = 'https://dl.fbaipublicfiles.com/segment_anything/'
-PUBLISHED = {
-    'base': f'{WEIGHTS}sam_vit_b_01ec64.pth',
-    'large': f'{WEIGHTS}sam_vit_l_0b3195.pth',
-    'huge': f'{WEIGHTS}sam_vit_h_4b8939.pth',
-}
-"""Where SAM's authors publish the weights of an arch."""
 COMMON = dict(patch_size=16, window_size=14, mlp_ratio=4, out_channels=256)
+ADDRESS = 'https://dl.fbaipublicfiles.com/segment_anything/'
+VARIANTS.update(
+    sam_vit_b=Variant(
+        'SAM ViT-B', dict(type='SAMViT', arch='base'), f'{ADDRESS}sam_vit_b_01ec64.pth'
+    ),
+    sam_vit_l=Variant(
+        'SAM ViT-L', dict(type='SAMViT', arch='large'), f'{ADDRESS}sam_vit_l_0b3195.pth'
+    ),
+    sam_vit_h=Variant(
+        'SAM ViT-H', dict(type='SAMViT', arch='huge'), f'{ADDRESS}sam_vit_h_4b8939.pth'
+    ),
+)
 BLOCK = BlockParts(
     linears=dict(qkv='attn.qkv', proj='attn.proj', lin1='mlp.lin1', lin2='mlp.lin2'), mlp='mlp'
 )
@@ -124,8 +130,7 @@ class SAMViT(BaseModule):
                 f'and may have {", ".join(COMMON)}.'
             )
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-        self.published = PUBLISHED.get(arch) if isinstance(arch, str) else None
-        self.checkpoint = self.address_of(checkpoint)
+        self.checkpoint = address_of(checkpoint, dict(type='SAMViT', arch=arch))
         dim, depth, self.patch_size = (
             self.arch['embed_dim'],
             self.arch['depth'],
@@ -173,19 +178,6 @@ class SAMViT(BaseModule):
         if compile:
             for block in [module for module in self.modules() if isinstance(module, Block)]:
                 block.compile(**({} if compile is True else compile))
-
-    def address_of(self, checkpoint: str | None) -> str | None:
-        """``checkpoint`` itself; for 'published', the address of the arch's weights. ValueError
-        where there are none."""
-        if checkpoint == 'published' and self.published is None:
-            raise ValueError(
-                "checkpoint='published', but SAM's authors publish weights for "
-                f'arch={"/".join(PUBLISHED)} only; '
-                f'got an encoder of width {self.arch["embed_dim"]} and depth {self.arch["depth"]}. '
-                'Set '
-                'model.checkpoint to a file or an address, or to None for random values.'
-            )
-        return self.published if checkpoint == 'published' else checkpoint
 
     @property
     def anatomy(self) -> Anatomy:
