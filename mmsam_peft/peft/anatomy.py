@@ -89,8 +89,8 @@ class Anatomy:
         before: Beginnings of the names of parameters that are used before block 0. What is neither
             in a block nor before them follows them.
         norms: The classes of the host's normalisation layers, in the blocks and outside.
-        can: What can be done with the host, of 'maps', 'tokens', 'walk', 'branches', 'resize' and 'uniform';
-            see :data:`WORDS`.
+        can: What can be done with the host, of 'maps', 'tokens', 'walk', 'branches', 'resize' and
+            'uniform'; see :data:`WORDS`.
         patches: The convolution that makes the patches.
         outputs: Numbers of the blocks whose maps the host returns or goes on with; the last alone
             by default.

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 from transformers import (
     Sam2Config,
     Sam2HieraDetConfig,
@@ -13,11 +12,9 @@ from transformers import (
 )
 
 from mmsam_peft.models import SAMMaskHead
-from mmsam_peft.models.backbones import hiera
 from mmsam_peft.models.backbones.hiera import Hiera
 from mmsam_peft.models.backbones.hiera_keys import SAM2
 from mmsam_peft.models.decode_heads import MSAMHead
-from mmsam_peft.peft import count_parameters
 
 ARCH = dict(
     embed_dim=16,
