@@ -89,7 +89,9 @@ class FrozenPrefix:
         steps = enumerate(run_blocks(self.encoder, self.encoder.pad(images), end=self.blocks))
         maps = [x for number, x in steps if number in self.kept]
         side = maps[-1].shape[1]
-        return torch.cat([coarser(x, x.shape[1] // side) for x in maps], -1)
+        return (
+            torch.cat([coarser(x, x.shape[1] // side) for x in maps], -1) if maps[1:] else maps[0]
+        )
 
     def finish(self, x: Tensor) -> tuple[Tensor, ...]:
         """From there on, what the encoder returns."""
