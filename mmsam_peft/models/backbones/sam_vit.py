@@ -44,9 +44,11 @@ class PatchEmbed(nn.Module):
     ones start at zero, so that SAM sees what it saw without them.
     """
 
-    def __init__(self, patch_size: int, embed_dim: int, in_channels: int = 3) -> None:
+    def __init__(
+        self, patch_size: int, embed_dim: int, in_channels: int = 3, bias: bool = True
+    ) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, embed_dim, patch_size, stride=patch_size)
+        self.proj = nn.Conv2d(3, embed_dim, patch_size, stride=patch_size, bias=bias)
         self.further = None
         if in_channels > 3:  # no module, so that methods that change convolutions see SAM's alone
             shape = embed_dim, in_channels - 3, patch_size, patch_size
@@ -90,6 +92,11 @@ class SAMViT(BaseModule):
             name or PEFT target that matches nothing; 'published' weights of an arch that has none.
     """
 
+    archs, common, addresses = ARCHS, COMMON, PUBLISHED
+    block: type[Block] = Block
+    before: tuple[str, ...] = ('patch_embed.', 'pos_embed')
+    norms: tuple[type[nn.Module], ...] = (nn.LayerNorm, LayerNorm2d)
+
     def __init__(
         self,
         arch: str | dict = 'base',
@@ -109,61 +116,51 @@ class SAMViT(BaseModule):
                 f'in_channels={in_channels}: SAM sees red, green and blue, so that 3 is the least; '
                 'pixels in the config makes three of one band.'
             )
-        if isinstance(arch, str) and arch not in ARCHS:
+        if isinstance(arch, str) and arch not in self.archs:
             raise ValueError(
-                f'arch={arch!r} is unknown: use one of {", ".join(ARCHS)}, or a dict of its sizes.'
+                f'arch={arch!r} is unknown: use one of {", ".join(self.archs)}, or a dict of its '
+                'sizes.'
             )
         if attention not in ATTENTION:
             raise ValueError(
                 f'attention={attention!r} is unknown: use one of {", ".join(ATTENTION)}.'
             )
-        self.arch = {**COMMON, **(ARCHS[arch] if isinstance(arch, str) else arch)}
-        if self.arch.keys() != COMMON.keys() | ARCHS['base'].keys():
+        self.arch = {**self.common, **(self.archs[arch] if isinstance(arch, str) else arch)}
+        needed = next(iter(self.archs.values())).keys()
+        if self.arch.keys() != self.common.keys() | needed:
             raise ValueError(
-                f'arch={dict(arch)}: as a dict it needs {", ".join(ARCHS["base"])} '
-                f'and may have {", ".join(COMMON)}.'
+                f'arch={dict(arch)}: as a dict it needs {", ".join(needed)} '
+                f'and may have {", ".join(self.common)}.'
             )
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-        self.published = PUBLISHED.get(arch) if isinstance(arch, str) else None
+        self.published = self.addresses.get(arch) if isinstance(arch, str) else None
         self.checkpoint = self.address_of(checkpoint)
         dim, depth, self.patch_size = (
             self.arch['embed_dim'],
             self.arch['depth'],
             self.arch['patch_size'],
         )
-        grid = tuple(math.ceil(side / self.patch_size) for side in self.img_size)
         if out_indices is not None and not all(0 <= i < depth for i in out_indices):
             raise ValueError(
                 f'out_indices={tuple(out_indices)}: the encoder has blocks 0 to {depth - 1}.'
             )
         self.out_indices, self.in_channels = out_indices, in_channels
 
-        self.patch_embed = PatchEmbed(self.patch_size, dim, in_channels)
-        self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, *grid, dim), std=0.02))
+        grid = self.learnt_grid()
+        self.build_stem(dim, grid)
         self.blocks = nn.ModuleList(
-            Block(
+            self.block(
                 dim,
                 self.arch['num_heads'],
                 self.arch['mlp_ratio'],
-                0 if i in self.arch['global_attn_indexes'] else self.arch['window_size'],
+                self.window_of(i),
                 grid,
                 attention,
                 checkpointing,
             )
             for i in range(depth if out_indices is None else max(out_indices) + 1)
         )
-        out = self.arch['out_channels']
-        self.neck = (
-            None
-            if out_indices is not None
-            else nn.Sequential(
-                nn.Conv2d(dim, out, 1, bias=False),
-                LayerNorm2d(out),
-                nn.Conv2d(out, out, 3, padding=1, bias=False),
-                LayerNorm2d(out),
-            )
-        )
-
+        self.neck = None if out_indices is not None else self.build_neck(dim)
         self.walk = run_blocks  # where a method may put a module: the name is part of adapter files
         self.peft = build_method(peft) if peft else None
         if self.peft:
@@ -173,6 +170,29 @@ class SAMViT(BaseModule):
         if compile:
             for block in [module for module in self.modules() if isinstance(module, Block)]:
                 block.compile(**({} if compile is True else compile))
+
+    def learnt_grid(self) -> tuple[int, int]:
+        """The rows and columns of the map that the positions are kept for."""
+        rows, columns = (math.ceil(side / self.patch_size) for side in self.img_size)
+        return rows, columns
+
+    def window_of(self, block: int) -> int:
+        """Cells of a side of a block's windows; 0 for a global block."""
+        return 0 if block in self.arch['global_attn_indexes'] else self.arch['window_size']
+
+    def build_stem(self, dim: int, grid: tuple[int, int]) -> None:
+        """What is used before block 0."""
+        self.patch_embed = PatchEmbed(self.patch_size, dim, self.in_channels)
+        self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, *grid, dim), std=0.02))
+
+    def build_neck(self, dim: int) -> nn.Module:
+        out = self.arch['out_channels']
+        return nn.Sequential(
+            nn.Conv2d(dim, out, 1, bias=False),
+            LayerNorm2d(out),
+            nn.Conv2d(out, out, 3, padding=1, bias=False),
+            LayerNorm2d(out),
+        )
 
     def address_of(self, checkpoint: str | None) -> str | None:
         """``checkpoint`` itself; for 'published', the address of the arch's weights. ValueError
@@ -192,8 +212,8 @@ class SAMViT(BaseModule):
         return Anatomy(
             self.blocks,
             BLOCK,
-            before=('patch_embed.', 'pos_embed'),
-            norms=(nn.LayerNorm, LayerNorm2d),
+            before=self.before,
+            norms=self.norms,
             can={'maps', 'tokens', 'walk', 'branches', 'resize'},
             patches=self.patch_embed.proj,
             outputs=self.out_indices,
