@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ...layers.block import Block
+from ...layers.patches import PatchEmbed
 from ...layers.rotary import RotaryAttention
 from ...registry import MODELS
-from .sam_vit import PatchEmbed, SAMViT
+from .sam_vit import SAMViT
 
 ARCHS = {
     'sam3': dict(embed_dim=1024, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
