@@ -18,6 +18,7 @@ names."""
 OURS: Rules = [
     (r'^backbone\.', 'image_encoder.'),
     (r'^decode_head\.(no_mask_embed|pe_layer)', r'prompt_encoder.\1'),
+    (r'^decode_head\.prompt_encoder\.', 'prompt_encoder.'),
     (r'^decode_head\.', 'mask_decoder.'),
 ]
 """From the names of a ``PEFTSegmentor``."""
