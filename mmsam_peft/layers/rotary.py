@@ -50,7 +50,20 @@ class RotaryAttention(SelfAttention):
 
     The rows and columns of a map of any size are stretched over ``input_size``. Extra tokens have
     no position: they are not turned, as if they were in the first cell.
+
+    Raises:
+        ValueError: Heads whose channels are no multiple of 4.
     """
+
+    def __init__(
+        self, dim: int, num_heads: int, input_size: tuple[int, int], attention: str = 'fused'
+    ) -> None:
+        super().__init__(dim, num_heads, input_size, attention)
+        if dim % (4 * num_heads):
+            raise ValueError(
+                f'{num_heads} heads of {dim} channels: rotary positions turn pairs of channels by '
+                'rows and columns, so that each head needs a multiple of 4.'
+            )
 
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
         q, k, v = super().heads(x)

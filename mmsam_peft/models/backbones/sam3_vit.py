@@ -12,6 +12,7 @@ from ...layers.block import Block
 from ...layers.patches import PatchEmbed
 from ...layers.rotary import RotaryAttention
 from ...registry import MODELS
+from .sam3_keys import LEVELS, SAM3
 from .sam_vit import SAMViT
 
 ARCHS = {
@@ -25,8 +26,8 @@ COMMON = dict(
     out_channels=256,
     scales=(4, 2, 1),
 )
-LEVELS = {4: 'x4', 2: 'x2', 1: 'x1', 0.5: 'x0_5'}
-"""What a level of the neck is called, by its scale: its cells for each of the encoder's and axis."""
+SCALES = dict(zip((4, 2, 1, 0.5), LEVELS, strict=True))
+"""What a level of the neck is called, by its scale: its cells for each of the last map's, by axis."""
 
 
 class RotaryBlock(Block):
@@ -63,9 +64,10 @@ class SAM3ViT(SAMViT):
     A vision transformer on patches of 14 pixels, with rotary positions, windows of 24 and four
     global blocks. Its neck makes of the last map, at stride 14, one map per scale, finest first: at
     1008 x 1008 pixels (B, 256, 288, 288), (.., 144, 144) and (.., 72, 72), strides 3.5, 7 and 14.
-    The last is the one that SAM's mask decoder decodes, the finer two are those that it adds
-    (``conv_s0`` and ``conv_s1``), as in SAM 3's own tracker; SAM 3 makes a fourth map, of half the
-    resolution, and none of its heads uses it.
+    That of scale 1 is the one that SAM's mask decoder decodes, the finer two are those that it adds
+    (``conv_s0`` and ``conv_s1``), as in SAM 3's own tracker, and so has the tracker's
+    ``no_mem_embed`` added, as for single images, which have no memory. SAM 3 makes a fourth map, of
+    half the resolution, and none of its heads uses it.
 
     For images of any size: the learnt positions are tiled, and the rows and columns of a global
     block's rotary positions are stretched over the 24 that they were learnt for, as SAM 3 does for
@@ -81,10 +83,11 @@ class SAM3ViT(SAMViT):
             in_channels: As for :class:`SAMViT`.
 
     Raises:
-        ValueError: As for :class:`SAMViT`; heads whose channels are no multiple of 4; an unknown
-            scale.
+        ValueError: As for :class:`SAMViT`; unknown scales; heads whose channels are no multiple of
+            4.
     """
 
+    keys, optional = SAM3, ('neck', 'no_mem_embed')
     archs, common, addresses = ARCHS, COMMON, {}
     block = RotaryBlock
     before = ('patch_embed.', 'pos_tile', 'ln_pre.')
@@ -103,8 +106,12 @@ class SAM3ViT(SAMViT):
         self.ln_pre = nn.LayerNorm(dim, eps=self.block.eps)
 
     def build_neck(self, dim: int) -> nn.Module:
+        scales, out = self.arch['scales'], self.arch['out_channels']
+        if 1 not in scales or not set(scales) <= SCALES.keys():
+            raise ValueError(f'scales={tuple(scales)}: expected 1 and some of 4, 2 and 0.5.')
+        self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, out))
         return nn.ModuleDict(
-            {LEVELS[scale]: Level(dim, self.arch['out_channels'], scale) for scale in self.arch['scales']}
+            {SCALES[scale]: Level(dim, out, scale) for scale in sorted(scales, reverse=True)}
         )
 
     def add_position(self, patches: Tensor) -> Tensor:
@@ -116,4 +123,6 @@ class SAM3ViT(SAMViT):
 
     def finish(self, x: Tensor) -> tuple[Tensor, ...]:
         x = x.permute(0, 3, 1, 2)
-        return tuple(level(x) for level in self.neck.values())
+        maps = {name: level(x) for name, level in self.neck.items()}
+        maps['x1'] = maps['x1'] + self.no_mem_embed.view(-1, 1, 1)
+        return tuple(maps.values())
