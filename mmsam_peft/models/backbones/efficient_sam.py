@@ -33,7 +33,7 @@ class EfficientSAMViT(SAMViT):
             in_channels: As for :class:`SAMViT`.
     """
 
-    archs, common, addresses = ARCHS, COMMON, {}
+    archs, common = ARCHS, COMMON
     block = PlainBlock
 
     def __init__(self, arch: str | dict = 'small', img_size=1024, **kwargs) -> None:

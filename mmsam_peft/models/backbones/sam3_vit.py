@@ -88,7 +88,7 @@ class SAM3ViT(SAMViT):
     """
 
     keys, optional = SAM3, ('neck', 'no_mem_embed')
-    archs, common, addresses = ARCHS, COMMON, {}
+    archs, common = ARCHS, COMMON
     block = RotaryBlock
     before = ('patch_embed.', 'pos_tile', 'ln_pre.')
     norms = (nn.LayerNorm,)
