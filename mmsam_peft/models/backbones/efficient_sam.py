@@ -1,8 +1,8 @@
 """EfficientSAM's image encoder (Xiong et al., "EfficientSAM: Leveraged Masked Image Pretraining for
 Efficient Segment Anything", CVPR 2024), as a backbone."""
 
+from ...layers.attention import MapAttention
 from ...layers.block import Block
-from ...layers.self_attention import SelfAttention
 from ...registry import MODELS
 from .sam_vit import SAMViT
 
@@ -16,7 +16,10 @@ COMMON = dict(patch_size=16, learnt_size=14, mlp_ratio=4, out_channels=256)
 class PlainBlock(Block):
     """A block whose attention knows no positions."""
 
-    attention_class = SelfAttention
+    def make_attention(
+        self, dim: int, num_heads: int, size: tuple[int, int], attention: str
+    ) -> MapAttention:
+        return MapAttention(dim, num_heads, attention)
 
 
 @MODELS.register_module()

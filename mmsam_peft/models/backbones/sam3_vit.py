@@ -33,8 +33,12 @@ SCALES = dict(zip((4, 2, 1, 0.5), LEVELS, strict=True))
 class RotaryBlock(Block):
     """A block whose queries and keys are turned by their positions."""
 
-    attention_class = RotaryAttention
     eps = 1e-5
+
+    def make_attention(
+        self, dim: int, num_heads: int, size: tuple[int, int], attention: str
+    ) -> RotaryAttention:
+        return RotaryAttention(dim, num_heads, size, attention)
 
 
 class Level(nn.Sequential):

@@ -14,7 +14,7 @@ from ...layers.block import Block, run_blocks
 from ...layers.patches import PatchEmbed
 from ...peft import Anatomy, BlockParts
 from ...registry import MODELS
-from .checkpoints import guess_arch, resize_pos_embed
+from .checkpoints import resize_pos_embed
 from .encoder import Encoder, check_attention, sizes_of
 from .variants import VARIANTS, Variant, address_of
 
@@ -78,6 +78,7 @@ class SAMViT(Encoder):
     block: type[Block] = Block
     before: tuple[str, ...] = ('patch_embed.', 'pos_embed')
     norms: tuple[type[nn.Module], ...] = (nn.LayerNorm, LayerNorm2d)
+    named = {(arch['embed_dim'], arch['depth']): name for name, arch in ARCHS.items()}
 
     def __init__(
         self,
@@ -192,15 +193,6 @@ class SAMViT(Encoder):
     def load_sam(self, state: dict[str, Tensor], source: str) -> list[str]:
         """As every encoder; files without neck, or without relative positions (which are zero
         then), are fine."""
-        found, expected = guess_arch(state), (self.arch['embed_dim'], self.arch['depth'])
-        if found and found != expected:
-            known = {(a['embed_dim'], a['depth']): name for name, a in self.archs.items()}
-            raise ValueError(
-                f'{source} holds an encoder of width {found[0]} and depth {found[1]}'
-                f'{f" (arch={known[found]!r})" if found in known else ""}; the model has width '
-                f'{expected[0]} and '
-                f'depth {expected[1]}. Set backbone.arch to match, or use another checkpoint.'
-            )
         missing = super().load_sam(state, source)
         named = dict(self.named_parameters())
         frozen = [key for key in missing if key.startswith('neck') and not named[key].requires_grad]
