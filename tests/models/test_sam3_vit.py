@@ -139,7 +139,7 @@ def test_published_sizes_are_sam3s():
     assert own_shapes == {name: shapes[name] for name in shapes.keys() - coarse}
     windows = [layer.window_size for layer in theirs.backbone.layers]
     assert [block.window_size for block in ours.blocks] == windows
-    assert count_parameters(ours)[0] == 453_971_200
+    assert count_parameters(ours)[0] == 453_186_560
 
 
 def test_maps_are_at_strides_3_5_7_and_14():
@@ -174,8 +174,8 @@ def test_authors_file(encoder, tmp_path):
     """Reads the tracker's neck and decoder, and writes what it read."""
     model, path = encoder(), tmp_path / 'sam3.pt'
     state = official(model)
-    angle = dict.fromkeys(['detector.backbone.vision_backbone.trunk.blocks.0.attn.freqs_cis'])
-    torch.save({'model': {**state, **dict.fromkeys(angle, torch.ones(9, 4, dtype=torch.cfloat))}}, path)
+    turns = 'detector.backbone.vision_backbone.trunk.blocks.0.attn.freqs_cis'
+    torch.save({'model': {**state, turns: torch.ones(9, 4, dtype=torch.cfloat)}}, path)
     read = SAM3ViT.read_weights(str(path))
     fresh = SAM3ViT(ARCH, img_size=84, peft=dict(type='LoRA'))
     fresh.load_sam(read, str(path))
@@ -280,8 +280,9 @@ def test_export(encoder, peft):
 def test_blocks_compile_as_one_graph(encoder):
     x = torch.randn(1, 3, 84, 84)
     options = dict(backend='aot_eager', fullgraph=True)
-    plain, compiled = encoder(peft=dict(type='LoRA')), encoder(
-        peft=dict(type='LoRA'), compile=options
+    plain, compiled = (
+        encoder(peft=dict(type='LoRA')),
+        encoder(peft=dict(type='LoRA'), compile=options),
     )
     compiled.load_state_dict(plain.state_dict())
     gradients = []

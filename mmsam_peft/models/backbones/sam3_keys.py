@@ -6,7 +6,6 @@ here are SAM's, so that the tracker's neck and decoder are the ones that are rea
 neck takes the place of a missing one.
 """
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from .keys import Keys, Rules
+from .position_tables import as_map, with_class_row
 from .sam_keys import HUGGING_FACE_DECODER
 
 LEVELS = ('x4', 'x2', 'x1', 'x0_5')
@@ -91,38 +91,22 @@ class SAM3Keys(Keys):
             if detector:
                 print_log(
                     f"{source} has the neck of SAM 3's detector, and none of its tracker, whose "
-                    'mask decoder ours is: the detector\'s is taken.',
+                    "mask decoder ours is: the detector's is taken.",
                     'current',
                 )
         return state
 
     def authors(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Only what the authors' programs have a name for. The class token's position, which they
-        keep and do not use, is zero."""
+        """Only what the authors' programs have a name for."""
         state = dict(state)
         if TABLE in state:
-            table = state[TABLE].flatten(1, 2)
-            state[TABLE] = torch.cat([torch.zeros_like(table[:, :1]), table], 1)
+            state[TABLE] = with_class_row(state[TABLE])
         renamed = super().authors(state)
         return {
             name: value
             for name, value in renamed.items()
             if name.startswith(('detector.', 'tracker.'))
         }
-
-
-def as_map(table: Tensor, source: str) -> Tensor:
-    """(1, N, C), for a square of cells and perhaps a class token before them, to (1, h, w, C).
-    ValueError where N is no such number."""
-    if table.dim() == 4:
-        return table
-    side = math.isqrt(table.shape[1])
-    if table.shape[1] - side**2 not in (0, 1):
-        raise ValueError(
-            f'{source}: the table of positions has {table.shape[1]} rows, expected one for each '
-            'cell of a square map, and perhaps one for a class token.'
-        )
-    return table[:, -(side**2) :].unflatten(1, (side, side))
 
 
 def fuse_qkv(state: dict[str, Tensor]) -> None:

@@ -14,10 +14,26 @@ from ...layers.rotary import RotaryAttention
 from ...registry import MODELS
 from .sam3_keys import LEVELS, SAM3
 from .sam_vit import SAMViT
+from .variants import HUB, VARIANTS, Variant
 
 ARCHS = {
     'sam3': dict(embed_dim=1024, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
 }
+VARIANTS.update(
+    sam3=Variant(
+        'SAM 3',
+        dict(type='SAM3ViT', arch='sam3'),
+        f'{HUB}facebook/sam3',
+        licence='SAM License',
+        gated=True,
+        image_size=1008,
+        least=504,
+        patch=14,
+        mean=(127.5, 127.5, 127.5),
+        std=(127.5, 127.5, 127.5),
+        head=dict(stride=14, fine=True),
+    )
+)
 COMMON = dict(
     patch_size=14,
     window_size=24,
@@ -93,6 +109,7 @@ class SAM3ViT(SAMViT):
 
     keys, optional = SAM3, ('neck', 'no_mem_embed')
     archs, common = ARCHS, COMMON
+    named = {(1024, 32): 'sam3'}
     block = RotaryBlock
     before = ('patch_embed.', 'pos_tile', 'ln_pre.')
     norms = (nn.LayerNorm,)
