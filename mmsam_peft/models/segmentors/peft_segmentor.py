@@ -28,9 +28,9 @@ class PEFTSegmentor(EncoderDecoder):
 
     Args:
         backbone: An encoder with an anatomy: ``SAMViT``, or one as docs/add_an_encoder.md adds.
-        checkpoint: Path or URL of SAM weights for the encoder and, where file and head have one,
-            SAM's mask decoder. 'published': those that are published for the backbone's arch. None
-            trains from random values.
+        checkpoint: Path or URL of weights for the encoder, as its ``read_weights`` reads them, and,
+            where file and head have one, the mask decoder. 'published': those that are published
+            for the backbone's arch. None trains from random values.
         pixels: What of the image files the model sees, see :class:`Pixels`; a config's own
             ``pixels`` gets here by itself. Adapter files name it, and belong to no other.
         kwargs: ``EncoderDecoder``'s: decode_head, data_preprocessor, test_cfg, ...
@@ -91,7 +91,8 @@ class PEFTSegmentor(EncoderDecoder):
             return
         self.base_loaded = True
         try:
-            state = read_sam_checkpoint(self.checkpoint)
+            read = getattr(self.backbone, 'read_weights', read_sam_checkpoint)
+            state = read(self.checkpoint)
             self.backbone.load_sam(state, self.checkpoint)
             if hasattr(self.decode_head, 'load_sam'):
                 self.decode_head.load_sam(state, self.checkpoint)
