@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .chunked import chunked
+from .self_attention import SelfAttention
 
 is_exporting = getattr(
     torch.compiler, 'is_exporting', torch.compiler.is_compiling
@@ -145,76 +146,22 @@ def fused_attention(
 ATTENTION = {'fused': fused_attention, 'eager': eager_attention}
 
 
-def append(tokens: Tensor, extra: Tensor) -> Tensor:
-    """(B, heads, N, C) and, after them, (E, heads, P, C), each of the E for B / E neighbours in
-    B."""
-    copies = len(tokens) // len(extra)
-    return torch.cat([tokens, extra[:, None].expand(-1, copies, -1, -1, -1).flatten(0, 1)], 2)
-
-
-class Attention(nn.Module):
-    """Self-attention over a map (B, H, W, C), with the parameter names of SAM.
+class Attention(SelfAttention):
+    """Self-attention over a map (B, H, W, C) with decomposed relative positions.
 
     Args:
-        dim: Channels C.
-        num_heads: Heads; C is divided among them.
         input_size: The (H, W) whose distances the relative positions are learnt for.
-        attention: 'fused' or its twin 'eager'.
     """
 
     def __init__(
         self, dim: int, num_heads: int, input_size: tuple[int, int], attention: str = 'fused'
     ) -> None:
-        super().__init__()
-        self.num_heads, self.input_size = num_heads, input_size
-        self.scale = (dim // num_heads) ** -0.5
-        self.attention = attention
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        super().__init__(dim, num_heads, input_size, attention)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * input_size[0] - 1, dim // num_heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * input_size[1] - 1, dim // num_heads))
 
-    def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
-        """Attention of the map over itself and the keys and values of ``extra`` tokens.
-
-        Args:
-            x: (B, H, W, C)
-            extra: (E, P, C) without position, each of the E for B / E maps in a row: those of an
-                image, for its windows.
-
-        Returns:
-            (B, H, W, C)
-        """
-        q, k, v = self.heads(x)
-        if extra is not None:
-            _, extra_k, extra_v = self.heads(extra)
-            k, v = append(k, extra_k), append(v, extra_v)
-        return self.attend(q, k, v, x.shape[1:3]).reshape(-1, *x.shape[1:])
-
-    def attend_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
-        """As ``forward``, and the ``extra`` tokens attend too, in every map: also returns what they
-        get there, (B, P, C)."""
-        q, k, v = (append(*pair) for pair in zip(self.heads(x), self.heads(extra), strict=True))
-        y = self.attend(q, k, v, x.shape[1:3])
-        tokens = y.shape[1] - extra.shape[1]
-        return y[:, :tokens].reshape(x.shape), y[:, tokens:]
-
-    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values of a map (B, H, W, C) or of N tokens (B, N, C), each (B, heads,
-        H * W or N, C / heads)."""
-        return (
-            self.qkv(x)
-            .flatten(1, -2)
-            .unflatten(-1, (3, self.num_heads, -1))
-            .permute(2, 0, 3, 1, 4)
-            .unbind(0)
-        )
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
-        """What every query gets, (B, queries, C); the first H * W queries and keys are those of the
-        map."""
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
         rel_h, rel_w = decomposed_bias(
             q[:, :, : size[0] * size[1]], self.rel_pos_h, self.rel_pos_w, size
         )
-        x = ATTENTION[self.attention](q, k, v, rel_h, rel_w, self.scale)
-        return self.proj(x.transpose(1, 2).flatten(2))
+        return ATTENTION[self.attention](q, k, v, rel_h, rel_w, self.scale)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .attention import Attention
+from .self_attention import SelfAttention
 
 Made = TypeVar('Made')
 
@@ -32,7 +33,10 @@ def window_unpartition(x: Tensor, padded: tuple[int, int], size: tuple[int, int]
 
 class Block(nn.Module):
     """Pre-norm transformer block on (B, H, W, C), with attention in windows of ``window_size``, or
-    global where that is 0."""
+    global where that is 0. A subclass may have another attention, or other norms."""
+
+    attention_class: type[SelfAttention] = Attention
+    eps = 1e-6
 
     def __init__(
         self,
@@ -46,16 +50,16 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.window_size, self.checkpointing = window_size, checkpointing
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = Attention(
+        self.norm1 = nn.LayerNorm(dim, eps=self.eps)
+        self.attn = self.attention_class(
             dim, num_heads, (window_size, window_size) if window_size else grid, attention
         )
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = nn.LayerNorm(dim, eps=self.eps)
         self.mlp = MLPBlock(dim, int(dim * mlp_ratio))
 
     def resized(self, dim: int, num_heads: int, mlp_ratio: float) -> 'Block':
         """A new block of another width, with this one's windows, attention and checkpointing."""
-        return Block(
+        return type(self)(
             dim,
             num_heads,
             mlp_ratio,
