@@ -26,11 +26,21 @@ def base_hash(*adapted: tuple[nn.Module, PEFTMethod]) -> str:
     """SHA-256 of the frozen weights of (host, method) pairs, by name, in float32, without position
     tables. What is frozen is what the method does not train, whatever was frozen later."""
     return _hash_of(
-        (name, parameter)
+        (name, value)
         for host, method in adapted
-        for name, parameter in sorted(host.named_parameters())
-        if name not in method.trained_names
+        for name, value in sorted(frozen_weights(host, method).items())
     )
+
+
+def frozen_weights(host: nn.Module, method: PEFTMethod) -> dict[str, Tensor]:
+    """What the method leaves as it is: the parameters that it does not train, and what files keep
+    beside parameters, such as the statistics of batch norms."""
+    named = dict(host.named_parameters(remove_duplicate=False))
+    buffers = {name: value for name, value in host.state_dict().items() if name not in named}
+    return {
+        **{name: p for name, p in host.named_parameters() if name not in method.trained_names},
+        **buffers,
+    }
 
 
 def _hash_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
@@ -216,12 +226,11 @@ def cure_for_one_task(found: list[str], own: list[str]) -> str:
 
 def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_hand: bool) -> None:
     """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names."""
-    own = dict(model.named_parameters())
+    own = model.state_dict()
     frozen = [
         (prefix, name)
         for prefix, (host, method) in model.adapted.items()
-        for name, _ in sorted(host.named_parameters())
-        if name not in method.trained_names
+        for name in sorted(frozen_weights(host, method))
     ]
     if missing := [
         prefix + name for prefix, name in frozen if not isinstance(state.get(prefix + name), Tensor)

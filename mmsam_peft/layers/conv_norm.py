@@ -45,10 +45,17 @@ class ConvNorm(nn.Module):
         self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
     ) -> None:
         super().__init__()
-        self.c = nn.Conv2d(
-            inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False
-        )
+        self.c = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.bn = StoredNorm(outputs)
+
+    @property
+    def weight(self) -> Tensor:
+        """The norm's, (out,), which scales what the layer gives."""
+        return self.bn.weight
+
+    @property
+    def bias(self) -> Tensor:
+        return self.bn.bias
 
     def forward(self, x: Tensor) -> Tensor:
         if type(self.c) is not nn.Conv2d or type(self.bn) is not StoredNorm:

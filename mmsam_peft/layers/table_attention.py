@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import Attention, _extend
+from .self_attention import SelfAttention
 
 
-class TableAttention(Attention):
-    """Self-attention over a map (B, S, S, C). For a query at (i, j) and a key at (i', j') the logit
+class TableAttention(SelfAttention):
+    """Self-attention over a map (B, H, W, C). For a query at (i, j) and a key at (i', j') the logit
     is
 
         scale * q.k + table[|i - i'|, |j - j'|]
@@ -18,19 +18,14 @@ class TableAttention(Attention):
     In ``qkv`` each head has its q, k and v side by side.
 
     Args:
-        dim: Channels C.
-        num_heads: Heads; C is divided among them.
-        side: S.
-        attention: 'fused' or its twin 'eager', which keeps the attention matrix.
+        input_size: The (H, W) of all maps that it sees.
     """
 
-    def __init__(self, dim: int, num_heads: int, side: int, attention: str = 'fused') -> None:
-        nn.Module.__init__(self)  # the parts are its own
-        self.num_heads, self.side, self.attention = num_heads, side, attention
-        self.scale = (dim // num_heads) ** -0.5
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-        self.attention_biases = nn.Parameter(torch.zeros(num_heads, side**2))
+    def __init__(
+        self, dim: int, num_heads: int, input_size: tuple[int, int], attention: str = 'fused'
+    ) -> None:
+        super().__init__(dim, num_heads, input_size, attention)
+        self.attention_biases = nn.Parameter(torch.zeros(num_heads, input_size[0] * input_size[1]))
 
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
         return (
@@ -41,18 +36,21 @@ class TableAttention(Attention):
             .unbind(0)
         )
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
-        bias = _extend(self.bias(), q.shape[2], k.shape[2]).to(q.dtype)
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
+        bias = self.bias()
+        missing = (0, k.shape[2] - bias.shape[2], 0, q.shape[2] - bias.shape[1])
+        bias = F.pad(bias, missing).to(q.dtype)
         if self.attention == 'eager':
-            x = ((q * self.scale) @ k.mT + bias).softmax(-1) @ v
-        else:
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None], scale=self.scale)
-        return self.proj(x.transpose(1, 2).flatten(2))
+            return ((q * self.scale) @ k.mT + bias).softmax(-1) @ v
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None], scale=self.scale)
 
     def bias(self) -> Tensor:
-        """That of every query and key of the map, (heads, S * S, S * S)."""
-        cells = torch.arange(self.side, device=self.attention_biases.device)
-        distance = (cells[:, None] - cells).abs()
-        rows, columns = distance[:, None, :, None], distance[None, :, None, :]
-        index = (rows * self.side + columns).flatten(2).flatten(0, 1)
-        return self.attention_biases[:, index]
+        """That of every query and key of the map, (heads, H * W, H * W)."""
+        rows, columns = (
+            (cells[:, None] - cells).abs()
+            for cells in (
+                torch.arange(side, device=self.attention_biases.device) for side in self.input_size
+            )
+        )
+        index = rows[:, None, :, None] * len(columns) + columns[None, :, None, :]
+        return self.attention_biases[:, index.flatten(2).flatten(0, 1)]

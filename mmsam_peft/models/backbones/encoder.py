@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -99,7 +100,16 @@ class Encoder(BaseModule):
             for name in self.state_dict()
             if not self.keys.encoder.fullmatch(f'image_encoder.{name}')
         ]
-        return load_part(self, state, ('image_encoder.',), source, added, optional=self.optional)
+        missing = load_part(self, state, ('image_encoder.',), source, added, optional=self.optional)
+        named = dict(self.named_parameters())
+        if any(key.startswith('neck') and not named[key].requires_grad for key in missing):
+            print_log(
+                f'{source} has no neck, and the neck is frozen at random values: train it with '
+                "backbone.unfreeze=['neck'].",
+                'current',
+                level=30,
+            )
+        return missing
 
 
 def sizes_of(arch: str | dict, known: Mapping[str, dict], common: Mapping[str, object]) -> dict:

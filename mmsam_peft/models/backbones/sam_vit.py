@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
@@ -180,14 +179,4 @@ class SAMViT(Encoder):
                 f'{expected[0]} and '
                 f'depth {expected[1]}. Set backbone.arch to match, or use another checkpoint.'
             )
-        missing = super().load_sam(state, source)
-        named = dict(self.named_parameters())
-        frozen = [key for key in missing if key.startswith('neck') and not named[key].requires_grad]
-        if frozen:
-            print_log(
-                f'{source} has no neck, and the neck is frozen at random values: train it with '
-                "backbone.unfreeze=['neck'].",
-                'current',
-                level=30,
-            )
-        return missing
+        return super().load_sam(state, source)

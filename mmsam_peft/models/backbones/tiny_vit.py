@@ -1,22 +1,21 @@
 """MobileSAM's image encoder (Zhang et al., "Faster Segment Anything: Towards Lightweight SAM for
 Mobile Applications", 2023): a TinyViT (Wu et al., ECCV 2022) with SAM's neck, as a backbone."""
 
+import re
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
-from mmengine.model import BaseModule
-from segment_anything.modeling.common import LayerNorm2d, MLPBlock
+from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
-from ...layers.attention import ATTENTION
 from ...layers.block import Block, run_blocks, window_partition, window_unpartition
 from ...layers.conv_norm import ConvNorm, StoredNorm
 from ...layers.table_attention import TableAttention
-from ...peft import Anatomy, BlockParts, apply_peft, build_method
+from ...peft import Anatomy, BlockParts
 from ...registry import MODELS
-from .checkpoints import load_part
+from .encoder import Encoder, check_attention, sizes_of
+from .keys import Keys
 
 ARCHS = {
     '5m': dict(
@@ -27,6 +26,45 @@ ARCHS = {
     ),
 }
 COMMON = dict(mlp_ratio=4, out_channels=256)
+ADDRESS = 'https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt'
+PUBLISHED = {'5m': ADDRESS}
+KEYS = Keys(
+    family='MobileSAM',
+    encoder=re.compile(
+        r'image_encoder\.('
+        r'(patch_embed\.(seq\.[02]|blocks\.\d+\.conv[123])|stages\.[012]\.\d+\.(local_conv|between\.conv[123]))'
+        r'\.(c\.weight|bn\.(weight|bias|running_mean|running_var))'
+        r'|stages\.[012]\.\d+\.((norm[12]|attn\.(qkv|proj)|mlp\.lin[12])\.(weight|bias)|attn\.attention_biases)'
+        r'|neck\.[0-3]\.(weight|bias))'
+    ),
+    layouts=(
+        (
+            r'(^|\.)layers\.[123]\.blocks\.',
+            [
+                (r'^(layers|patch_embed|neck)\b', r'image_encoder.\1'),
+                (r'\.layers\.0\.blocks\.', '.patch_embed.blocks.'),
+                *((rf'\.layers\.{i}\.downsample\.', f'.stages.{i}.0.between.') for i in range(3)),
+                *((rf'\.layers\.{i + 1}\.blocks\.', f'.stages.{i}.') for i in range(3)),
+                (r'^(image_encoder\..*)\.attn\.norm\.', r'\1.norm1.'),
+                (r'^(image_encoder\..*)\.mlp\.norm\.', r'\1.norm2.'),
+                (r'^(image_encoder\..*)\.mlp\.fc', r'\1.mlp.lin'),
+            ],
+        ),
+    ),
+    bare=[(r'^(stages|patch_embed|neck)\b', r'image_encoder.\1')],
+    published=[
+        (r'^image_encoder\.patch_embed\.blocks\.', 'image_encoder.layers.0.blocks.'),
+        (r'^image_encoder\.stages\.(\d)\.0\.between\.', r'image_encoder.layers.\1.downsample.'),
+        *(
+            (rf'^image_encoder\.stages\.{i}\.', f'image_encoder.layers.{i + 1}.blocks.')
+            for i in range(3)
+        ),
+        (r'^(image_encoder\..*)\.norm1\.', r'\1.attn.norm.'),
+        (r'^(image_encoder\..*)\.norm2\.', r'\1.mlp.norm.'),
+        (r'^(image_encoder\..*)\.mlp\.lin', r'\1.mlp.fc'),
+    ],
+)
+"""MobileSAM's names, in which what comes between two stages belongs to the one before."""
 STRIDE = 16
 """Image pixels by cell of the last map: the last stage widens without halving."""
 
@@ -40,7 +78,6 @@ class MBConv(nn.Module):
         self.conv1 = ConvNorm(dim, 4 * dim)
         self.conv2 = ConvNorm(4 * dim, 4 * dim, 3, groups=4 * dim)
         self.conv3 = ConvNorm(4 * dim, dim)
-        nn.init.zeros_(self.conv3.bn.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.gelu(x + self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x))))))
@@ -97,34 +134,23 @@ class TinyViTBlock(Block):
     them over.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        mlp_ratio: float,
-        window_size: int,
-        attention: str,
-        checkpointing: bool,
-        downsample: Downsample | None = None,
-    ) -> None:
-        nn.Module.__init__(self)  # the parts are its own
-        self.window_size, self.checkpointing = window_size, checkpointing
-        self.downsample = downsample
-        self.norm1 = nn.LayerNorm(dim)
-        self.attn = TableAttention(dim, num_heads, window_size, attention)
+    attention_class = TableAttention
+    eps = 1e-5
+
+    def __init__(self, dim: int, *sizes, between: Downsample | None = None) -> None:
+        super().__init__(dim, *sizes)
+        self.between = between
         self.local_conv = ConvNorm(dim, dim, 3, groups=dim)
-        self.norm2 = nn.LayerNorm(dim)
-        self.mlp = MLPBlock(dim, int(dim * mlp_ratio))
 
     def transform(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
-        if self.downsample is not None:
-            x = self.downsample(x)
+        if self.between is not None:
+            x = self.between(x)
         x = self.convolve(self.add(x, self.attend(x, extra)))
         return self.add(x, self.mlp(self.norm2(x)))
 
     def transform_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
-        if self.downsample is not None:
-            x = self.downsample(x)
+        if self.between is not None:
+            x = self.between(x)
         gain, extra_gain = self.attend_both(x, extra)
         x, extra = self.convolve(self.add(x, gain)), self.add(extra, extra_gain)
         return self.add(x, self.mlp(self.norm2(x))), self.add(extra, self.mlp(self.norm2(extra)))
@@ -146,7 +172,7 @@ class TinyViTBlock(Block):
 
 
 @MODELS.register_module()
-class TinyViT(BaseModule):
+class TinyViT(Encoder):
     """MobileSAM's image encoder, fine-tuned by any method of the ``PEFT`` registry that takes
     blocks of several widths.
 
@@ -166,7 +192,8 @@ class TinyViT(BaseModule):
             target that matches nothing.
     """
 
-    checkpoint = None  # of its own; the segmentor's is loaded by load_sam
+    keys = KEYS
+    optional = ('neck',)
 
     def __init__(
         self,
@@ -177,69 +204,48 @@ class TinyViT(BaseModule):
         attention: str = 'fused',
         checkpointing: bool = False,
         compile: bool | dict = False,
+        checkpoint: str | None = None,
         in_channels: int = 3,
     ) -> None:
-        super().__init__()
-        if in_channels < 3:
+        sizes = sizes_of(arch, ARCHS, COMMON)
+        if [len(sizes[name]) for name in ARCHS['5m']] != [4, 4, 3, 3]:
             raise ValueError(
-                f'in_channels={in_channels}: MobileSAM sees red, green and blue, so that 3 is the '
-                'least; pixels in the config makes three of one band.'
+                f'arch={sizes}: give embed_dims and depths of all four stages, num_heads and '
+                'window_sizes of the last three, which have attention.'
             )
-        if isinstance(arch, str) and arch not in ARCHS:
-            raise ValueError(
-                f'arch={arch!r} is unknown: use one of {", ".join(ARCHS)}, or a dict of its sizes.'
-            )
-        if attention not in ATTENTION:
-            raise ValueError(
-                f'attention={attention!r} is unknown: use one of {", ".join(ATTENTION)}.'
-            )
-        self.arch = {**COMMON, **(ARCHS[arch] if isinstance(arch, str) else arch)}
-        sizes = {key: len(self.arch.get(key, ())) for key in ARCHS['5m']}
-        if self.arch.keys() != COMMON.keys() | sizes.keys() or list(sizes.values()) != [4, 4, 3, 3]:
-            raise ValueError(
-                f'arch={dict(arch)}: as a dict it needs embed_dims and depths of four stages, '
-                'num_heads and window_sizes of the last three, and may have '
-                f'{", ".join(COMMON)}.'
-            )
-        self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-        self.in_channels = in_channels
-        dims, depths = self.arch['embed_dims'], self.arch['depths']
+        published = PUBLISHED.get(arch) if isinstance(arch, str) else None
+        super().__init__(sizes, img_size, in_channels, published, checkpoint)
+        check_attention(attention)
+        dims, depths = sizes['embed_dims'], sizes['depths']
         self.patch_embed = PatchEmbed(dims[0], depths[0], in_channels)
         self.stages = nn.ModuleList()
         for number, depth in enumerate(depths[1:]):
-            stride = 1 if number == 2 else 2
+            window, stride = sizes['window_sizes'][number], 1 if number == 2 else 2
             between = Downsample(dims[number], dims[number + 1], stride)
             self.stages.append(
                 nn.ModuleList(
                     TinyViTBlock(
                         dims[number + 1],
-                        self.arch['num_heads'][number],
-                        self.arch['mlp_ratio'],
-                        self.arch['window_sizes'][number],
+                        sizes['num_heads'][number],
+                        sizes['mlp_ratio'],
+                        window,
+                        (window, window),
                         attention,
                         checkpointing,
-                        None if i else between,
+                        between=None if i else between,
                     )
                     for i in range(depth)
                 )
             )
-        out = self.arch['out_channels']
+        out = sizes['out_channels']
         self.neck = nn.Sequential(
             nn.Conv2d(dims[-1], out, 1, bias=False),
             LayerNorm2d(out),
             nn.Conv2d(out, out, 3, padding=1, bias=False),
             LayerNorm2d(out),
         )
-
-        self.walk = run_blocks
-        self.peft = build_method(peft) if peft else None
-        if self.peft:
-            unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
-            new = ('patch_embed.further',) if in_channels > 3 else ()
-            apply_peft(self, self.peft, unfreeze + new)
-        if compile:
-            for block in self.blocks:
-                block.compile(**({} if compile is True else compile))
+        self.walk = run_blocks  # where a method may put a module: the name is part of adapter files
+        self.adapt(peft, unfreeze, compile)
 
     @property
     def blocks(self) -> list[TinyViTBlock]:
@@ -284,20 +290,3 @@ class TinyViT(BaseModule):
     def add_position(self, patches: Tensor) -> Tensor:
         """The map as it is: the convolutions and the tables say where things are."""
         return patches
-
-    def load_sam(self, state: dict[str, Tensor], source: str) -> None:
-        """Loads the encoder from what :meth:`read_weights` gives, before or after a PEFT method was
-        injected. Files without neck are fine. ValueError for a file that lacks any other weight, or
-        is of another arch."""
-        added = [*(self.peft.added if self.peft else ()), 'patch_embed.further']
-        missing = load_part(
-            self, state, ('image_encoder.',), source, added, optional=('neck',)
-        )
-        named = dict(self.named_parameters())
-        if any(key.startswith('neck') and not named[key].requires_grad for key in missing):
-            print_log(
-                f'{source} has no neck, and the neck is frozen at random values: train it with '
-                "backbone.unfreeze=['neck'].",
-                'current',
-                level=30,
-            )
