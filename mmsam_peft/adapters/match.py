@@ -14,6 +14,7 @@ from ..registry import MODELS, PEFT
 from ..version import __version__
 from .allowed import find_class
 from .file import as_checkpoint, read_adapter, write_adapter
+from .frozen import frozen_weights
 from .header import FORMAT, parse_header
 from .recipe import base_weights, plain, recipe
 
@@ -30,17 +31,6 @@ def base_hash(*adapted: tuple[nn.Module, PEFTMethod]) -> str:
         for host, method in adapted
         for name, value in sorted(frozen_weights(host, method).items())
     )
-
-
-def frozen_weights(host: nn.Module, method: PEFTMethod) -> dict[str, Tensor]:
-    """What the method leaves as it is: the parameters that it does not train, and what files keep
-    beside parameters, such as the statistics of batch norms."""
-    named = dict(host.named_parameters(remove_duplicate=False))
-    buffers = {name: value for name, value in host.state_dict().items() if name not in named}
-    return {
-        **{name: p for name, p in host.named_parameters() if name not in method.trained_names},
-        **buffers,
-    }
 
 
 def _hash_of(parameters: Iterable[tuple[str, Tensor]]) -> str:

@@ -32,9 +32,11 @@ KEYS = Keys(
     family='MobileSAM',
     encoder=re.compile(
         r'image_encoder\.('
-        r'(patch_embed\.(seq\.[02]|blocks\.\d+\.conv[123])|stages\.[012]\.\d+\.(local_conv|between\.conv[123]))'
-        r'\.(c\.weight|bn\.(weight|bias|running_mean|running_var))'
-        r'|stages\.[012]\.\d+\.((norm[12]|attn\.(qkv|proj)|mlp\.lin[12])\.(weight|bias)|attn\.attention_biases)'
+        r'(patch_embed\.(seq\.[02]|blocks\.\d+\.conv[123])'
+        r'|stages\.[012]\.\d+\.(local_conv|between\.conv[123]))'
+        r'\.(c\.weight|bn\.(weight|bias|running_(mean|var)|num_batches_tracked))'
+        r'|stages\.[012]\.\d+\.(norm[12]|attn\.(qkv|proj)|mlp\.lin[12])\.(weight|bias)'
+        r'|stages\.[012]\.\d+\.attn\.attention_bias(es|_idxs)'
         r'|neck\.[0-3]\.(weight|bias))'
     ),
     layouts=(
