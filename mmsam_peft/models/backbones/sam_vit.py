@@ -15,6 +15,7 @@ from ...peft import Anatomy, BlockParts
 from ...registry import MODELS
 from .checkpoints import guess_arch, resize_pos_embed
 from .encoder import Encoder, check_attention, sizes_of
+from .variants import VARIANTS, Variant, address_of
 
 ARCHS = {
     'tiny': dict(embed_dim=192, depth=12, num_heads=3, global_attn_indexes=(2, 5, 8, 11)),
@@ -22,14 +23,19 @@ ARCHS = {
     'large': dict(embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23)),
     'huge': dict(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
 }
-WEIGHTS = 'https://dl.fbaipublicfiles.com/segment_anything/'
-PUBLISHED = {
-    'base': f'{WEIGHTS}sam_vit_b_01ec64.pth',
-    'large': f'{WEIGHTS}sam_vit_l_0b3195.pth',
-    'huge': f'{WEIGHTS}sam_vit_h_4b8939.pth',
-}
-"""Where SAM's authors publish the weights of an arch."""
 COMMON = dict(patch_size=16, window_size=14, mlp_ratio=4, out_channels=256)
+ADDRESS = 'https://dl.fbaipublicfiles.com/segment_anything/'
+VARIANTS.update(
+    sam_vit_b=Variant(
+        'SAM ViT-B', dict(type='SAMViT', arch='base'), f'{ADDRESS}sam_vit_b_01ec64.pth'
+    ),
+    sam_vit_l=Variant(
+        'SAM ViT-L', dict(type='SAMViT', arch='large'), f'{ADDRESS}sam_vit_l_0b3195.pth'
+    ),
+    sam_vit_h=Variant(
+        'SAM ViT-H', dict(type='SAMViT', arch='huge'), f'{ADDRESS}sam_vit_h_4b8939.pth'
+    ),
+)
 BLOCK = BlockParts(
     linears=dict(qkv='attn.qkv', proj='attn.proj', lin1='mlp.lin1', lin2='mlp.lin2'), mlp='mlp'
 )
@@ -85,8 +91,7 @@ class SAMViT(Encoder):
             sizes_of(arch, ARCHS, COMMON),
             img_size,
             in_channels,
-            PUBLISHED.get(arch) if isinstance(arch, str) else None,
-            checkpoint,
+            address_of(checkpoint, dict(type='SAMViT', arch=arch)),
         )
         check_attention(attention)
         dim, depth, self.patch_size = (
