@@ -23,10 +23,9 @@ WORDS = {
     'resize': 'blocks that can be made at another width',
     'mlp': 'an mlp in its blocks',
     'norms': 'normalisation layers',
-    'width': 'blocks that are all of one width',
 }
-"""What a method may need, as a message says it. ``mlp``, ``norms`` and ``width`` follow from a
-host's parts. The others are promises:
+"""What a method may need, as a message says it. ``mlp`` and ``norms`` follow from a host's parts.
+The others are promises:
 
 maps: The blocks' linear layers get (B, H, W, C). A window is a map of its own.
 
@@ -120,7 +119,7 @@ class Anatomy:
             outputs=(len(self.blocks) - 1,) if self.outputs is None else tuple(self.outputs),
         ).items():
             object.__setattr__(self, name, value)  # as a frozen dataclass wants it
-        if unknown := sorted(self.can - WORDS.keys() | self.can & {'mlp', 'norms', 'width'}):
+        if unknown := sorted(self.can - WORDS.keys() | self.can & {'mlp', 'norms'}):
             raise ValueError(f'can={unknown}: expected some of {", ".join(list(WORDS)[:5])}.')
         if 'walk' in self.can and self.patches is None:
             raise ValueError(
@@ -132,11 +131,7 @@ class Anatomy:
     @property
     def offers(self) -> frozenset[str]:
         """All of :data:`WORDS` that the host has."""
-        found = {
-            'mlp': any(parts.mlp for parts in self.parts),
-            'norms': bool(self.norms),
-            'width': len(self.widths(range(len(self.blocks)))) == 1,
-        }
+        found = {'mlp': any(parts.mlp for parts in self.parts), 'norms': bool(self.norms)}
         return self.can | {word for word, there in found.items() if there}
 
     def linear(self, number: int, role: str) -> nn.Linear:
@@ -146,7 +141,10 @@ class Anatomy:
 
     def width(self, numbers: Sequence[int]) -> int:
         """Channels C of these blocks. ValueError where they differ."""
-        widths = self.widths(numbers)
+        widths = {
+            self.linear(number, 'qkv' if self.parts[number].fused else 'q').in_features
+            for number in numbers
+        }
         if len(widths) > 1:
             found = ', '.join(map(str, sorted(widths)))
             raise ValueError(
@@ -155,13 +153,6 @@ class Anatomy:
                 'of one width: choose such blocks.'
             )
         return widths.pop()
-
-    def widths(self, numbers: Sequence[int]) -> set[int]:
-        """Channels C of each of these blocks, at its attention."""
-        return {
-            self.linear(number, 'qkv' if self.parts[number].fused else 'q').in_features
-            for number in numbers
-        }
 
 
 def _check_parts(number: int, block: nn.Module, parts: BlockParts, can: frozenset[str]) -> None:

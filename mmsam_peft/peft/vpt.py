@@ -88,7 +88,7 @@ class VPT(PEFTMethod):
             )
         self.num_tokens, self.deep, self.blocks = num_tokens, deep, blocks
         if not deep:
-            self.needs = frozenset({'tokens', 'walk', 'width'})
+            self.needs = frozenset({'tokens', 'walk'})
 
     def inject(self, host: nn.Module) -> None:
         anatomy, chosen = anatomy_of(host), chosen_blocks(host, self.blocks)

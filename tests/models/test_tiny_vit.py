@@ -471,8 +471,8 @@ def test_further_channels_start_without_effect(mobile):
         (dict(arch=dict(ARCH, depth=3)), 'as a dict it needs embed_dims'),
         (dict(attention='flash'), "attention='flash' is unknown"),
         (dict(in_channels=1), 'in_channels=1: MobileSAM sees red, green and blue'),
-        (dict(peft=dict(type='LST')), 'LST needs .* that are all of one width.* TinyViT'),
-        (dict(peft=dict(type='VPT', deep=False)), 'VPT needs blocks that are all of one width'),
+        (dict(peft=dict(type='LST')), 'LST needs .*, which TinyViT does not have'),
+        (dict(peft=dict(type='VPT', deep=False)), 'Blocks 0 to 4 are 16, 24, 32 channels wide, and the method needs blocks of one'),
     ],
 )
 def test_what_does_not_fit_is_refused(settings, message):

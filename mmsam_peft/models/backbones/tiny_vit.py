@@ -16,6 +16,7 @@ from ...peft import Anatomy, BlockParts
 from ...registry import MODELS
 from .encoder import Encoder, check_attention, sizes_of
 from .keys import Keys
+from .variants import VARIANTS, Variant, address_of
 
 ARCHS = {
     '5m': dict(
@@ -27,7 +28,7 @@ ARCHS = {
 }
 COMMON = dict(mlp_ratio=4, out_channels=256)
 ADDRESS = 'https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt'
-PUBLISHED = {'5m': ADDRESS}
+VARIANTS.update(mobile_sam=Variant('MobileSAM', dict(type='TinyViT', arch='5m'), ADDRESS))
 KEYS = Keys(
     family='MobileSAM',
     encoder=re.compile(
@@ -187,7 +188,8 @@ class TinyViT(Encoder):
             and window_sizes of the last three, which have attention, and, where they differ from
             MobileSAM's, mlp_ratio and out_channels.
         img_size: The (H, W) of the training images, which files name; the network has it nowhere.
-        peft, unfreeze, attention, checkpointing, compile, in_channels: As for ``SAMViT``.
+        peft, unfreeze, attention, checkpointing, compile, checkpoint, in_channels: As for
+            ``SAMViT``.
 
     Raises:
         ValueError: Unknown arch or attention; fewer channels than 3; an ``unfreeze`` name or PEFT
@@ -215,8 +217,8 @@ class TinyViT(Encoder):
                 f'arch={sizes}: give embed_dims and depths of all four stages, num_heads and '
                 'window_sizes of the last three, which have attention.'
             )
-        published = PUBLISHED.get(arch) if isinstance(arch, str) else None
-        super().__init__(sizes, img_size, in_channels, published, checkpoint)
+        address = address_of(checkpoint, dict(type='TinyViT', arch=arch))
+        super().__init__(sizes, img_size, in_channels, address)
         check_attention(attention)
         dims, depths = sizes['embed_dims'], sizes['depths']
         self.patch_embed = PatchEmbed(dims[0], depths[0], in_channels)
