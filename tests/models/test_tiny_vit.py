@@ -472,7 +472,7 @@ def test_further_channels_start_without_effect(mobile):
         (dict(attention='flash'), "attention='flash' is unknown"),
         (dict(in_channels=1), 'in_channels=1: MobileSAM sees red, green and blue'),
         (dict(peft=dict(type='LST')), 'LST needs .*, which TinyViT does not have'),
-        (dict(peft=dict(type='VPT', deep=False)), 'Blocks 0 to 4 are 16, 24, 32 channels wide, and the method needs blocks of one'),
+        (dict(peft=dict(type='VPT', deep=False)), 'Blocks 0 to 3 are 16, 24, 32 channels wide, and the method needs blocks of one'),
     ],
 )
 def test_what_does_not_fit_is_refused(settings, message):
