@@ -12,7 +12,7 @@ so that a logit depends on how far apart two cells are. In real arithmetic, whic
 import torch
 from torch import Tensor
 
-from .self_attention import SelfAttention
+from .attention import MapAttention
 
 THETA = 10000.0
 
@@ -45,12 +45,29 @@ def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2).to(x.dtype)
 
 
-class RotaryAttention(SelfAttention):
+class RotaryAttention(MapAttention):
     """Self-attention over a map (B, H, W, C) whose queries and keys are turned by their positions.
 
-    The rows and columns of a map of any size are stretched over ``input_size``. Extra tokens have
-    no position: they are not turned, as if they were in the first cell.
+    Extra tokens have no position: they are not turned, as if they were in the first cell.
+
+    Args:
+        input_size: The rows and columns that positions were learnt for, over which a map of any
+            size is stretched.
+
+    Raises:
+        ValueError: Heads whose channels are no multiple of 4.
     """
+
+    def __init__(
+        self, dim: int, num_heads: int, input_size: tuple[int, int], attention: str = 'fused'
+    ) -> None:
+        super().__init__(dim, num_heads, attention)
+        self.input_size = input_size
+        if dim % (4 * num_heads):
+            raise ValueError(
+                f'{num_heads} heads of {dim} channels: rotary positions turn pairs of channels by '
+                'rows and columns, so that each head needs a multiple of 4.'
+            )
 
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
         q, k, v = super().heads(x)

@@ -17,14 +17,13 @@ def spread(values: Tensor, axes: int) -> Tensor:
 
 
 class ScaledShifted(Mergeable):
-    """Mixin of a frozen layer f with weight and bias whose C output channels are scaled and
-    shifted:
+    """Mixin of a frozen layer f whose C output channels are scaled and shifted:
 
         y = gamma * f(x) + beta
 
-    gamma, beta: (C,), 1 and 0. It is computed as f(x) + ((gamma - 1) * f(x) + beta) in the type of
-    f(x): bfloat16, which has steps of 1/128 above 1, would round gamma itself for the whole
-    channel.
+    gamma, beta: (C,), 1 and 0. Where f has no bias that beta could be merged into, there is none.
+    It is computed as f(x) + ((gamma - 1) * f(x) + beta) in the type of f(x): bfloat16, which has
+    steps of 1/128 above 1, would round gamma itself for the whole channel.
     """
 
     axes = 0
@@ -32,21 +31,24 @@ class ScaledShifted(Mergeable):
 
     def add_parameters(self) -> None:
         self.ssf_gamma = nn.Parameter(self.weight.new_ones(len(self.weight)))
-        self.ssf_beta = nn.Parameter(self.weight.new_zeros(len(self.weight)))
+        if self.bias is not None:
+            self.ssf_beta = nn.Parameter(self.weight.new_zeros(len(self.weight)))
 
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
         if self.merged:
             return y
         scale = spread(self.ssf_gamma - 1, self.axes).to(y.dtype)
+        if self.bias is None:
+            return y + y * scale
         shift = spread(self.ssf_beta, self.axes).to(y.dtype)
         return y + torch.addcmul(shift, y, scale)
 
     def merged_values(self) -> dict[str, Tensor]:
-        return dict(
-            weight=spread(self.ssf_gamma, self.weight.dim() - 1) * self.weight,
-            bias=self.ssf_gamma * self.bias + self.ssf_beta,
-        )
+        values = dict(weight=spread(self.ssf_gamma, self.weight.dim() - 1) * self.weight)
+        if self.bias is not None:
+            values['bias'] = self.ssf_gamma * self.bias + self.ssf_beta
+        return values
 
 
 class ScaledShiftedMap(ScaledShifted):
@@ -73,7 +75,8 @@ KINDS = {
 @PEFT.register_module()
 class SSF(PEFTMethod):
     """A scale and a shift after every linear layer and norm of the blocks, and after the patch
-    embedding. A convolution with its batch norm counts as one layer.
+    embedding; a scale alone where the layer has no bias, as SAM 3's patch embedding. A convolution
+    with its batch norm counts as one layer.
 
     Trains gamma and beta. The paper draws them from N(1, 0.02) and N(0, 0.02); here they are 1 and
     0, so that the host starts unchanged. Merges fully: gamma W and gamma b + beta, for weight W and
@@ -84,8 +87,7 @@ class SSF(PEFTMethod):
             0 is; what follows the blocks (the neck) never.
 
     Raises:
-        ValueError: No such block; a norm of another kind than nn.LayerNorm; a layer without weight,
-            or without the bias that beta is merged into.
+        ValueError: No such block; a norm of another kind than nn.LayerNorm; a layer without weight.
     """
 
     merges = 'fully'
@@ -109,11 +111,10 @@ class SSF(PEFTMethod):
                         f'SSF scales nn.LayerNorm, and {path} is a {type(layer).__name__}: choose '
                         'other blocks.'
                     )
-                if kind and (layer.weight is None or layer.bias is None):
+                if kind and layer.weight is None:
                     raise ValueError(
-                        f'SSF merges into weight and bias, and {path}, a {type(layer).__name__}, '
-                        'lacks one: '
-                        'choose other blocks, or peft type LoRA.'
+                        f'SSF merges into the weight, and {path}, a {type(layer).__name__}, has '
+                        'none: choose other blocks, or peft type LoRA.'
                     )
                 if kind:
                     found[layer] = kind

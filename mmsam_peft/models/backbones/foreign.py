@@ -13,7 +13,8 @@ MERGE_FIRST = (
 FAMILIES = [  # (family, what its names have, an encoder that it fits), the first that fits
     (
         'SAM 3',
-        r'(^|\.)(vision_backbone|detector_model|tracker_model|geometry_encoder)\.',
+        r'(^|\.)(vision_backbone|detector_model|tracker_model|tracker_neck|geometry_encoder)\.|'
+        r'(^|\.)backbone\.layers\.\d+\.attention\.o_proj\.|(^|\.)pos_tile$',
         'sam3',
     ),
     (
