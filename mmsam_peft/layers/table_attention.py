@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .self_attention import SelfAttention
+from .attention import MapAttention
 
 
-class TableAttention(SelfAttention):
+class TableAttention(MapAttention):
     """Self-attention over a map (B, H, W, C). For a query at (i, j) and a key at (i', j') the logit
     is
 
@@ -24,7 +24,8 @@ class TableAttention(SelfAttention):
     def __init__(
         self, dim: int, num_heads: int, input_size: tuple[int, int], attention: str = 'fused'
     ) -> None:
-        super().__init__(dim, num_heads, input_size, attention)
+        super().__init__(dim, num_heads, attention)
+        self.input_size = input_size
         self.attention_biases = nn.Parameter(torch.zeros(num_heads, input_size[0] * input_size[1]))
 
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -36,13 +37,15 @@ class TableAttention(SelfAttention):
             .unbind(0)
         )
 
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
         bias = self.bias()
         missing = (0, k.shape[2] - bias.shape[2], 0, q.shape[2] - bias.shape[1])
         bias = F.pad(bias, missing).to(q.dtype)
         if self.attention == 'eager':
-            return ((q * self.scale) @ k.mT + bias).softmax(-1) @ v
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None], scale=self.scale)
+            x = (q * self.scale @ k.mT + bias).softmax(-1) @ v
+        else:
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None], scale=self.scale)
+        return self.proj(x.transpose(1, 2).flatten(2))
 
     def bias(self) -> Tensor:
         """That of every query and key of the map, (heads, H * W, H * W)."""

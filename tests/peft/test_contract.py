@@ -30,6 +30,7 @@ REFUSED = dict(
     tokens=FOREIGN | {'ConvLoRA'},
     stages=FOREIGN,
     tiny_vit={'LST', 'SAMAdapter'},
+    hiera={'LST', 'SAMAdapter'},
     segment_anything=FOREIGN,
     hugging_face=FOREIGN,
 )

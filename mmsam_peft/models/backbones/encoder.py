@@ -89,7 +89,7 @@ class Encoder(BaseModule):
         """Loads the encoder from a state dict under our names, before or after a method was
         injected. ValueError for a file of another arch, or that lacks any weight but ``optional``
         ones. Returns what it lacks."""
-        found, expected = guess_arch(state), (self.arch['embed_dim'], self.depth)
+        found, expected = guess_arch(state), (self.arch.get('embed_dim'), self.depth)
         if found and found != expected:
             raise ValueError(
                 f'{source} holds an encoder of width {found[0]} and depth {found[1]}'

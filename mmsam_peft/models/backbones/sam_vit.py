@@ -159,7 +159,7 @@ class SAMViT(Encoder):
             BLOCK,
             before=self.before,
             norms=self.norms,
-            can={'maps', 'tokens', 'walk', 'branches', 'resize'},
+            can={'maps', 'tokens', 'walk', 'branches', 'resize', 'uniform'},
             patches=self.patch_embed.proj,
             outputs=self.out_indices,
             heads=self.arch['num_heads'],

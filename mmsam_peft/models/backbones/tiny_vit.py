@@ -137,13 +137,17 @@ class TinyViTBlock(Block):
     them over.
     """
 
-    attention_class = TableAttention
     eps = 1e-5
 
     def __init__(self, dim: int, *sizes, between: Downsample | None = None) -> None:
         super().__init__(dim, *sizes)
         self.between = between
         self.local_conv = ConvNorm(dim, dim, 3, groups=dim)
+
+    def make_attention(
+        self, dim: int, num_heads: int, size: tuple[int, int], attention: str
+    ) -> TableAttention:
+        return TableAttention(dim, num_heads, size, attention)
 
     def transform(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         if self.between is not None:
@@ -255,6 +259,10 @@ class TinyViT(Encoder):
     def blocks(self) -> list[TinyViTBlock]:
         """Those with attention, in the order they run."""
         return [block for stage in self.stages for block in stage]
+
+    @property
+    def depth(self) -> int:
+        return len(self.blocks)
 
     @property
     def anatomy(self) -> Anatomy:
