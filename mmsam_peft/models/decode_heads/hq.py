@@ -98,7 +98,7 @@ def fitted_token(state: dict[str, Tensor], hq: HighQuality | None, source: str) 
         )
     if hq is not None and not found:
         print_log(
-            f"{source} has no high-quality token: decode_head.hq starts from random values, on "
+            f'{source} has no high-quality token: decode_head.hq starts from random values, on '
             "SAM's weights, as HQ-SAM's own training did.",
             'current',
         )
