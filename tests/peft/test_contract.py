@@ -29,6 +29,7 @@ REFUSED = dict(
     decoder=FOREIGN | {'ConvLoRA'},
     tokens=FOREIGN | {'ConvLoRA'},
     stages=FOREIGN,
+    tiny_vit={'LST', 'SAMAdapter'},
     hiera={'LST', 'SAMAdapter'},
     segment_anything=FOREIGN,
     hugging_face=FOREIGN,

@@ -70,7 +70,7 @@ def check_nothing_else(names: Collection[str], source: str, keys: Keys) -> None:
     inside = sorted(
         name
         for name in names
-        if re.match(r'image_encoder\.(blocks|layers|patch_embed|neck)\b', name)
+        if re.match(r'image_encoder\.(blocks|layers|stages|patch_embed|neck)\b', name)
         and not keys.encoder.fullmatch(name)
     )
     if inside:
