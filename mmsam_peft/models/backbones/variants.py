@@ -82,7 +82,15 @@ def variant_of(backbone: Mapping, head: Mapping | None = None) -> str | None:
     return found and found[1]
 
 
-def address_of(checkpoint: str | None, backbone: Mapping, head: Mapping | None = None):
+def weights_of(backbone: Mapping) -> str | None:
+    """Where the weights of an encoder are published, by its config; None where they are not."""
+    name = variant_of(backbone)
+    return name and VARIANTS[name].address
+
+
+def address_of(
+    checkpoint: str | None, backbone: Mapping, head: Mapping | None = None
+) -> str | None:
     """``checkpoint`` itself; for 'published', the address of the weights that their authors publish
     for the encoder of these configs.
 

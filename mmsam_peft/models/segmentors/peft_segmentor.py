@@ -29,9 +29,9 @@ class PEFTSegmentor(EncoderDecoder):
 
     Args:
         backbone: An encoder with an anatomy: ``SAMViT``, or one as docs/add_an_encoder.md adds.
-        checkpoint: Path or URL of SAM weights for the encoder and, where file and head have one,
-            SAM's mask decoder. 'published': those that their authors publish for the encoder. None
-            trains from random values.
+        checkpoint: Path or URL of weights for the encoder, as its ``read_weights`` reads them, and,
+            where file and head have one, the mask decoder. 'published': those that their authors
+            publish for the encoder. None trains from random values.
         pixels: What of the image files the model sees, see :class:`Pixels`; a config's own
             ``pixels`` gets here by itself. Adapter files name it, and belong to no other.
         kwargs: ``EncoderDecoder``'s: decode_head, data_preprocessor, test_cfg, ...
@@ -91,7 +91,8 @@ class PEFTSegmentor(EncoderDecoder):
             return
         self.base_loaded = True
         try:
-            state = read_sam_checkpoint(self.checkpoint)
+            read = getattr(self.backbone, 'read_weights', read_sam_checkpoint)
+            state = read(self.checkpoint)
             self.backbone.load_sam(state, self.checkpoint)
             if hasattr(self.decode_head, 'load_sam'):
                 self.decode_head.load_sam(state, self.checkpoint)
@@ -157,6 +158,7 @@ class PEFTSegmentor(EncoderDecoder):
         if carried:
             if not carried['whole'] or (self.checkpoint and is_at_hand(str(self.checkpoint))):
                 self.load_base()
+            self._complete(state_dict, prefix)
             state = {
                 key.removeprefix(prefix): value
                 for key, value in state_dict.items()
@@ -172,8 +174,15 @@ class PEFTSegmentor(EncoderDecoder):
                 f'{next(iter(own))}. '
                 'SAM weights belong in model.checkpoint.'
             )
+        else:
+            self._complete(state_dict, prefix)
         self._check_tensors(own, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+    def _complete(self, state_dict: dict, prefix: str) -> None:
+        """What was trained without prompts gets the base weights' own, where the head has them."""
+        if hasattr(self.decode_head, 'complete'):
+            self.decode_head.complete(state_dict, f'{prefix}decode_head.')
 
     def _check_tensors(self, own: dict[str, Tensor], state: dict, prefix: str) -> None:
         """Whether a state dict has all that the model needs, in its shapes; MMEngine by itself
