@@ -10,12 +10,13 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
+from ...hub import SCHEME
 from ...layers.token_layout import TokenLayout
 from ...peft import Anatomy, BlockParts
 from ...registry import MODELS
 from .encoder import Encoder
 from .hf_keys import HUGGING_FACE
-from .variants import HUB, VARIANTS, Variant, weights_of
+from .variants import VARIANTS, Variant, weights_of
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,7 @@ COMMON = dict(
     hidden_act='gelu',
     layer_norm_eps=1e-6,
 )
-DINOV2 = dict(
-    **COMMON, patch_size=14, image_size=518, mlp_ratio=4, qkv_bias=True
-)
+DINOV2 = dict(**COMMON, patch_size=14, image_size=518, mlp_ratio=4, qkv_bias=True)
 FAMILIES = dict(
     dinov2=Family('Dinov2', 'encoder.layer', 'layernorm', DINOV2),
     dinov2_with_registers=Family(
@@ -109,7 +108,7 @@ VARIANTS.update(
         f'dinov2_{size}': Variant(
             f'DINOv2 ViT-{size[0].upper()}/14',
             dict(type='HFViT', arch=f'dinov2_{size}'),
-            f'{HUB}facebook/dinov2-{size}',
+            f'{SCHEME}facebook/dinov2-{size}',
             image_size=518,
             least=518,
             patch=14,
@@ -123,7 +122,7 @@ VARIANTS.update(
         f'dinov3_vit{size}16': Variant(
             f'DINOv3 ViT-{size.upper()}/16',
             dict(type='HFViT', arch=f'dinov3_vit{size}16'),
-            f'{HUB}facebook/dinov3-vit{size}16-pretrain-lvd1689m',
+            f'{SCHEME}facebook/dinov3-vit{size}16-pretrain-lvd1689m',
             licence='DINOv3 License',
             gated=True,
             image_size=768,

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...hub import SCHEME
 from ...registry import MODELS
 
 IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
-HUB = 'hf://'
-"""How an address of Hugging Face's hub begins: ``hf://facebook/dinov2-small``."""
 PUBLISHED = 'published'
 """What ``checkpoint`` may say in place of an address of the table."""
 
@@ -62,8 +61,8 @@ class Variant:
     @property
     def page(self) -> str | None:
         """Where a person gets the weights."""
-        if self.address and self.address.startswith(HUB):
-            return f'https://huggingface.co/{self.address.removeprefix(HUB)}'
+        if self.address and self.address.startswith(SCHEME):
+            return f'https://huggingface.co/{self.address.removeprefix(SCHEME)}'
         return self.address
 
 
