@@ -25,11 +25,10 @@ class Encoder(BaseModule):
         arch: All its sizes, as adapter files record them.
         img_size: The (H, W) its position tables are kept for.
         in_channels: 3, red, green and blue, and further ones.
-        published: Where its authors publish the weights of this arch.
-        checkpoint: Path or URL of base weights; 'published' stands for ``published``.
+        checkpoint: Path or URL of base weights.
 
     Raises:
-        ValueError: Fewer channels than 3; 'published' weights of an arch that has none.
+        ValueError: Fewer channels than 3.
     """
 
     keys: ClassVar[Keys] = SAM
@@ -41,7 +40,6 @@ class Encoder(BaseModule):
         arch: dict,
         img_size: int | Sequence[int],
         in_channels: int = 3,
-        published: str | None = None,
         checkpoint: str | None = None,
     ) -> None:
         super().__init__()
@@ -50,9 +48,9 @@ class Encoder(BaseModule):
                 f'in_channels={in_channels}: {self.keys.family} sees red, green and blue, so that '
                 '3 is the least; pixels in the config makes three of one band.'
             )
-        self.arch, self.in_channels, self.published = arch, in_channels, published
+        self.arch, self.in_channels = arch, in_channels
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-        self.checkpoint = self.address_of(checkpoint)
+        self.checkpoint = checkpoint
 
     def adapt(self, peft: dict | None, unfreeze: Sequence[str], compile: bool | dict) -> None:
         """Injects the method, which decides what is trained, and compiles every block in place."""
@@ -63,17 +61,6 @@ class Encoder(BaseModule):
         if compile:
             for block in [module for module in self.modules() if isinstance(module, Block)]:
                 block.compile(**({} if compile is True else compile))
-
-    def address_of(self, checkpoint: str | None) -> str | None:
-        """``checkpoint`` itself; for 'published', the address of the arch's weights. ValueError
-        where there are none."""
-        if checkpoint == 'published' and self.published is None:
-            raise ValueError(
-                f"checkpoint='published', but no weights are published for {type(self).__name__} "
-                f'of these sizes: {self.arch}. Set model.checkpoint to a file or an address, or to '
-                'None for random values.'
-            )
-        return self.published if checkpoint == 'published' else checkpoint
 
     @classmethod
     def read_weights(cls, path: str) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from ...peft import Anatomy, BlockParts
 from ...registry import MODELS
 from .encoder import Encoder
 from .hf_keys import HUGGING_FACE
-from .variants import VARIANTS, Variant, weights_of
+from .variants import VARIANTS, Variant, address_of
 
 
 @dataclass(frozen=True)
@@ -217,8 +217,8 @@ class HFViT(Encoder):
         checkpointing: bool = False,
         checkpoint: str | None = None,
     ) -> None:
-        published = weights_of(dict(type='HFViT', arch=arch))
-        super().__init__(sizes_of(arch), img_size, 3, published, checkpoint)
+        checkpoint = address_of(checkpoint, dict(type='HFViT', arch=arch))
+        super().__init__(sizes_of(arch), img_size, checkpoint=checkpoint)
         self.family, self.out_indices = FAMILIES[self.arch['model_type']], out_indices
         depth, self.patch_size = self.arch['num_hidden_layers'], self.arch['patch_size']
         if out_indices is not None and not all(0 <= i < depth for i in out_indices):

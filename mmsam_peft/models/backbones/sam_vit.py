@@ -16,7 +16,7 @@ from ...peft import Anatomy, BlockParts
 from ...registry import MODELS
 from .checkpoints import guess_arch, resize_pos_embed
 from .encoder import Encoder, check_attention, sizes_of
-from .variants import VARIANTS, Variant, weights_of
+from .variants import VARIANTS, Variant, address_of
 
 ARCHS = {
     'tiny': dict(embed_dim=192, depth=12, num_heads=3, global_attn_indexes=(2, 5, 8, 11)),
@@ -92,8 +92,7 @@ class SAMViT(Encoder):
             sizes_of(arch, ARCHS, COMMON),
             img_size,
             in_channels,
-            weights_of(dict(type='SAMViT', arch=arch)),
-            checkpoint,
+            address_of(checkpoint, dict(type='SAMViT', arch=arch)),
         )
         check_attention(attention)
         dim, depth, self.patch_size = (

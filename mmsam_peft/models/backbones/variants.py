@@ -81,12 +81,6 @@ def variant_of(backbone: Mapping, head: Mapping | None = None) -> str | None:
     return found and found[1]
 
 
-def weights_of(backbone: Mapping) -> str | None:
-    """Where the weights of an encoder are published, by its config; None where they are not."""
-    name = variant_of(backbone)
-    return name and VARIANTS[name].address
-
-
 def address_of(
     checkpoint: str | None, backbone: Mapping, head: Mapping | None = None
 ) -> str | None:

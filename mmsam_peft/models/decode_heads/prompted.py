@@ -119,8 +119,8 @@ class PromptedDecoder(SAMDecoder):
         found = {key.removeprefix('mask_decoder.') for key in (*renamed, *state)}
         if missing := sorted(self.prompt_names - found):
             raise ValueError(
-                f'{source} has a mask decoder, but lacks {len(missing)} of the tensors that prompts '
-                f'need, such as {missing[0]}. Use the weights of a whole SAM, or '
+                f'{source} has a mask decoder, but lacks {len(missing)} of the tensors that '
+                f'prompts need, such as {missing[0]}. Use the weights of a whole SAM, or '
                 'model.decode_head.prompts=None.'
             )
         return {**state, **renamed}
