@@ -4,6 +4,7 @@ import copy
 import difflib
 import inspect
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from mmengine.config import Config
@@ -135,8 +136,13 @@ def _fit_image_size(cfg: Config, value: str) -> None:
     size = VARIANTS[value].fitted(said[0])
     if size != said[0]:
         setting.apply(cfg, size)
-        print_log(
+        _tell(
             f'encoder={value}: images are brought to {size[0]} x {size[1]}, which it takes without '
-            f'padding, in place of {said[0][0]} x {said[0][1]}; image_size sets another size.',
-            'current',
+            f'padding, in place of {said[0][0]} x {said[0][1]}; image_size sets another size.'
         )
+
+
+@cache
+def _tell(text: str) -> None:
+    """Once, though a config is read on trial before options are merged into it."""
+    print_log(text, 'current')
