@@ -6,9 +6,11 @@ other schemes: weights only, no fallback; ``.safetensors`` too, and models in se
 """
 
 import hashlib
+import io
 import json
 import os
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -68,7 +70,7 @@ def load_weights(file: str | os.PathLike | BinaryIO, map_location=None) -> dict:
     :func:`_drop_configs`.
     """
     try:
-        content = torch.load(file, map_location=map_location or 'cpu', weights_only=True)
+        content = torch.load(_unzipped(file), map_location=map_location or 'cpu', weights_only=True)
     except Exception as error:  # damaged bytes fail in a dozen ways
         if wanted := re.search(r'GLOBAL (\S+)', str(error)):
             message = (
@@ -93,6 +95,20 @@ def load_weights(file: str | os.PathLike | BinaryIO, map_location=None) -> dict:
     _require_finite({key: value for key, value in content.items() if key != 'message_hub'}, file)
     _drop_configs(content)
     return _as_checkpoint(content, {}, file)
+
+
+def _unzipped(file: str | os.PathLike | BinaryIO) -> str | os.PathLike | BinaryIO:
+    """What an archive holds of a single checkpoint; any other file as it is."""
+    if isinstance(file, str | os.PathLike) and zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            found = [
+                name
+                for name in archive.namelist()
+                if re.fullmatch(r'(?!__MACOSX).*\.(pt|pth)', name)
+            ]
+            if len(found) == 1:
+                return io.BytesIO(archive.read(found[0]))
+    return file
 
 
 def _drop_configs(checkpoint: dict) -> None:

@@ -13,7 +13,8 @@ MERGE_FIRST = (
 FAMILIES = [  # (family, what its names have, an encoder that it fits), the first that fits
     (
         'SAM 3',
-        r'(^|\.)(vision_backbone|detector_model|tracker_model|geometry_encoder)\.',
+        r'(^|\.)(vision_backbone|detector_model|tracker_model|tracker_neck|geometry_encoder)\.|'
+        r'(^|\.)backbone\.layers\.\d+\.attention\.o_proj\.|(^|\.)pos_tile$',
         'sam3',
     ),
     (
@@ -74,7 +75,7 @@ def check_nothing_else(names: Collection[str], source: str, keys: Keys) -> None:
     inside = sorted(
         name
         for name in names
-        if re.match(r'image_encoder\.(blocks|layers|patch_embed|neck)\b', name)
+        if re.match(r'image_encoder\.(blocks|layers|stages|patch_embed|neck)\b', name)
         and not keys.encoder.fullmatch(name)
     )
     if inside:

@@ -100,6 +100,12 @@ def address_of(
             f'they are there for {", ".join(VARIANTS)} (encoder=NAME at the top of a config). Set '
             'model.checkpoint to a file or an address, or to None for random values.'
         )
+    if VARIANTS[name].gated:
+        raise ValueError(
+            f"checkpoint='published', but the weights of {name} are gated: their authors give them "
+            f'to those who accept the {VARIANTS[name].licence}, at {VARIANTS[name].page}. Download '
+            'them there, and set model.checkpoint to the file.'
+        )
     if VARIANTS[name].address is None:
         raise ValueError(
             f"checkpoint='published', but the weights of {name} cannot be fetched by a program: "

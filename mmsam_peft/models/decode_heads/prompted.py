@@ -1,6 +1,8 @@
 """SAM's whole mask decoder: clicks, boxes and earlier masks, several masks for one prompt, and how
 good it holds them to be."""
 
+from collections.abc import Sequence
+
 import torch
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
@@ -34,7 +36,7 @@ class PromptedDecoder(SAMDecoder):
         self.output_hypernetworks_mlps.extend(
             MLP(dim, dim, dim // 8, 3) for _ in range(NUM_MASKS - 1)
         )
-        self.iou_prediction_head = MLP(dim, IOU_WIDTH, NUM_MASKS, 3)
+        self.iou_prediction_head = MLP(dim, IOU_WIDTH, NUM_MASKS, 3, sigmoid_output=self.fine)
         self.prompt_encoder = PromptEncoder(dim).requires_grad_(train_encoder)
         self.base_prompts: dict[str, Tensor] = {}
 
@@ -62,16 +64,26 @@ class PromptedDecoder(SAMDecoder):
         sparse, dense = self.prompt_encoder(prompts, self.pe_layer, size)
         if dense is None:
             dense = self.no_mask_embed.weight[..., None, None]
+        fine = self.finer(maps)
         return self.decode_prompted(
-            x[prompts.image] + dense, exact_position(self.pe_layer, x), sparse, multimask
+            x[prompts.image] + dense,
+            exact_position(self.pe_layer, x),
+            sparse,
+            multimask,
+            fine and [one[prompts.image] for one in fine],
         )
 
     def decode_prompted(
-        self, x: Tensor, position: Tensor, sparse: Tensor, multimask: bool
+        self,
+        x: Tensor,
+        position: Tensor,
+        sparse: Tensor,
+        multimask: bool,
+        fine: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """From maps (N, C, h, w) with their dense prompts, and tokens (N, T, C), to masks (N, M,
-        4h, 4w) and their IoU (N, M)."""
-        tokens, x = self.attend(x, position, self.mask_tokens.weight, sparse)
+        4h, 4w) and their IoU (N, M). ``fine``: of the N objects, as ``finer`` gives them."""
+        tokens, x = self.attend(x, position, self.mask_tokens.weight, sparse, fine)
         chosen = range(1, NUM_MASKS) if multimask else range(1)
         weights = [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in chosen]
         masks = torch.stack(weights, 1) @ x.flatten(2)

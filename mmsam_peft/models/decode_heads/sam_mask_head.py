@@ -1,6 +1,9 @@
 """SAM's mask decoder without prompts, as an MMSegmentation decode head: binary, or multi-class by
 mask classification."""
 
+import logging
+from collections.abc import Sequence
+
 import torch
 from mmengine.logging import print_log
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -40,7 +43,9 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             ``num_classes``.
         in_channels: Channels of the encoder's neck, and the decoder's width.
         depth, num_heads, mlp_dim: The two-way transformer's.
-        stride: Image pixels per feature cell and axis: the encoder's patch size.
+        stride: Image pixels per cell and axis of the encoder's last map: SAM's patch size.
+        fine: SAM 2's decoder, for an encoder that returns three maps: the two finer ones are added
+            as the masks are scaled up, and there is a token of whether there is an object.
         peft: Config of a fine-tuning method for the two-way transformer, whose own weights then
             stay SAM's; the tokens, up-scaling, hypernetwork and class head go on being trained.
             None trains the whole decoder.
@@ -64,6 +69,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         num_heads: int = 8,
         mlp_dim: int = 2048,
         stride: int = 16,
+        fine: bool = False,
         threshold: float = 0.5,
         peft: dict | None = None,
         prompts: bool | dict | None = None,
@@ -117,7 +123,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             )
         self.num_queries, self.stride = num_queries, stride
         dim = in_channels
-        self.build_decoder(dim, num_queries or 1, depth, num_heads, mlp_dim)
+        self.build_decoder(dim, num_queries or 1, depth, num_heads, mlp_dim, fine)
         self.class_head = None if binary else nn.Linear(dim, num_classes + 1)
         self.no_mask_embed = nn.Embedding(1, dim).requires_grad_(False)
         self.pe_layer = PositionEmbeddingRandom(dim // 2)
@@ -138,15 +144,19 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             else [self.loss_decode]
         )
 
-    def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, C, h, w) to mask tokens (B, N, C) and mask logits (B, N, 4h, 4w)."""
+    def decode(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """What the encoder returns, of which ``in_index``, (B, C, h, w), is taken, to mask tokens
+        (B, N, C) and mask logits (B, N, 4h, 4w)."""
+        x = self._transform_inputs(maps)
         return self.decode_map(
-            x + self.no_mask_embed.weight[..., None, None], exact_position(self.pe_layer, x)
+            x + self.no_mask_embed.weight[..., None, None],
+            exact_position(self.pe_layer, x),
+            fine=self.finer(maps),
         )
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        """Feature maps, of which ``in_index`` is taken, to logits (B, 1 or num_classes, 4h, 4w)."""
-        tokens, masks = self.decode(self._transform_inputs(inputs))
+        """What the encoder returns to logits (B, 1 or num_classes, 4h, 4w)."""
+        tokens, masks = self.decode(inputs)
         return masks if self.class_head is None else semantic_logits(self.class_head(tokens), masks)
 
     def loss(
@@ -154,12 +164,11 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
     ) -> dict[str, Tensor]:
         """The losses at label size (binary) or on sampled points (multi-class), by name."""
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)  # (B, H, W)
-        tokens, masks = self.decode(self._transform_inputs(inputs))
+        tokens, masks = self.decode(inputs)
         if self.class_head is not None:
-            if any(side % self.stride for side in labels.shape[1:]):
-                masks = to_image(
-                    masks, labels.shape[1:], self.stride
-                )  # the points are relative: the padding must be gone
+            padded = tuple(side * self.stride // 4 for side in masks.shape[2:])
+            if padded != labels.shape[1:]:  # the points are relative: the padding must be gone
+                masks = to_image(masks, labels.shape[1:], self.stride)
             return self.loss_decode(
                 self.class_head(tokens), masks, labels, ignore_index=self.ignore_index
             )
@@ -179,7 +188,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             meta['img_shape'], torch.Size
         )  # MMSegmentation's mark of sliding-window inference
         size = meta['img_shape'] if in_window else meta.get('pad_shape', meta['img_shape'])[:2]
-        tokens, masks = self.decode(self._transform_inputs(inputs))
+        tokens, masks = self.decode(inputs)
         masks = to_image(masks, size, self.stride)
         return masks if self.class_head is None else semantic_logits(self.class_head(tokens), masks)
 
@@ -200,6 +209,13 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
                 'current',
             )
             return
+        if 'mask_decoder.conv_s0.weight' in state and not self.fine:
+            print_log(
+                f"{source} has a decoder that reads finer maps, as SAM 2's does, and this head has "
+                'no place for them: set decode_head.fine=True to decode as it does.',
+                'current',
+                level=logging.WARNING,
+            )
         if self.has_prompts:
             state = self.prompt_keys(state, source)
         own, found = self.mask_tokens.weight, state[key]
