@@ -2,7 +2,6 @@
 
 import copy
 import difflib
-import inspect
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -11,8 +10,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ...models.backbones.variants import PUBLISHED, VARIANTS, Variant, has, variant_of
-from ...registry import MODELS
-from .base import Place, Setting
+from .base import Place, Setting, takes
 from .image_size import ImageSize
 from .method import TUNED
 
@@ -106,12 +104,11 @@ def _require_taken(backbone: dict, value: str) -> None:
     wanted, before = VARIANTS[value].backbone, {'type': backbone.get('type')}
     if has(before, {'type': wanted['type']}):
         return
-    taken = inspect.signature(MODELS.get(wanted['type'])).parameters
     sizes = {key for one in VARIANTS.values() for key in one.backbone}
-    unknown = [key for key in backbone if key not in taken and key not in sizes]
+    unknown = [key for key in backbone if key not in sizes and not takes(wanted['type'], key)]
     if lost := [key for key in unknown if not has(before, {key: backbone[key]})]:
         raise ValueError(
-            f'encoder={value} is a {wanted["type"]}, which has no {", ".join(lost)}, but '
+            f'encoder={value} stands for a {wanted["type"]}, which has no {", ".join(lost)}, but '
             f'model.backbone says {", ".join(f"{key}={backbone[key]}" for key in lost)}: leave '
             'that out, or take another encoder.'
         )
