@@ -156,6 +156,7 @@ def check_loaded(
         'peft': with_defaults(PEFT, header['peft']),
         'head': with_defaults(MODELS, header['head']),
     }
+    lent = _lent_prompts(model, found['head'], own['head'])
     for key, cure in (
         ('arch', 'Set backbone.arch as found.'),
         ('img_size', 'Set backbone.img_size as found.'),
@@ -171,7 +172,7 @@ def check_loaded(
                 f'{path} was trained on another {key}: the file has {there}, this model '
                 f'{here}. {cure}'
             )
-    expected, names = adapter_names(model), set(header.get('tensors', state))
+    expected, names = adapter_names(model), set(header.get('tensors', state)) | lent
     if names != expected:
         only_file, only_model = sorted(names - expected)[:3], sorted(expected - names)[:3]
         raise ValueError(
@@ -187,6 +188,18 @@ def check_loaded(
             f'this model {base[:16]}. Set model.checkpoint to the weights it was '
             'trained on.'
         )
+
+
+def _lent_prompts(model: nn.Module, found: dict, own: dict) -> set[str]:
+    """The tensors that a model with prompts lends to a file that was trained without, whose head
+    then counts as the model's own. How prompts were trained, a file does not depend on."""
+    for head in (found, own):
+        if 'prompts' in head:
+            head['prompts'] = head['prompts'] not in (None, False)
+    if not own.get('prompts') or found.get('prompts', True):
+        return set()
+    found['prompts'] = True
+    return {f'decode_head.{name}' for name in model.decode_head.prompt_names}
 
 
 def cure_for_one_task(found: list[str], own: list[str]) -> str:

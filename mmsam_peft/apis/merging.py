@@ -137,7 +137,7 @@ def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str,
         names.add(POSITIONS)
     own = to_sam_keys({name: state[name].to('cpu', copy=True) for name in names - tables})
     if MASK_TOKENS in own and MASK_TOKENS in base:
-        own[MASK_TOKENS] = torch.cat([own[MASK_TOKENS], base[MASK_TOKENS][1:]])
+        own[MASK_TOKENS] = torch.cat([own[MASK_TOKENS], base[MASK_TOKENS][len(own[MASK_TOKENS]) :]])
     return {
         **to_sam_keys({name: state[name].to('cpu', copy=True) for name in tables}),
         **base,

@@ -44,6 +44,7 @@ IS_HUGGING_FACE = re.compile(
 OURS = [
     (r'^backbone\.', 'image_encoder.'),
     (r'^decode_head\.(no_mask_embed|pe_layer)', r'prompt_encoder.\1'),
+    (r'^decode_head\.prompt_encoder\.', 'prompt_encoder.'),
     (r'^decode_head\.', 'mask_decoder.'),
 ]
 BARE = [(r'^(blocks|pos_embed|patch_embed|neck)\b', r'image_encoder.\1')]

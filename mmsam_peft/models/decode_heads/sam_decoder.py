@@ -17,9 +17,12 @@ class SAMDecoder(nn.Module):
     """The parts of SAM's mask decoder, under its names, and one pass through them for whole
     batches.
 
-    A subclass calls ``build_decoder`` in its constructor. All mask tokens go through hypernetwork
+    A subclass calls ``build_decoder`` in its constructor. Without prompts all mask tokens go through hypernetwork
     MLP 0; SAM's other MLPs and its IoU head take no part and are left out.
     """
+
+    num_tokens: int | None = None
+    """So many of the mask tokens take part where there is no prompt; None: all."""
 
     def build_decoder(
         self, dim: int, num_tokens: int, depth: int, num_heads: int, mlp_dim: int
@@ -51,15 +54,24 @@ class SAMDecoder(nn.Module):
         Returns:
             The mask tokens (B, num_masks, C) and their mask logits (B, num_masks, 4h, 4w).
         """
-        B, C, h, w = x.shape
-        tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(B, -1, -1)
-        tokens, x = self.transformer(x, position.to(x.dtype).expand(B, -1, -1, -1), tokens)
-        x = self.output_upscaling(
-            x.transpose(1, 2).reshape(B, C, h, w)
-        )  # (B, h * w, C) -> (B, C, h, w) -> (B, C / 8, 4h, 4w)
+        tokens, x = self.attend(x, position, self.mask_tokens.weight[: self.num_tokens])
         tokens = tokens[:, 1:][:, :num_masks]
         masks = self.output_hypernetworks_mlps[0](tokens) @ x.flatten(2)
         return tokens, masks.unflatten(2, x.shape[2:])
+
+    def attend(
+        self, x: Tensor, position: Tensor, mask_tokens: Tensor, sparse: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The IoU token and ``mask_tokens`` (N, C), behind them the prompts' (B, T, C), after the
+        two-way transformer, (B, 1 + N + T, C); and the up-scaled map, (B, C / 8, 4h, 4w)."""
+        B, C, h, w = x.shape
+        tokens = torch.cat([self.iou_token.weight, mask_tokens]).expand(B, -1, -1)
+        if sparse is not None:
+            tokens = torch.cat([tokens, sparse], 1)
+        tokens, x = self.transformer(x, position.to(x.dtype).expand(B, -1, -1, -1), tokens)
+        return tokens, self.output_upscaling(
+            x.transpose(1, 2).reshape(B, C, h, w)
+        )  # (B, h * w, C) -> (B, C, h, w) -> (B, C / 8, 4h, 4w)
 
 
 def exact_position(pe_layer: nn.Module, x: Tensor) -> Tensor:

@@ -12,11 +12,12 @@ from ...peft import apply_peft, build_method
 from ...registry import MODELS
 from ..backbones.checkpoints import load_part
 from ..losses import semantic_logits
-from .sam_decoder import SIZES, SAMDecoder, exact_position, to_image
+from .prompted import PromptedDecoder
+from .sam_decoder import SIZES, exact_position, to_image
 
 
 @MODELS.register_module()
-class SAMMaskHead(SAMDecoder, BaseDecodeHead):
+class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
     """SAM's mask decoder driven by the dense no-mask embedding alone: no sparse tokens, no IoU
     head, whole batches at once.
 
@@ -43,12 +44,15 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
         peft: Config of a fine-tuning method for the two-way transformer, whose own weights then
             stay SAM's; the tokens, up-scaling, hypernetwork and class head go on being trained.
             None trains the whole decoder.
+        prompts: True, or a dict of ``build_prompts``'s arguments, adds what answers to clicks,
+            boxes and masks, see :meth:`prompted`; binary heads only. The answer without a prompt
+            stays the same.
         loss_decode: Binary: any of MMSegmentation's or our binary losses, or a list; multi-class:
             ``SetPredictionLoss``, which is told ``num_classes``.
 
     Raises:
         ValueError: ``num_classes`` and ``num_queries`` do not fit, or the loss cannot use a single
-            channel.
+            channel; prompts for a multi-class head.
     """
 
     def __init__(
@@ -62,10 +66,11 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
         stride: int = 16,
         threshold: float = 0.5,
         peft: dict | None = None,
+        prompts: bool | dict | None = None,
         loss_decode: dict | list[dict] | None = None,
         **kwargs,
     ) -> None:
-        binary = num_queries is None
+        binary, prompts = num_queries is None, None if prompts is False else prompts
         if binary and num_classes != 2:
             raise ValueError(
                 f'num_classes={num_classes} needs num_queries=N (at least {num_classes}): without '
@@ -76,6 +81,12 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
             raise ValueError(
                 f'num_queries={num_queries} is below num_classes={num_classes}: an image may show '
                 'every class.'
+            )
+        if prompts is not None and not binary:
+            raise ValueError(
+                f'prompts={prompts!r} with num_queries={num_queries}: a prompt means one object, and '
+                'the queries of a multi-class head mean classes. Use num_queries=None and two '
+                'classes, or prompts=None.'
             )
         if binary:
             loss_decode = loss_decode or dict(type='mmsam_peft.StructureLoss')
@@ -110,6 +121,8 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
         self.class_head = None if binary else nn.Linear(dim, num_classes + 1)
         self.no_mask_embed = nn.Embedding(1, dim).requires_grad_(False)
         self.pe_layer = PositionEmbeddingRandom(dim // 2)
+        if prompts is not None:
+            self.build_prompts(dim, **({} if prompts is True else prompts))
         self.peft = build_method(peft) if peft else None
         if self.peft:
             apply_peft(self.transformer, self.peft)
@@ -187,6 +200,8 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
                 'current',
             )
             return
+        if self.has_prompts:
+            state = self.prompt_keys(state, source)
         own, found = self.mask_tokens.weight, state[key]
         if found.shape[1:] == own.shape[1:] and len(found) != len(own):
             first = found[:1].to(own)
@@ -196,3 +211,5 @@ class SAMMaskHead(SAMDecoder, BaseDecodeHead):
         if self.peft:
             added |= {f'{self.peft_host}.{name}' for name in self.peft.added}
         load_part(self, state, ('mask_decoder.', 'prompt_encoder.'), source, added, sizes=SIZES)
+        if self.has_prompts:
+            self.keep_base_prompts()

@@ -157,6 +157,7 @@ class PEFTSegmentor(EncoderDecoder):
         if carried:
             if not carried['whole'] or (self.checkpoint and is_at_hand(str(self.checkpoint))):
                 self.load_base()
+            self._complete(state_dict, prefix)
             state = {
                 key.removeprefix(prefix): value
                 for key, value in state_dict.items()
@@ -172,8 +173,15 @@ class PEFTSegmentor(EncoderDecoder):
                 f'{next(iter(own))}. '
                 'SAM weights belong in model.checkpoint.'
             )
+        else:
+            self._complete(state_dict, prefix)
         self._check_tensors(own, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+    def _complete(self, state_dict: dict, prefix: str) -> None:
+        """What was trained without prompts gets the base weights' own, where the head has them."""
+        if hasattr(self.decode_head, 'complete'):
+            self.decode_head.complete(state_dict, f'{prefix}decode_head.')
 
     def _check_tensors(self, own: dict[str, Tensor], state: dict, prefix: str) -> None:
         """Whether a state dict has all that the model needs, in its shapes; MMEngine by itself

@@ -1,0 +1,154 @@
+"""SAM's whole mask decoder: clicks, boxes and earlier masks, several masks for one prompt, and how
+good it holds them to be."""
+
+import torch
+from segment_anything.modeling.mask_decoder import MLP
+from torch import Tensor, nn
+
+from ..prompt_encoders import PromptEncoder, Prompts
+from .sam_decoder import SAMDecoder, exact_position
+
+NUM_MASKS = 4
+"""SAM's mask tokens: the first for an unambiguous prompt, and for none; three for an ambiguous
+one."""
+IOU_WIDTH = 256
+MASK_TOKENS = 'mask_tokens.weight'
+ENCODED = ('point_embeddings.', 'not_a_point_embed.', 'mask_downscaling.')
+"""Of SAM's prompt encoder, what is not in a head without prompts."""
+
+
+class PromptedDecoder(SAMDecoder):
+    """What a head with prompts has beside one without: SAM's prompt encoder, its mask tokens and
+    hypernetwork MLPs 1 to 3, and its IoU head, under SAM's names.
+
+    Without a prompt only token 0 takes part, so that the answer is, number for number, that of a
+    head without prompts of the same weights.
+    """
+
+    has_prompts = False
+
+    def build_prompts(self, dim: int, train_encoder: bool = False) -> None:
+        """``train_encoder``: train SAM's prompt encoder, which stays frozen by default."""
+        self.has_prompts, self.num_tokens = True, 1
+        self.mask_tokens = nn.Embedding(NUM_MASKS, dim)
+        self.output_hypernetworks_mlps.extend(
+            MLP(dim, dim, dim // 8, 3) for _ in range(NUM_MASKS - 1)
+        )
+        self.iou_prediction_head = MLP(dim, IOU_WIDTH, NUM_MASKS, 3)
+        self.prompt_encoder = PromptEncoder(dim).requires_grad_(train_encoder)
+        self.base_prompts: dict[str, Tensor] = {}
+
+    def prompted(
+        self, maps: tuple[Tensor, ...], prompts: Prompts, multimask: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The masks of N objects.
+
+        Args:
+            maps: What the encoder returns for the B images of the batch.
+            prompts: Of the N objects.
+            multimask: Three masks for each, for prompts that may mean several things, such as a
+                single click; else one.
+
+        Returns:
+            Mask logits (N, M, 4h, 4w) and the IoU (N, M) that each is held to have, M being 3 or 1.
+
+        Raises:
+            ValueError: The head has no prompts; an object of an image that the batch has not; masks
+                of another size than 4h x 4w.
+        """
+        x = self._transform_inputs(maps)
+        self.require_fit(x, prompts)
+        size = tuple(self.stride * side for side in x.shape[2:])
+        sparse, dense = self.prompt_encoder(prompts, self.pe_layer, size)
+        if dense is None:
+            dense = self.no_mask_embed.weight[..., None, None]
+        return self.decode_prompted(
+            x[prompts.image] + dense, exact_position(self.pe_layer, x), sparse, multimask
+        )
+
+    def decode_prompted(
+        self, x: Tensor, position: Tensor, sparse: Tensor, multimask: bool
+    ) -> tuple[Tensor, Tensor]:
+        """From maps (N, C, h, w) with their dense prompts, and tokens (N, T, C), to masks (N, M,
+        4h, 4w) and their IoU (N, M)."""
+        tokens, x = self.attend(x, position, self.mask_tokens.weight, sparse)
+        chosen = range(1, NUM_MASKS) if multimask else range(1)
+        weights = [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in chosen]
+        masks = torch.stack(weights, 1) @ x.flatten(2)
+        iou = self.iou_prediction_head(tokens[:, 0])[:, list(chosen)]
+        return masks.unflatten(2, x.shape[2:]), iou
+
+    def require_fit(self, x: Tensor, prompts: Prompts) -> None:
+        """Whether prompts belong to this head and to the maps x (B, C, h, w)."""
+        if not self.has_prompts:
+            raise ValueError(
+                f'This {type(self).__name__} answers without prompts only. Set '
+                'model.decode_head.prompts=True, and the weights of a SAM with its prompt encoder '
+                'as model.checkpoint.'
+            )
+        if len(prompts) and not 0 <= prompts.image.min() <= prompts.image.max() < len(x):
+            raise ValueError(
+                f'Prompts.image: got {prompts.image.min()} to {prompts.image.max()}, but the batch '
+                f'has the images 0 to {len(x) - 1}.'
+            )
+        expected = tuple(4 * side for side in x.shape[2:])
+        if prompts.masks is not None and prompts.masks.shape[2:] != expected:
+            raise ValueError(
+                f'Prompts.masks: got {tuple(prompts.masks.shape[2:])} logits, expected '
+                f'{expected}, a quarter of the padded input by side: give the logits of an earlier '
+                'answer for the same image size.'
+            )
+
+    @property
+    def prompt_names(self) -> set[str]:
+        """The head's tensors that one without prompts does not have."""
+        if not self.has_prompts:
+            return set()
+        later = tuple(f'output_hypernetworks_mlps.{i}.' for i in range(1, NUM_MASKS))
+        starts = ('prompt_encoder.', 'iou_prediction_head.', *later)
+        return {name for name in self.state_dict() if name.startswith(starts)}
+
+    def prompt_keys(self, state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+        """A state dict under SAM's keys, in which the parts of the prompt encoder have the head's
+        names. ValueError when it holds a decoder that knows no prompts."""
+        renamed = {
+            key.replace('prompt_encoder.', 'mask_decoder.prompt_encoder.'): value
+            for key, value in state.items()
+            if key.startswith(tuple(f'prompt_encoder.{part}' for part in ENCODED))
+        }
+        found = {key.removeprefix('mask_decoder.') for key in (*renamed, *state)}
+        if missing := sorted(self.prompt_names - found):
+            raise ValueError(
+                f'{source} has a mask decoder, but lacks {len(missing)} of the tensors that prompts '
+                f'need, such as {missing[0]}. Use the weights of a whole SAM, or '
+                'model.decode_head.prompts=None.'
+            )
+        return {**state, **renamed}
+
+    def keep_base_prompts(self) -> None:
+        """Remembers the prompts' weights as they are now, to complete files without."""
+        names = {MASK_TOKENS, *self.prompt_names}
+        self.base_prompts = {
+            name: value.detach().cpu().clone()
+            for name, value in self.state_dict().items()
+            if name in names
+        }
+
+    def complete(self, state: dict, prefix: str) -> None:
+        """Adds what a head trained without prompts lacks to its state dict: the base weights' own.
+
+        ValueError when these had no prompts either.
+        """
+        token = state.get(f'{prefix}{MASK_TOKENS}')
+        if not self.has_prompts or not isinstance(token, Tensor) or len(token) != 1:
+            return
+        if not self.base_prompts:
+            raise ValueError(
+                'The weights were trained without prompts, which this model has, and it has not '
+                'loaded base weights with a prompt encoder from which they would come. Set '
+                'model.checkpoint to those of a whole SAM, or model.decode_head.prompts=None.'
+            )
+        for name in self.prompt_names:
+            state[prefix + name] = self.base_prompts[name].clone()
+        others = self.base_prompts[MASK_TOKENS][1:].to(token)
+        state[f'{prefix}{MASK_TOKENS}'] = torch.cat([token, others])
