@@ -73,7 +73,7 @@ WORDS = {  # of dicts without a type, by the end of their place
     'train_dataloader': LOADER,
     'val_dataloader': LOADER,
     'test_dataloader': LOADER,
-    'data_prefix': {'img_path', 'seg_map_path', 'depth_map_path'},
+    'data_prefix': {'img_path', 'seg_map_path', 'depth_map_path', 'instance_path'},
     'metainfo': {'classes', 'palette'},
     'model.test_cfg': {'mode', 'crop_size', 'stride'},
     'data_preprocessor.test_cfg': {'size', 'size_divisor'},

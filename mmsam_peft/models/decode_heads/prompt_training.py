@@ -1,16 +1,15 @@
 """Training a head on prompts: boxes and clicks, corrected by further clicks within the step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ...measures.clicks import random_click
 from ..prompt_encoders import Prompts
-from .sam_decoder import to_image
 
 NO_POINT = (0.0, 0.0, -1)
 
@@ -21,7 +20,9 @@ class Objects:
 
     Attributes:
         image: (N,), the image of each.
-        target: (N, H, W), 1 on the object, 0 beside it, 255 for ignored pixels.
+        target: (N, 4h, 4w) of the logits, as far as they show the image: 1 on the object, 0 beside
+            it, or ignored.
+        middles: Which pixels' values these are: rows and columns.
         points: x, y and label of the clicks of each.
         boxes: (N, 4), or None.
         seeds: For the clicks to come.
@@ -29,6 +30,7 @@ class Objects:
 
     image: Tensor
     target: Tensor
+    middles: tuple[np.ndarray, np.ndarray]
     points: list[list[tuple[float, float, int]]]
     boxes: Tensor | None
     seeds: list[list[int]]
@@ -50,21 +52,20 @@ class PromptLoss(nn.Module):
     without prompts with the probability ``none`` gives on average, with less noise, and with
     every parameter in every step.
 
-    Objects answer ``rounds`` times: to a box or a click first, then to one more click each time, in
-    the largest error of their answer before, which they get back as logits. The rounds' mean
-    counts. A first click may mean several things: of the three masks for it the one that overlaps
-    most counts, and SAM's single mask as well. A mask's loss are the head's own losses for this
-    object against all else; beside them stands the squared error of the predicted IoU of every mask.
-
-    The image is encoded once. Of each round only the prompts and the answer are kept, the rest is
-    computed again in the backward pass, and no gradient goes from an answer to the one before: the
-    memory is that of one round.
+    An object answers to a box or a click first, then up to ``rounds - 1`` times to one more click,
+    in the largest error of its answer before, which it gets back as logits. The first answer is
+    trained and one of the later, drawn evenly; those between them are computed without gradients,
+    and no gradient goes from an answer to the one before. So the memory is that of two answers; the
+    image is encoded once. A first click may mean several things: of the three masks for it the one
+    that overlaps most counts, and SAM's single mask as well. A mask's loss are the head's own
+    losses for this object against all else, at the size of the logits, a quarter of the image's by
+    side; beside them stands the squared error of the predicted IoU of every mask.
 
     Source: Kirillov et al., Segment Anything (arXiv 2304.02643), appendix A.
 
     Args:
         none: The share of the loss without prompts.
-        rounds: Answers per object and step.
+        rounds: Answers of an object, at most.
         iou_weight: Of the squared error of the predicted IoU.
 
     Raises:
@@ -88,8 +89,8 @@ class PromptLoss(nn.Module):
         labels: Tensor,
         without: dict[str, Tensor],
     ) -> dict[str, Tensor]:
-        """The losses by name, and the mean IoU after the first and the last click,
-        ``prompted_iou_first`` and ``prompted_iou_last``.
+        """The losses by name, and the mean IoU of the first and the later answers,
+        ``prompted_iou_first`` and ``prompted_iou_later``.
 
         Args:
             head: With ``prompted`` and ``losses``.
@@ -104,7 +105,9 @@ class PromptLoss(nn.Module):
         losses = {name: self.none * value for name, value in without.items()}
         # every process of a parallel training has a gradient for every parameter in every step
         tied = 0 * sum(one.sum() for one in head.parameters() if one.requires_grad)
-        groups = [of for of in gather(samples, labels, head.ignore_index) if len(of)]
+        cells = [4 * side for side in head._transform_inputs(maps).shape[2:]]
+        found = gather(samples, labels, cells, head.stride, head.ignore_index)
+        groups = [group for group in found if len(group)]
         total = sum(map(len, groups))
         prompted, ious = tied, []
         iou_error = torch.zeros_like(tied)
@@ -117,43 +120,45 @@ class PromptLoss(nn.Module):
         losses['loss_prompted'] = (1 - self.none) * prompted
         losses['loss_iou'] = (1 - self.none) * self.iou_weight * iou_error
         if ious:
-            losses['prompted_iou_first'], losses['prompted_iou_last'] = sum(ious)
+            losses['prompted_iou_first'], losses['prompted_iou_later'] = sum(ious)
         return losses
 
     def _rounds(
         self, head: nn.Module, maps: tuple[Tensor, ...], objects: Objects
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Loss, error of the predicted IoU and real IoU of each round, all (): means over the
-        objects."""
+        """Loss, error of the predicted IoU and real IoU of the answers that are trained, all ():
+        means over the objects."""
         found, logits = [], None
-        for number in range(self.rounds):
-            prompts = objects.prompts(logits)
-            ambiguous = number == 0 and objects.boxes is None
-            *values, logits = checkpoint(
-                self._answer, head, maps, prompts, objects.target, ambiguous, use_reentrant=False
-            )
-            found.append(values)
-            if number + 1 < self.rounds:
-                click(objects, logits, head.stride, number, head.ignore_index)
+        later = (
+            np.random.default_rng(objects.seeds[0]).integers(1, self.rounds)
+            if self.rounds > 1
+            else 0
+        )
+        for number in range(later + 1):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and number in (0, later)):
+                ambiguous = number == 0 and objects.boxes is None
+                *values, logits = self._answer(head, maps, objects, logits, ambiguous)
+            if number in (0, later):
+                found.append(tuple(values))
+            if number < later:
+                click(objects, logits, number, head.ignore_index)
         return found
 
     def _answer(
         self,
         head: nn.Module,
         maps: tuple[Tensor, ...],
-        prompts: Prompts,
-        target: Tensor,
+        objects: Objects,
+        logits: Tensor | None,
         ambiguous: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One round: loss, error of the predicted IoU, real IoU, all (), and logits (N, 1, 4h,
-        4w)."""
+        """Loss, error of the predicted IoU, real IoU, all (), and new logits (N, 1, 4h, 4w)."""
+        prompts = objects.prompts(logits)
         answers = [
-            self._scored(head, *head.prompted(maps, prompts, multimask), target)
+            self._scored(head, *head.prompted(maps, prompts, multimask), objects.target)
             for multimask in ((True, False) if ambiguous else (False,))
         ]
-        loss, error = (
-            torch.stack([answer[i] for answer in answers]).mean() for i in (0, 1)
-        )
+        loss, error = (torch.stack([answer[i] for answer in answers]).mean() for i in (0, 1))
         return loss, error, *answers[0][2:]
 
     def _scored(
@@ -161,10 +166,10 @@ class PromptLoss(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Loss of the best of the masks (N, M, 4h, 4w), error of ``predicted`` (N, M), real IoU of
         the best, and its logits (N, 1, 4h, 4w)."""
-        masks = to_image(logits, target.shape[1:], head.stride)
+        masks = logits[..., : target.shape[1], : target.shape[2]]
         with torch.no_grad():
             valid = (target != head.ignore_index)[:, None]
-            hard, soft = (overlap(one, target == 1, valid) for one in ((masks > 0), masks.sigmoid()))
+            hard, soft = (overlap(one, target == 1, valid) for one in (masks > 0, masks.sigmoid()))
             best = soft.argmax(1)
         each = torch.arange(len(best), device=best.device)
         chosen = masks[each, best][:, None]
@@ -182,13 +187,21 @@ def overlap(masks: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     return torch.where(either > 0, both / either.clamp(min=1e-6), 1.0)
 
 
-def gather(samples: list, labels: Tensor, ignore_index: int) -> tuple[Objects, Objects]:
+def gather(
+    samples: list, labels: Tensor, cells: Sequence[int], stride: int, ignore_index: int
+) -> tuple[Objects, Objects]:
     """The objects of a batch with a box, and those with a click.
 
     Args:
         samples: With ``gt_objects`` (1, h, w), not padded, and ``prompts`` of ``SamplePrompts``.
         labels: (B, H, W), padded.
+        cells: (4h, 4w), of the logits, which cover H x W and the encoder's padding.
+        stride: Pixels per cell of the encoder's map.
     """
+    rows, columns = (
+        middles(number, side, stride) for number, side in zip(cells, labels.shape[1:], strict=True)
+    )
+    ignored = labels.cpu()[:, rows][:, :, columns] == ignore_index
     height, width = labels.shape[1:]
     groups = []
     for by_box in (True, False):
@@ -201,14 +214,15 @@ def gather(samples: list, labels: Tensor, ignore_index: int) -> tuple[Objects, O
                     "dict(type='SamplePrompts') before PackSegInputs to the training pipeline, as "
                     'the setting prompts at the top of a config does.'
                 )
-            objects = sample.gt_objects.data[0]
+            objects = sample.gt_objects.data[0].cpu()
             objects = F.pad(objects, (0, width - objects.shape[1], 0, height - objects.shape[0]))
+            objects = objects[rows][:, columns]
             for one, box in enumerate(prompts['boxes']):
                 if prompts['by_box'][one] != by_box:
                     continue
-                here = (objects.to(labels.device) == one + 1).to(labels.dtype)
+                here = (objects == one + 1).to(labels.dtype)
                 image.append(number)
-                target.append(here.masked_fill(labels[number] == ignore_index, ignore_index))
+                target.append(here.masked_fill(ignored[number], ignore_index))
                 points.append([] if by_box else [(*map(float, prompts['points'][one]), 1)])
                 boxes.append(box)
                 seeds.append([prompts['seed'], one])
@@ -216,7 +230,8 @@ def gather(samples: list, labels: Tensor, ignore_index: int) -> tuple[Objects, O
         groups.append(
             Objects(
                 torch.tensor(image, dtype=torch.long, device=device),
-                torch.stack(target) if target else labels[:0],
+                torch.stack(target).to(device) if target else labels[:0],
+                (rows, columns),
                 points,
                 torch.tensor(boxes, dtype=torch.float32, device=device) if by_box else None,
                 seeds,
@@ -226,18 +241,12 @@ def gather(samples: list, labels: Tensor, ignore_index: int) -> tuple[Objects, O
 
 
 @torch.no_grad()
-def click(
-    objects: Objects, logits: Tensor, stride: int, number: int, ignore_index: int
-) -> None:
-    """Gives each object one more click, in the largest error of the answer (N, 1, 4h, 4w), in whose
-    cells it is looked for; no point where nothing is wrong."""
-    height, width = objects.target.shape[1:]
-    rows, columns = (
-        middles(cells, side, stride)
-        for cells, side in zip(logits.shape[2:], (height, width), strict=True)
-    )
+def click(objects: Objects, logits: Tensor, number: int, ignore_index: int) -> None:
+    """Gives each object one more click, in the largest error of the answer (N, 1, 4h, 4w); no point
+    where nothing is wrong."""
+    rows, columns = objects.middles
     seen = logits[:, 0, : len(rows), : len(columns)].cpu().numpy() > 0
-    target = objects.target.cpu().numpy()[:, rows][:, :, columns]
+    target = objects.target.cpu().numpy()
     for i, seed in enumerate(objects.seeds):
         rng = np.random.default_rng([*seed, number])
         found = random_click(seen[i], target[i] == 1, rng, target[i] != ignore_index)
@@ -249,7 +258,7 @@ def click(
 
 
 def middles(cells: int, side: int, stride: int) -> np.ndarray:
-    """The pixel in the middle of each cell of the logits that begins inside of the image.
+    """The pixel in the middle of each cell of the logits that has its middle inside of the image.
 
     Args:
         cells: Of the logits along an axis, which cover the image and its padding.
