@@ -24,7 +24,8 @@ class ClickMetric(BaseMetric):
     many, by the standard robot user: it clicks in the middle of the largest error, see
     ``robot_click``, at first on the object.
 
-    Objects are the connected parts of class 1. ``NoC@85`` is the mean number of clicks until the
+    Objects are those of class 1 in a data set's maps of objects, else its connected parts.
+    ``NoC@85`` is the mean number of clicks until the
     IoU is 85 % (of ``clicks`` where it never is), ``missed@85`` the share of objects, in percent,
     where it never is; ``IoU@3`` the mean IoU after three clicks in percent, and ``IoU@box`` that
     of a box around the object, without a click. All are means over objects. With ``_per_image``,
@@ -91,9 +92,9 @@ class ClickMetric(BaseMetric):
             )
         if not getattr(getattr(model, 'decode_head', None), 'has_prompts', False):
             raise ValueError(
-                f'ClickMetric needs a model that answers to prompts, and this {type(model).__name__}'
-                ' does not: set model.decode_head.prompts=True, or train with prompts at the top of '
-                'the config.'
+                'ClickMetric needs a model that answers to prompts, and this '
+                f'{type(model).__name__} does not: set model.decode_head.prompts=True, or train '
+                'with prompts at the top of the config.'
             )
         if model.test_cfg.get('mode') == 'slide':
             raise ValueError(
@@ -115,7 +116,10 @@ class ClickMetric(BaseMetric):
             target, valid = (
                 one.cpu().numpy() for one in ground_truth(sample, 1, self.ignore_index)
             )
-            parts, count = objects_of(target & valid, self.least)
+            instances = sample.get('gt_instances')
+            if instances is not None:
+                instances = instances['data'][0].cpu().numpy()
+            parts, count = objects_of(target & valid, self.least, instances)
             if not count:
                 self.results.append(UNLABELLED)
                 continue

@@ -9,16 +9,28 @@ Click = tuple[int, int, int]
 """x, y, and 1 on the object or 0 beside it."""
 
 
-def objects_of(mask: np.ndarray, least: int = 1) -> tuple[np.ndarray, int]:
-    """The connected parts of a mask, neighbours along diagonals included.
+def objects_of(
+    mask: np.ndarray, least: int = 1, instances: np.ndarray | None = None
+) -> tuple[np.ndarray, int]:
+    """The objects of a mask: its connected parts, neighbours along diagonals included, or what
+    ``instances`` (H, W) tells apart, 0 for none.
 
     Returns:
-        Their numbers (H, W) int32, 1 to n from the top, 0 elsewhere; and n. Parts of fewer than
-        ``least`` pixels are left out.
+        Their numbers (H, W) int32, 1 to n, 0 elsewhere; and n. Those of fewer than ``least`` pixels
+        are left out.
     """
-    _, numbers, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    kept = stats[:, cv2.CC_STAT_AREA] >= least
-    kept[0] = False
+    if instances is None:
+        _, numbers, stats, _ = cv2.connectedComponentsWithStats(
+            mask.astype(np.uint8), connectivity=8
+        )
+        kept = stats[:, cv2.CC_STAT_AREA] >= least
+        kept[0] = False
+    else:
+        found, numbers, areas = np.unique(
+            np.where(mask, instances, 0), return_inverse=True, return_counts=True
+        )
+        numbers = numbers.reshape(mask.shape)
+        kept = (areas >= least) & (found != 0)
     table = np.where(kept, kept.cumsum(), 0).astype(np.int32)
     return table[numbers], int(kept.sum())
 

@@ -9,7 +9,6 @@ from ...datasets.augmentation import PRESETS, REPLACED, preset
 from ..pipelines import pipelines, type_name
 from .base import Place, Setting
 
-
 LAST = ('SamplePrompts', 'PackSegInputs')
 """Steps behind which no pixel may move."""
 

@@ -53,7 +53,7 @@ class SamplePrompts(BaseTransform):
                 'pixels): leave prompts out for several classes.'
             )
         rng = np.random.default_rng(np.random.randint(2**31))
-        numbers, count = self._numbered(mask == 1, results.get('gt_instance_map'))
+        numbers, count = objects_of(mask == 1, self.least, results.get('gt_instance_map'))
         chosen = rng.permutation(count)[: self.objects] + 1
         objects = np.zeros(mask.shape, np.uint8)
         prompts = dict(boxes=[], points=[], by_box=[], seed=int(rng.integers(2**31)))
@@ -65,17 +65,6 @@ class SamplePrompts(BaseTransform):
             prompts['by_box'].append(bool(rng.random() < self.box))
         results['gt_objects'], results['prompts'] = objects, prompts
         return results
-
-    def _numbered(self, mask: np.ndarray, instances: np.ndarray | None) -> tuple[np.ndarray, int]:
-        """The number of each pixel's object, 1 to n, and n."""
-        if instances is None:
-            return objects_of(mask, self.least)
-        found, inverse, areas = np.unique(
-            np.where(mask, instances, 0), return_inverse=True, return_counts=True
-        )
-        kept = (areas >= self.least) & (found != 0)
-        table = np.where(kept, kept.cumsum(), 0)
-        return table[inverse].reshape(mask.shape), int(kept.sum())
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(box={self.box}, objects={self.objects}, least={self.least})'
