@@ -192,11 +192,8 @@ def check_loaded(
 
 def _lent_prompts(model: nn.Module, found: dict, own: dict) -> set[str]:
     """The tensors that a model with prompts lends to a file that was trained without, whose head
-    then counts as the model's own. How prompts were trained, a file does not depend on."""
-    for head in (found, own):
-        if 'prompts' in head:
-            head['prompts'] = head['prompts'] not in (None, False)
-    if not own.get('prompts') or found.get('prompts', True):
+    then counts as the model's own."""
+    if not own.get('prompts') or found.get('prompts'):
         return set()
     found['prompts'] = True
     return {f'decode_head.{name}' for name in model.decode_head.prompt_names}
@@ -260,6 +257,8 @@ def with_defaults(registry: Registry, cfg: dict) -> dict:
             if p.default is not p.empty and not p.name.startswith('loss')
         }
         cfg = {**plain(defaults), **cfg}
+    if cfg.pop('prompts', None) not in (None, False):
+        cfg['prompts'] = True  # how they are trained, a file does not depend on
     if cfg.get('peft'):
         cfg['peft'] = with_defaults(PEFT, cfg['peft'])
     return cfg

@@ -7,6 +7,7 @@ from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
 from ..prompt_encoders import PromptEncoder, Prompts
+from . import few_tokens
 from .sam_decoder import SAMDecoder, exact_position
 
 NUM_MASKS = 4
@@ -64,21 +65,33 @@ class PromptedDecoder(SAMDecoder):
         sparse, dense = self.prompt_encoder(prompts, self.pe_layer, size)
         if dense is None:
             dense = self.no_mask_embed.weight[..., None, None]
-        return self.decode_prompted(
-            x[prompts.image] + dense, exact_position(self.pe_layer, x), sparse, multimask
-        )
+        if len(x) > 1 or prompts.masks is not None:  # else all objects share one map
+            x = x[prompts.image]
+        return self.decode_prompted(x + dense, exact_position(self.pe_layer, x), sparse, multimask)
 
     def decode_prompted(
         self, x: Tensor, position: Tensor, sparse: Tensor, multimask: bool
     ) -> tuple[Tensor, Tensor]:
-        """From maps (N, C, h, w) with their dense prompts, and tokens (N, T, C), to masks (N, M,
-        4h, 4w) and their IoU (N, M)."""
-        tokens, x = self.attend(x, position, self.mask_tokens.weight, sparse)
-        chosen = range(1, NUM_MASKS) if multimask else range(1)
-        weights = [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in chosen]
-        masks = torch.stack(weights, 1) @ x.flatten(2)
-        iou = self.iou_prediction_head(tokens[:, 0])[:, list(chosen)]
-        return masks.unflatten(2, x.shape[2:]), iou
+        """From maps (N or 1, C, h, w) with their dense prompts, and tokens (N, T, C), to masks (N,
+        M, 4h, 4w) and their IoU (N, M)."""
+        fast = few_tokens.fits(self.transformer, x)
+        if fast:
+            own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+            tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], 1)
+            cells = x.flatten(2).mT.contiguous(), position.flatten(1).mT.contiguous()
+            tokens, cells = few_tokens.two_way(self.transformer, *cells, tokens)
+        else:
+            x = x.expand(len(sparse), -1, -1, -1)
+            tokens, upscaled = self.attend(x, position, self.mask_tokens.weight, sparse)
+        chosen = list(range(1, NUM_MASKS) if multimask else range(1))
+        weights = torch.stack(
+            [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in chosen], 1
+        )
+        iou = self.iou_prediction_head(tokens[:, 0])[:, chosen]
+        if fast:
+            size = tuple(x.shape[2:])
+            return few_tokens.upscaled_masks(self.output_upscaling, cells, weights, size), iou
+        return (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:]), iou
 
     def require_fit(self, x: Tensor, prompts: Prompts) -> None:
         """Whether prompts belong to this head and to the maps x (B, C, h, w)."""
@@ -132,8 +145,8 @@ class PromptedDecoder(SAMDecoder):
             return {**state, **new, f'mask_decoder.{MASK_TOKENS}': tokens}
         if missing:
             raise ValueError(
-                f'{source} has a mask decoder, but lacks {len(missing)} of the tensors that prompts '
-                f'need, such as {missing[0]}. Use the weights of a whole SAM, or '
+                f'{source} has a mask decoder, but lacks {len(missing)} of the tensors that '
+                f'prompts need, such as {missing[0]}. Use the weights of a whole SAM, or '
                 'model.decode_head.prompts=None.'
             )
         return {**state, **renamed}

@@ -17,8 +17,9 @@ class SAMDecoder(nn.Module):
     """The parts of SAM's mask decoder, under its names, and one pass through them for whole
     batches.
 
-    A subclass calls ``build_decoder`` in its constructor. Without prompts all mask tokens go through hypernetwork
-    MLP 0; SAM's other MLPs and its IoU head take no part and are left out.
+    A subclass calls ``build_decoder`` in its constructor. Without prompts all mask
+    tokens go through hypernetwork MLP 0; SAM's other MLPs and its IoU head take no part and are
+    left out.
     """
 
     num_tokens: int | None = None

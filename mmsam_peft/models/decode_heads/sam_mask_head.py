@@ -88,8 +88,8 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             )
         if prompts is not None and not binary:
             raise ValueError(
-                f'prompts={prompts!r} with num_queries={num_queries}: a prompt means one object, and '
-                'the queries of a multi-class head mean classes. Use num_queries=None and two '
+                f'prompts={prompts!r} with num_queries={num_queries}: a prompt means one object, '
+                'and the queries of a multi-class head mean classes. Use num_queries=None and two '
                 'classes, or prompts=None.'
             )
         if loss_prompts is not None and prompts is None:
