@@ -124,8 +124,7 @@ def train(run: dict, data: Data, checkpoint: str) -> dict:
     rate = run['rate'] * (FULL_RATE if run['method'] == 'Full' else 1)
     options = {
         'model.checkpoint': checkpoint,
-        'model.data_preprocessor.size': (SIZE, SIZE),
-        'model.backbone.img_size': SIZE,
+        'image_size': SIZE,
         'model.backbone.peft.type': run['method'],
     }
     cfg = load_config('benchmarks/kvasir/base.py', options)

@@ -11,8 +11,6 @@ from torch import nn
 from .allowed import NotAllowedError, require_allowed, without
 
 ASSET = 'mmsam_peft://'
-LICENCES = {'dl.fbaipublicfiles.com/segment_anything': 'Apache-2.0'}
-"""Of the weights that their authors publish below an address."""
 DISK = re.compile(
     r"""(?<![\w./\\~-])(?:~[^\s/\\,'"\]\)]*|[A-Za-z]:|\.\.)?[\\/][^\s,'"\]\)]*|~[^\s/\\,'"\]\)]+"""
 )
@@ -42,10 +40,12 @@ def base_weights(model: nn.Module) -> dict | None:
     checkpoint = str(model.checkpoint or model.backbone.checkpoint or '')
     if not checkpoint:
         return None
-    published = checkpoint == getattr(model.backbone, 'published', None)
     name = checkpoint if checkpoint.startswith(ASSET) else Path(urlparse(checkpoint).path).name
-    licence = next((name for place, name in LICENCES.items() if place in checkpoint), None)
-    return dict(name=name, published=published, licence=licence)
+    variant = model.variant
+    published = variant is not None and checkpoint == variant.address
+    # gated weights have their licence wherever the file lies: nobody else gives them away
+    licensed = published or variant is not None and variant.gated
+    return dict(name=name, published=published, licence=variant.licence if licensed else None)
 
 
 def _model(model: nn.Module) -> dict:

@@ -15,8 +15,8 @@ from ..apis.from_header import is_weights
 from ..apis.inference import default_device, init_model
 from ..models.backbones import SAMViT
 from ..models.backbones.checkpoints import guess_arch, read_sam_checkpoint
+from ..models.backbones.keys import unwrapped
 from ..models.backbones.mae_vit import is_mae, read_mae
-from ..models.backbones.sam_keys import unwrapped
 from ..models.backbones.sam_vit import ARCHS, COMMON
 from ..safe_load import load_safetensors
 from ..visualization.images import image_to_show, resized

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ..adapters.match import TABLES, trained_names
 from ..finite import require_finite
-from ..models.backbones.checkpoints import read_sam_checkpoint, to_sam_keys
+from ..models.backbones.checkpoints import read_checkpoint
+from ..models.backbones.sam_keys import SAM
 from ..models.decode_heads import SAMMaskHead
 from ..models.segmentors import PEFTSegmentor
 from ..peft.base import Mergeable
@@ -101,8 +102,8 @@ def merged_parameters(model: PEFTSegmentor, task: str | None = None) -> dict[str
 
 
 def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
-    """The model's weights under SAM's keys, the fine-tuning methods' updates folded in; the model
-    stays as it is.
+    """The model's weights, the fine-tuning methods' updates folded in, under the names of the
+    encoder's authors (SAM's, or SAM 2's); the model stays as it is.
 
     What the model lacks (prompt encoder, further mask tokens, IoU head) is the base checkpoint's,
     as are frozen position tables, which the model holds resized to its image size. A binary mask
@@ -122,7 +123,8 @@ def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str,
             'use the adapter file with its config, such as by init_model(..., merge=True).'
         )
     state = {**model.state_dict(), **merged_parameters(model, task)}
-    base = read_sam_checkpoint(model.checkpoint) if model.checkpoint else {}
+    keys = getattr(model.backbone, 'keys', SAM)
+    base = read_checkpoint(model.checkpoint, keys) if model.checkpoint else {}
     added = {
         prefix + name for prefix, (_, method) in model.adapted.items() for name in method.added
     }
@@ -135,14 +137,16 @@ def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str,
     names = {name for name, _ in model.named_parameters() if name.startswith(parts)} - added
     if fits_sam_decoder(model.decode_head):
         names.add(POSITIONS)
-    own = to_sam_keys({name: state[name].to('cpu', copy=True) for name in names - tables})
+    own = keys.own({name: state[name].to('cpu', copy=True) for name in names - tables})
     if MASK_TOKENS in own and MASK_TOKENS in base:
         own[MASK_TOKENS] = torch.cat([own[MASK_TOKENS], base[MASK_TOKENS][len(own[MASK_TOKENS]) :]])
-    return {
-        **to_sam_keys({name: state[name].to('cpu', copy=True) for name in tables}),
-        **base,
-        **own,
-    }
+    return keys.authors(
+        {
+            **keys.own({name: state[name].to('cpu', copy=True) for name in tables}),
+            **base,
+            **own,
+        }
+    )
 
 
 def require_writable(out: Path, inputs: Iterable[str | os.PathLike | None]) -> None:
@@ -196,18 +200,19 @@ def verify_merge(model: PEFTSegmentor, state: dict[str, Tensor], task: str | Non
     maps = getattr(backbone, 'out_indices', None)
     levels = {} if maps is None else dict(out_indices=maps)
     encoder = type(backbone)(backbone.arch, backbone.img_size, **levels)
+    state = encoder.keys.own(state) if hasattr(encoder, 'keys') else state
     encoder.load_sam(state, 'The merged model')
     model, encoder = copy.deepcopy(model).cpu().eval(), encoder.eval()
     number = task_number(model, task)
     if number is not None:
         model.backbone.peft.select(model.backbone, [number])
     image = torch.randn(1, 3, *model.backbone.img_size, generator=torch.Generator().manual_seed(0))
-    pairs = list(zip(encoder(image), model.backbone(image), strict=True))
+    ours, its = encoder(image), model.backbone(image)
+    pairs = list(zip(ours, its, strict=True))
     if fits_sam_decoder(model.decode_head):
         head = MODELS.build({**model.head_cfg, 'peft': None}).eval()
         head.load_sam(state, 'The merged model')
-        ours, its = pairs[0]
-        pairs.append((head((ours,)), model.decode_head((its,))))
+        pairs.append((head(ours), model.decode_head(its)))
     found = (
         torch.stack([(ours - its).norm() / its.norm() for ours, its in pairs]).max().item()
     )  # NaN if one is

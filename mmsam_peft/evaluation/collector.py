@@ -105,7 +105,8 @@ class Collector:
         if is_main_process():
             counted = [self._joined(rows, i) for i in range(len(self.counters))]
             for name, score in self.main.items():
-                values = next(one.of_images[score] for one in counted if score in one.of_images)
+                found = [one.of_images[score] for one in counted if score in one.of_images]
+                values = found[0] if found else np.empty(0)
                 known = values[np.isfinite(values)]
                 middles[name] = float(np.median(known)) if known.size else 0.0
         (middles,) = _from_main(middles)

@@ -17,6 +17,7 @@ from . import binary_metric, boundary_metric
 from .binary_metric import BinaryMetric
 from .boundary_metric import BoundaryMetric
 from .multi_task_metric import MultiTaskMetric
+from .per_set_metric import PerSetMetric
 from .saliency_metric import SaliencyMetric
 from .training_checks import IOU_METRICS
 
@@ -32,6 +33,8 @@ class Tally:
 
     view = ''
     """The task whose prediction it scores; '' for the only one."""
+    set_name = ''
+    """The test set whose images it scores; '' for all."""
     better: Mapping[str, str] = {}
     """Whether 'higher' or 'lower' is better, by score, for those that it can give."""
 
@@ -189,8 +192,42 @@ class TaskTally(Tally):
         return class_iou(sums) if {'right', 'labelled'} <= sums.keys() else None
 
 
+class SetTally(Tally):
+    """One metric of ``PerSetMetric``, for one of its test sets.
+
+    Args:
+        set_name: The set's.
+        number: The metric's, among those of the set.
+        of: The metric's own tally, or its settings.
+    """
+
+    def __init__(self, set_name: str, number: int, of: Tally | Mapping, prefix: str = '') -> None:
+        super().__init__(prefix)
+        self.set_name, self.number = set_name, number
+        self.of = of if isinstance(of, Tally) else build_tally(of)
+        self.view = self.of.view
+        self.better = {f'{self.of.prefix}{score}': how for score, how in self.of.better.items()}
+
+    def settings(self) -> dict:
+        inner = self.of.settings()
+        return dict(super().settings(), set_name=self.set_name, number=self.number, of=inner)
+
+    def numbers(self, result: tuple[str, Sequence[Sequence]]) -> Numbers | None:
+        name, found = result
+        if name != self.set_name or not found[self.number]:
+            return None
+        return self.of.numbers(found[self.number][0])
+
+    def scores(self, sums: Numbers, images: float) -> dict[str, float]:
+        return self.named(self.of.scores(sums, images))
+
+    def class_scores(self, sums: Numbers) -> np.ndarray | None:
+        return self.of.class_scores(sums)
+
+
 KINDS = {
-    one.__name__: one for one in (BinaryTally, BoundaryTally, SaliencyTally, ClassTally, TaskTally)
+    one.__name__: one
+    for one in (BinaryTally, BoundaryTally, SaliencyTally, ClassTally, TaskTally, SetTally)
 }
 
 
@@ -207,6 +244,13 @@ def tallies_of(metric: BaseMetric) -> list[Tally]:
         return [
             TaskTally(config, f'{prefix}{task.name}/')
             for config, task in zip(metric.task_configs, metric.tasks, strict=True)
+        ]
+    if isinstance(metric, PerSetMetric):
+        return [
+            SetTally(name, number, tally, f'{name}/')
+            for name in (metric.dataset_meta or {}).get('sets') or {}
+            for number, one in enumerate(metric.metrics)
+            for tally in tallies_of(one)
         ]
     if isinstance(metric, IoUMetric) and not metric.format_only:
         asked = [metric.metrics] if isinstance(metric.metrics, str) else metric.metrics

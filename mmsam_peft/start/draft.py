@@ -139,7 +139,7 @@ class Draft:
         if self.survey.pixels:
             reason = 'of a sample, half a percent is darker and half a percent brighter'
             rows += [(dict(pixels=self.survey.pixels), reason)]
-        rows += [(tuned, f'{self.encoder.words}; docs/methods.md has other methods')]
+        rows += [(tuned, f'{self.encoder.variant.words}; docs/methods.md has other methods')]
         rows += [(seen, sizes.reason)]
         names = list(defaults.settings())
         for name in names:

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..apis.settings.encoder import ENCODERS
-from ..models.backbones.sam_vit import PUBLISHED
+from ..apis.settings import SETTINGS
+from ..models.backbones.variants import VARIANTS, Variant
 from ..safe_load import is_at_hand
 
 SMALL = 'small'
-USED_TO_SMALL, USED_TO = 256, 512
-"""The smallest images to give to the small encoder, and to SAM's, which is made for 1024."""
+"""What needs no weights from elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -18,15 +17,13 @@ class Encoder:
 
     Attributes:
         name: as the ``encoder`` setting takes it.
-        words: what it is.
-        least: the smallest image size to give to it.
+        variant: what it is, and what images it is made for.
         checkpoint: its weights, where a user names them.
         advice: how to get the weights, if that is left to do.
     """
 
     name: str
-    words: str
-    least: int
+    variant: Variant
     checkpoint: Path | None
     advice: str | None
 
@@ -39,21 +36,28 @@ def find_encoder(name: str, checkpoint: Path | None = None) -> Encoder:
     Raises:
         ValueError: no such encoder; no such file.
     """
-    if name not in ENCODERS:
-        raise ValueError(f'--encoder {name}: expected one of {", ".join(ENCODERS)}.')
+    try:
+        variant = VARIANTS[SETTINGS['encoder'].read(name)]
+    except ValueError as error:
+        raise ValueError(f'--encoder {name}: {error}') from None
     if checkpoint and not checkpoint.exists():
         raise ValueError(f'--checkpoint {checkpoint}: there is no such file or folder.')
-    if name == SMALL:
-        words = 'the small model of the package, to try things out; not SAM, and much weaker'
-        return Encoder(name, words, USED_TO_SMALL, checkpoint, None)
-    words = f'SAM ViT-{name[-1].upper()}'
-    address = PUBLISHED[ENCODERS[name]['arch']]
-    if checkpoint or is_at_hand(address):
-        return Encoder(name, words, USED_TO, checkpoint, None)
-    file = address.rpartition('/')[2]
-    advice = (
-        f"SAM's weights, {file}, come from {address} when the training starts. Without a network "
-        f'here: fetch the file elsewhere and give --checkpoint {file}; or try things out with '
-        f'--encoder {SMALL}'
+    there = checkpoint or variant.address and is_at_hand(variant.address)
+    advice = None if there else _advice(name)
+    return Encoder(name, variant, checkpoint, advice)
+
+
+def _advice(name: str) -> str:
+    variant = VARIANTS[name]
+    without = f'or try things out with --encoder {SMALL}'
+    if variant.gated or variant.address is None:
+        place = variant.page or 'their authors (docs/encoders.md)'
+        return (
+            f'The weights are given only to those who ask for them ({variant.licence}): get them '
+            f'from {place} and give --checkpoint FILE; {without}'
+        )
+    file = variant.address.rpartition('/')[2]
+    return (
+        f'{file} comes from {variant.page} when the training starts. Without a network here: fetch '
+        f'it elsewhere and give --checkpoint {file}; {without}'
     )
-    return Encoder(name, words, USED_TO, None, advice)

@@ -152,10 +152,12 @@ def _sizes_that_fit(
 ) -> tuple[Sizes, Timing | Untimed]:
     """The sizes, smaller where memory does not suffice, and what a step takes with them."""
     most = MOST if torch.cuda.is_available() else MOST_ON_CPU
-    least = request.image_size or draft.encoder.least
+    least = request.image_size or draft.encoder.variant.least
     most = request.image_size or max(least, most)
     while True:
-        sizes = choose_sizes(draft.survey, least, most)
+        chosen = choose_sizes(draft.survey, least, most)
+        fitted = draft.encoder.variant.fitted(chosen.image_size)
+        sizes = chosen if request.image_size else replace(chosen, image_size=fitted)
         if not request.timing:
             return sizes, Untimed('--no-timing')
         say(f'Timing   a few steps at {_side(sizes)} ...')
@@ -167,7 +169,7 @@ def _sizes_that_fit(
             too_large = timing.memory(1) > USED * free_memory()
         else:
             too_large = timing.too_large
-        smaller = [size for size in SIZES if size < max(sizes.image_size)]
+        smaller = [size for size in SIZES if size < max(chosen.image_size)]
         if not too_large or request.image_size or not smaller:
             return sizes, timing
         say(f'         too large for the {free_memory() / 1e9:.1f} GB that are free')
@@ -196,8 +198,8 @@ def _ending(
         yield f'         {note}'
     batch, epochs = defaults.batch_size.value, defaults.max_epochs.value
     yield (
-        f'Training {draft.encoder.words}; {draft.peft["type"]}, {epochs} epochs in batches of '
-        f'{batch}, learning rate {defaults.lr.value:g}'
+        f'Training {draft.encoder.variant.words}; {draft.peft["type"]}, {epochs} epochs in '
+        f'batches of {batch}, learning rate {defaults.lr.value:g}'
     )
     if draft.encoder.advice:
         yield f'Weights  {draft.encoder.advice}'

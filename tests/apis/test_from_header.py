@@ -31,6 +31,7 @@ from mmsam_peft.apis.configs import read_config
 from mmsam_peft.apis.from_header import config_from_header, skeleton
 from mmsam_peft.apis.inference import build_to_count, is_adaptable
 from mmsam_peft.models.backbones import SAMViT, sam_vit
+from mmsam_peft.models.backbones.variants import VARIANTS, Variant
 from mmsam_peft.registry import MODELS, PEFT
 
 DATA = Path(__file__).parents[1] / 'data'
@@ -288,7 +289,8 @@ def test_what_is_missing_is_said(make, tiny, tmp_path, monkeypatch):
 
     address = 'https://dl.fbaipublicfiles.com/segment_anything/sam_vit_t.pth'
     monkeypatch.setitem(sam_vit.ARCHS, 'small', dict(tiny().model.backbone.arch))
-    monkeypatch.setitem(sam_vit.PUBLISHED, 'small', address)
+    variant = Variant('a tiny SAM', dict(type='SAMViT', arch='small'), address)
+    monkeypatch.setitem(VARIANTS, 'sam_vit_t', variant)
     config = tiny({'model.backbone.arch': 'small', 'model.checkpoint': 'published'})
     save_adapter(MODELS.build(config.model), path, META, config)
     assert read_header(path)['base_weights'] == dict(

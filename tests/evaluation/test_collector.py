@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from mmengine.structures import PixelData
 from mmseg.evaluation import IoUMetric
 from mmseg.structures import SegDataSample
 
-from mmsam_peft.evaluation import BinaryMetric, MultiTaskMetric, SaliencyMetric
+from mmsam_peft.evaluation import BinaryMetric, MultiTaskMetric, PerSetMetric, SaliencyMetric
 from mmsam_peft.evaluation.collector import Collector
 from mmsam_peft.evaluation.examples import SAMPLED, Examples, choose
 from mmsam_peft.evaluation.record import Record, read_record, write_record
 from mmsam_peft.evaluation.threshold_curve import THRESHOLDS
+from mmsam_peft.visualization.report import scored
 
 TASKS = [
     dict(type='SemanticSegmentation', name='seg', num_classes=4),
@@ -82,6 +84,35 @@ def check_scores(record: Record, digits: float = 1e-9) -> None:
         sums = {name: np.asarray(value, float).sum(0) for name, value in one.numbers.items()}
         for name, value in one.tally.scores(sums, len(one.images)).items():
             assert record.info['scores'][name] == pytest.approx(value, abs=digits, nan_ok=True)
+
+
+def test_several_test_sets():
+    """Each has its own scores, intervals and table of classes; images of a set without any are
+    none."""
+    samples = binary(9, 4)
+    for i, sample in enumerate(samples):
+        sample.set_metainfo(dict(img_path=f'/{"ab"[i % 2]}/{i}.png'))
+    with DefaultScope.overwrite_default_scope('mmsam_peft'):
+        metric = PerSetMetric([dict(type='IoUMetric'), dict(type='BoundaryMetric', num_classes=4)])
+        evaluator = Evaluator([metric])
+    evaluator.dataset_meta = dict(classes=list('wxyz'), sets=dict(a='/a', b='/b', empty='/c'))
+    collector = Collector([metric], {'': {}}, 'b/mIoU', curve=False)
+    for sample in samples:
+        evaluator.process([sample])
+        collector.add([sample])
+    record = collector.finish(9, dict(split='test', scores=evaluator.evaluate(9)))
+    there = [one for one in record.counted if one.tally.set_name != 'empty']
+    assert len(there) == 4 and not any(len(one.images) for one in record.counted[4:])
+    check_scores(replace(record, counted=there), 0.006)  # IoUMetric rounds
+    assert record.views[0].score == 'b/mIoU'
+    assert {one.path[1] for one in record.views[0].examples} == {'b'}
+    classes = scored.score(record).classes
+    assert classes[''].keys() == {'a', 'b'}
+    alone = IoUMetric()
+    alone.dataset_meta = evaluator.dataset_meta
+    alone.process({}, [sample.to_dict() for sample in samples[1::2]])
+    right, union = (sum(result[k] for result in alone.results) for k in (0, 1))
+    assert [row.iou for row in classes['']['b']] == pytest.approx((100 * right / union).tolist())
 
 
 def test_binary_scores_are_those_of_the_metrics():

@@ -6,7 +6,8 @@ from mmengine.runner import save_checkpoint
 from safetensors.torch import save_file
 
 from mmsam_peft.models.backbones import checkpoints, sam_vit
-from mmsam_peft.models.backbones.checkpoints import read_sam_checkpoint, to_sam_keys
+from mmsam_peft.models.backbones.checkpoints import read_sam_checkpoint
+from mmsam_peft.models.backbones.sam_keys import to_sam_keys
 
 
 @pytest.fixture

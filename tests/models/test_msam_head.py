@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmsam_peft.models.backbones.checkpoints import to_sam_keys
+from mmsam_peft.models.backbones.sam_keys import to_sam_keys
 from mmsam_peft.models.decode_heads import MSAMHead, SAMMaskHead
 from mmsam_peft.peft import count_parameters
 from mmsam_peft.safe_load import load_safetensors

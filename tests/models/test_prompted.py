@@ -5,7 +5,7 @@ import torch
 
 from mmsam_peft.adapters.match import load_adapter, save_adapter
 from mmsam_peft.models import SAMMaskHead
-from mmsam_peft.models.backbones.checkpoints import to_sam_keys
+from mmsam_peft.models.backbones.sam_keys import to_sam_keys
 from mmsam_peft.models.prompt_encoders import Prompts
 
 SIZES = dict(in_channels=32, num_heads=2, mlp_dim=64)

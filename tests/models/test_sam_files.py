@@ -19,7 +19,8 @@ from mmsam_peft.adapters.header import ADAPTER
 from mmsam_peft.adapters.match import adapter_header, adapter_state, save_adapter
 from mmsam_peft.apis.merging import merged_sam_state
 from mmsam_peft.models.backbones import checkpoints
-from mmsam_peft.models.backbones.checkpoints import read_sam_checkpoint, to_sam_keys
+from mmsam_peft.models.backbones.checkpoints import read_sam_checkpoint
+from mmsam_peft.models.backbones.sam_keys import to_sam_keys
 from mmsam_peft.models.segmentors import peft_segmentor
 
 
@@ -158,7 +159,8 @@ def test_parts_of_hugging_faces_sam(encoder, tmp_path, parts):
         assert to_sam_keys(bare).keys() == read_sam_checkpoint(path).keys()
     else:
         with pytest.raises(
-            ValueError, match="part.pth matches SAMViT.* It holds SAM's decoder without the encoder"
+            ValueError,
+            match='part.pth matches SAMViT.* It holds a mask decoder without the encoder',
         ):
             model.init_weights()
 
@@ -266,7 +268,7 @@ FOREIGN = {
         'image_encoder.layers.1.blocks.0.attn.qkv.weight',
     ],
     'SAM 2': ['image_encoder.trunk.blocks.0.attn.qkv.weight', 'sam_mask_decoder.iou_token.weight'],
-    'SAM 2, ': [
+    'SAM 2,': [
         'vision_encoder.backbone.blocks.0.attn.qkv.weight',
         'mask_decoder.iou_token.weight',
     ],
@@ -289,6 +291,14 @@ FOREIGN = {
     ],
 }
 
+FITS = {
+    'MobileSAM': 'mobile_sam',
+    'SAM 2': 'sam2.1_hiera_small',
+    'SAM 2,': 'sam2.1_hiera_small',
+    'SAM 3': 'sam3',
+    'EfficientSAM': 'efficient_sam_vit_small',
+}
+
 
 @pytest.mark.parametrize('name', FOREIGN)
 @pytest.mark.parametrize('wrapper', [None, 'model'])
@@ -296,9 +306,11 @@ def test_known_foreigners_are_named(tmp_path, name, wrapper):
     state = {key: torch.zeros(1) for key in FOREIGN[name]}
     path = write({wrapper: state} if wrapper else state, tmp_path / 'foreign.pth')
     with pytest.raises(
-        ValueError, match=f'foreign.pth holds the weights of {name}.*no SAM encoder'
-    ):
+        ValueError, match=f'foreign.pth holds the weights of {name}.*do not fit an encoder of SAM'
+    ) as error:
         read_sam_checkpoint(path)
+    assert ('they fit encoder=' in str(error.value)) == (name in FITS)
+    assert FITS.get(name, '') in str(error.value)
 
 
 def test_hq_sam_gives_its_encoder_and_decoder(sam, segmentor, log, tmp_path):

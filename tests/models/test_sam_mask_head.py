@@ -8,7 +8,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.visualization import SegLocalVisualizer
 
 from mmsam_peft.models import SAMMaskHead
-from mmsam_peft.models.backbones.checkpoints import to_sam_keys
+from mmsam_peft.models.backbones.sam_keys import to_sam_keys
 from mmsam_peft.peft import count_parameters
 
 SIZES = dict(in_channels=32, num_heads=2, mlp_dim=64)

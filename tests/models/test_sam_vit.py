@@ -162,11 +162,11 @@ def test_out_indices_give_the_blocks_maps(encoder, arch):
         (dict(arch='gigantic'), 'tiny, base, large, huge'),
         (
             dict(arch='tiny', checkpoint='published'),
-            'weights for arch=base/large/huge only; got .* width 192 and depth 12',
+            "no.* weights for an encoder of {'type': 'SAMViT', 'arch': 'tiny'}: .*sam_vit_b",
         ),
         (
             dict(checkpoint='published'),
-            'weights for arch=base/large/huge only; got .* width 32 .* to None for random values',
+            "weights for an encoder of .*'embed_dim': 32.* to None for random values",
         ),
         (dict(arch=dict(embed_dim=32, depth=2)), 'needs .*num_heads'),
         (

@@ -1,5 +1,5 @@
-"""Writes a trained model's encoder and mask decoder under SAM's key names, in half precision, as a
-base for fine-tuning.
+"""Writes a trained model's encoder and mask decoder under our names of base weights, in half
+precision, as a base for fine-tuning.
 
 python tools/model_converters/export_base.py CONFIG WEIGHTS OUT.safetensors
 """
@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from mmsam_peft.apis.inference import init_model
 from mmsam_peft.apis.launch import load_config
 from mmsam_peft.finite import require_finite
-from mmsam_peft.models.backbones.checkpoints import to_sam_keys
+from mmsam_peft.models.backbones.sam_keys import SAM
 from mmsam_peft.whole_files import whole_file
 
 
@@ -34,9 +34,10 @@ def main() -> None:
             'for: export a '
             'model trained in full.'
         )
+    keys = getattr(model.backbone, 'keys', SAM)
     state = {
         key: value.to(torch.float16).contiguous()
-        for key, value in to_sam_keys(model.state_dict()).items()
+        for key, value in keys.own(model.state_dict()).items()
     }
     require_finite(state, f'The model for {args.out}', 'It was not written: float16 ends at 65504.')
     with whole_file(args.out) as unfinished:

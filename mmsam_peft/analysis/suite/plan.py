@@ -20,9 +20,10 @@ from torch import nn
 from ...adapters.match import with_defaults
 from ...apis.inference import build_to_count, is_adaptable
 from ...apis.overrides import apply_overrides
+from ...models.backbones.variants import address_of
 from ...peft import count_parameters
 from ...peft.notation import label
-from ...registry import DATASETS, MODELS, PEFT, SCOPE
+from ...registry import DATASETS, PEFT, SCOPE
 from ...safe_load import is_at_hand
 from ...version import __version__
 from .cells import Cells, Data
@@ -102,11 +103,8 @@ def missing(config: Config, seen: dict[str, str | None]) -> Iterable[str]:
         if loader:
             yield from _once(seen, _without_pipeline(loader['dataset']), _absent_data)
     model = config.model
-    checkpoint = model.get('checkpoint')
-    if checkpoint == 'published':
-        backbone = {**model.backbone, 'peft': None}
-        with torch.device('meta'):
-            checkpoint = MODELS.build(backbone).address_of('published')
+    parts = model.get('backbone') or {}, model.get('decode_head')
+    checkpoint = address_of(model.get('checkpoint'), *parts)
     if checkpoint:
         yield from _once(seen, str(checkpoint), _absent_weights)
 

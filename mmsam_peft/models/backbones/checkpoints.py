@@ -1,4 +1,4 @@
-"""Reading SAM weights wholly or not at all; resizing what depends on the image size."""
+"""Reading base weights wholly or not at all; resizing what depends on the image size."""
 
 import re
 from collections import defaultdict
@@ -12,16 +12,20 @@ from torch import Tensor, nn
 from ...adapters.file import carried_header
 from ...adapters.header import parse_header
 from ...layers.attention import resize_rel_pos
-from .foreign import MERGE_FIRST, check_not_foreign, check_only_sam, likely_cause
-from .sam_keys import ENCODER, to_sam_keys, unwrapped
+from .foreign import MERGE_FIRST, check_family, check_nothing_else, likely_cause
+from .keys import Keys, unwrapped
+from .sam_keys import SAM
 
 
-def read_sam_checkpoint(path: str) -> dict[str, Tensor]:
-    """Opens a path, folder or URL through MMEngine's loader and returns its weights under SAM's
-    keys.
+def read_checkpoint(path: str, keys: Keys) -> dict[str, Tensor]:
+    """Opens a path, folder or URL through MMEngine's loader and returns its weights under our
+    names, ``image_encoder.*``, ``mask_decoder.*`` and ``prompt_encoder.*``.
+
+    Args:
+        keys: Of the family of the encoder that is to get them.
 
     Raises:
-        ValueError: It holds no state dict, an adapter, another model than SAM, or updates of a
+        ValueError: It holds no state dict, an adapter, a model of another family, or updates of a
             fine-tuning method beside the weights they belong to.
     """
     content = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
@@ -30,10 +34,10 @@ def read_sam_checkpoint(path: str) -> dict[str, Tensor]:
             f'{path} holds a {type(content).__name__}, expected a state dict: tensors by name.'
         )
     state = unwrapped(content)
-    _check_is_base(state, path)
-    check_not_foreign([key for key in state if isinstance(key, str)], str(path))
-    state = to_sam_keys(state, str(path))
-    check_only_sam(state, str(path))
+    _check_is_base(state, path, keys)
+    check_family([key for key in state if isinstance(key, str)], str(path), keys.family)
+    state = keys.own(state, str(path))
+    check_nothing_else(state, str(path), keys)
     if any(key.startswith(('mask_decoder.hf_', 'mask_decoder.hq_')) for key in state):
         print_log(
             f"{path} is of HQ-SAM: its encoder and decoder are SAM's, its high-quality token and "
@@ -44,7 +48,11 @@ def read_sam_checkpoint(path: str) -> dict[str, Tensor]:
     return state
 
 
-def _check_is_base(state: dict, path: str) -> None:
+def read_sam_checkpoint(path: str) -> dict[str, Tensor]:
+    return read_checkpoint(path, SAM)
+
+
+def _check_is_base(state: dict, path: str, keys: Keys) -> None:
     """Raises ValueError for our own files that hold updates of a method, by their header."""
     metadata = getattr(state, '_metadata', None)
     carried = carried_header(metadata.get('')) if isinstance(metadata, dict) else None
@@ -65,7 +73,7 @@ def _check_is_base(state: dict, path: str) -> None:
         for name in header.get('tensors', ())
         if name.startswith('backbone.')
     ]
-    if added := [name for name in names if not ENCODER.fullmatch(name)]:
+    if added := [name for name in names if not keys.encoder.fullmatch(name)]:
         raise ValueError(
             f'{path} is a checkpoint of a model trained with {method}, whose updates lie beside '
             'the weights '

@@ -1,58 +1,82 @@
-"""What a file is that does not hold, or not only, SAM's weights."""
+"""What a file is that does not hold, or not only, the weights that an encoder wants."""
 
 import re
 from collections.abc import Collection
 
-from .sam_keys import ENCODER
+from .keys import Keys
 
 MERGE_FIRST = (
     'Merge its updates into the weights first: tools/merge_adapter.py for a file of ours, '
     'merge_and_unload() of '
     "Hugging Face's peft, or the program that made it."
 )
-SAM_ONLY = "Use SAM's own weights (sam_vit_b, sam_vit_l, sam_vit_h), or others of the same encoder."
-FOREIGNERS = [  # (what it is, what its names have), the first that fits
-    ('SAM 3', r'(^|\.)(vision_backbone|detector_model|tracker_model|geometry_encoder)\.'),
+FAMILIES = [  # (family, what its names have, an encoder that it fits), the first that fits
     (
-        'SAM 2, whose encoder is a Hiera',
-        r'(^|\.)(trunk|sam_mask_decoder|memory_encoder|vision_encoder\.backbone)\.',
+        'SAM 3',
+        r'(^|\.)(vision_backbone|detector_model|tracker_model|geometry_encoder)\.',
+        'sam3',
     ),
-    ('MobileSAM, whose encoder is a TinyViT', r'(^|\.)(patch_embed\.seq\.|layers\.\d+\.blocks\.)'),
-    ('FastSAM or another YOLO', r'^(model\.)+\d+\.(cv\d|conv|bn|m|dfl|proto)\.'),
-    ('EfficientSAM', r'image_encoder\.blocks\.\d+\.mlp\.fc[12]\.'),
-    ("timm's copy of SAM's encoder", r'blocks\.\d+\.attn\.rel_pos_h(?s:.*)\.mlp\.fc1\.'),
+    (
+        'SAM 2',
+        r'(^|\.)(trunk|sam_mask_decoder|memory_encoder|vision_encoder\.backbone)\.|'
+        r'(^|\.)pos_embed_window$',
+        'sam2.1_hiera_small',
+    ),
+    ('MobileSAM', r'(^|\.)(patch_embed\.seq\.|layers\.\d+\.blocks\.)', 'mobile_sam'),
+    ('FastSAM or another YOLO', r'^(model\.)+\d+\.(cv\d|conv|bn|m|dfl|proto)\.', None),
+    (
+        'EfficientSAM',
+        r'image_encoder\.blocks\.\d+\.mlp\.fc[12]\.',
+        'efficient_sam_vit_small',
+    ),
+    (
+        "timm's copy of SAM's encoder",
+        r'blocks\.\d+\.attn\.rel_pos_h(?s:.*)\.mlp\.fc1\.',
+        None,
+    ),
     (
         'another vision transformer, such as one of DINO, MAE or timm',
         r'(^|\.)(cls_token|register_tokens)\b|\.ls1\.|'
         r'blocks\.\d+\.mlp\.fc1\.',
+        None,
     ),
+    ('SAM', r'(blocks|layers)\.\d+\.attn\.rel_pos_[hw]$', 'sam_vit_b'),
 ]
 
 
-def check_not_foreign(keys: Collection[str], source: str) -> None:
-    """Raises ValueError when the names are known and those of another model than SAM."""
+def check_family(keys: Collection[str], source: str, family: str) -> None:
+    """Raises ValueError when the names are known and those of another family of models."""
     text = '\n'.join(sorted(keys))
-    for name, pattern in FOREIGNERS:
-        if re.search(pattern, text, re.MULTILINE):
-            raise ValueError(
-                f'{source} holds the weights of {name}, which is no SAM encoder. {SAM_ONLY}'
-            )
+    found, encoder = next(
+        (
+            (name, encoder)
+            for name, pattern, encoder in FAMILIES
+            if re.search(pattern, text, re.MULTILINE)
+        ),
+        (family, None),
+    )
+    if found != family:
+        fit = f"; they fit encoder='{encoder}', or another of its sizes" if encoder else ''
+        raise ValueError(
+            f'{source} holds the weights of {found}, which do not fit an encoder of {family}{fit}. '
+            f'Use weights of {family}, or another encoder.'
+        )
 
 
-def check_only_sam(keys: Collection[str], source: str) -> None:
-    """Raises ValueError when names lie inside SAM's layers that SAM does not have: what they stand
-    for would be lost."""
+def check_nothing_else(names: Collection[str], source: str, keys: Keys) -> None:
+    """Raises ValueError when names lie inside the encoder's layers that it does not have: what
+    they stand for would be lost."""
     inside = sorted(
-        key
-        for key in keys
-        if re.match(r'image_encoder\.(blocks|patch_embed|neck)\b', key)
-        and not ENCODER.fullmatch(key)
+        name
+        for name in names
+        if re.match(r'image_encoder\.(blocks|layers|patch_embed|neck)\b', name)
+        and not keys.encoder.fullmatch(name)
     )
     if inside:
         raise ValueError(
-            f"{source} has {len(inside)} tensors inside SAM's layers that SAM does not have, such "
-            f'as {inside[0]}: '
-            f'a fine-tuning method wraps its layers, or they are of another encoder. {MERGE_FIRST}'
+            f"{source} has {len(inside)} tensors inside {keys.family}'s layers that {keys.family} "
+            f'does not have, such as {inside[0]}: a fine-tuning method wraps its layers, or they '
+            f'are of another encoder. {MERGE_FIRST}'
         )
 
 
@@ -60,6 +84,6 @@ def likely_cause(state: Collection[str]) -> str:
     """Why an encoder's weights are not all in a file, for an error message."""
     if not any(key.startswith('image_encoder.') for key in state):
         if any(key.startswith(('mask_decoder.', 'prompt_encoder.')) for key in state):
-            return "It holds SAM's decoder without the encoder: use a file with both."
-        return SAM_ONLY
+            return 'It holds a mask decoder without the encoder: use a file with both.'
+        return "Use the encoder's own weights, such as those that checkpoint='published' names."
     return 'It is incomplete, or of another encoder: fetch it again from where it was published.'

@@ -9,10 +9,11 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from ...layers.block import Block
+from ...layers.patches import PatchEmbed
 from ...peft import Anatomy
 from .checkpoints import resize_pos_embed
-from .sam_keys import unwrapped
-from .sam_vit import BLOCK, PatchEmbed
+from .keys import unwrapped
+from .sam_vit import BLOCK
 
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 """By the width of the encoder."""

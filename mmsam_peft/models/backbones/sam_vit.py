@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
-from ...layers.attention import ATTENTION
 from ...layers.block import Block, run_blocks
-from ...peft import Anatomy, BlockParts, apply_peft, build_method
+from ...layers.patches import PatchEmbed
+from ...peft import Anatomy, BlockParts
 from ...registry import MODELS
-from .checkpoints import guess_arch, load_part, read_sam_checkpoint, resize_pos_embed
-from .sam_keys import ENCODER
+from .checkpoints import guess_arch, resize_pos_embed
+from .encoder import Encoder, check_attention, sizes_of
+from .variants import VARIANTS, Variant, address_of
 
 ARCHS = {
     'tiny': dict(embed_dim=192, depth=12, num_heads=3, global_attn_indexes=(2, 5, 8, 11)),
@@ -24,43 +24,26 @@ ARCHS = {
     'large': dict(embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23)),
     'huge': dict(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
 }
-WEIGHTS = 'https://dl.fbaipublicfiles.com/segment_anything/'
-PUBLISHED = {
-    'base': f'{WEIGHTS}sam_vit_b_01ec64.pth',
-    'large': f'{WEIGHTS}sam_vit_l_0b3195.pth',
-    'huge': f'{WEIGHTS}sam_vit_h_4b8939.pth',
-}
-"""Where SAM's authors publish the weights of an arch."""
 COMMON = dict(patch_size=16, window_size=14, mlp_ratio=4, out_channels=256)
+ADDRESS = 'https://dl.fbaipublicfiles.com/segment_anything/'
+VARIANTS.update(
+    sam_vit_b=Variant(
+        'SAM ViT-B', dict(type='SAMViT', arch='base'), f'{ADDRESS}sam_vit_b_01ec64.pth'
+    ),
+    sam_vit_l=Variant(
+        'SAM ViT-L', dict(type='SAMViT', arch='large'), f'{ADDRESS}sam_vit_l_0b3195.pth'
+    ),
+    sam_vit_h=Variant(
+        'SAM ViT-H', dict(type='SAMViT', arch='huge'), f'{ADDRESS}sam_vit_h_4b8939.pth'
+    ),
+)
 BLOCK = BlockParts(
     linears=dict(qkv='attn.qkv', proj='attn.proj', lin1='mlp.lin1', lin2='mlp.lin2'), mlp='mlp'
 )
 
 
-class PatchEmbed(nn.Module):
-    """Non-overlapping patches as tokens: (B, in_channels, H, W) -> (B, H / patch, W / patch, C).
-
-    The first three channels, red, green and blue, go through SAM's own weights. Those of further
-    ones start at zero, so that SAM sees what it saw without them.
-    """
-
-    def __init__(self, patch_size: int, embed_dim: int, in_channels: int = 3) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, embed_dim, patch_size, stride=patch_size)
-        self.further = None
-        if in_channels > 3:  # no module, so that methods that change convolutions see SAM's alone
-            shape = embed_dim, in_channels - 3, patch_size, patch_size
-            self.further = nn.Parameter(torch.zeros(shape))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.further is None:
-            return self.proj(x).permute(0, 2, 3, 1)
-        further = F.conv2d(x[:, 3:], self.further, stride=self.proj.stride)
-        return (self.proj(x[:, :3]) + further).permute(0, 2, 3, 1)
-
-
 @MODELS.register_module()
-class SAMViT(BaseModule):
+class SAMViT(Encoder):
     """SAM's image encoder, fine-tuned by any method of the ``PEFT`` registry.
 
     Args:
@@ -90,6 +73,8 @@ class SAMViT(BaseModule):
             name or PEFT target that matches nothing; 'published' weights of an arch that has none.
     """
 
+    optional = ('neck', 'rel_pos')
+
     def __init__(
         self,
         arch: str | dict = 'base',
@@ -103,29 +88,13 @@ class SAMViT(BaseModule):
         checkpoint: str | None = None,
         in_channels: int = 3,
     ) -> None:
-        super().__init__()
-        if in_channels < 3:
-            raise ValueError(
-                f'in_channels={in_channels}: SAM sees red, green and blue, so that 3 is the least; '
-                'pixels in the config makes three of one band.'
-            )
-        if isinstance(arch, str) and arch not in ARCHS:
-            raise ValueError(
-                f'arch={arch!r} is unknown: use one of {", ".join(ARCHS)}, or a dict of its sizes.'
-            )
-        if attention not in ATTENTION:
-            raise ValueError(
-                f'attention={attention!r} is unknown: use one of {", ".join(ATTENTION)}.'
-            )
-        self.arch = {**COMMON, **(ARCHS[arch] if isinstance(arch, str) else arch)}
-        if self.arch.keys() != COMMON.keys() | ARCHS['base'].keys():
-            raise ValueError(
-                f'arch={dict(arch)}: as a dict it needs {", ".join(ARCHS["base"])} '
-                f'and may have {", ".join(COMMON)}.'
-            )
-        self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-        self.published = PUBLISHED.get(arch) if isinstance(arch, str) else None
-        self.checkpoint = self.address_of(checkpoint)
+        super().__init__(
+            sizes_of(arch, ARCHS, COMMON),
+            img_size,
+            in_channels,
+            address_of(checkpoint, dict(type='SAMViT', arch=arch)),
+        )
+        check_attention(attention)
         dim, depth, self.patch_size = (
             self.arch['embed_dim'],
             self.arch['depth'],
@@ -136,7 +105,7 @@ class SAMViT(BaseModule):
             raise ValueError(
                 f'out_indices={tuple(out_indices)}: the encoder has blocks 0 to {depth - 1}.'
             )
-        self.out_indices, self.in_channels = out_indices, in_channels
+        self.out_indices = out_indices
 
         self.patch_embed = PatchEmbed(self.patch_size, dim, in_channels)
         self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, *grid, dim), std=0.02))
@@ -165,27 +134,7 @@ class SAMViT(BaseModule):
         )
 
         self.walk = run_blocks  # where a method may put a module: the name is part of adapter files
-        self.peft = build_method(peft) if peft else None
-        if self.peft:
-            unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
-            new = ('patch_embed.further',) if in_channels > 3 else ()
-            apply_peft(self, self.peft, unfreeze + new)
-        if compile:
-            for block in [module for module in self.modules() if isinstance(module, Block)]:
-                block.compile(**({} if compile is True else compile))
-
-    def address_of(self, checkpoint: str | None) -> str | None:
-        """``checkpoint`` itself; for 'published', the address of the arch's weights. ValueError
-        where there are none."""
-        if checkpoint == 'published' and self.published is None:
-            raise ValueError(
-                "checkpoint='published', but SAM's authors publish weights for "
-                f'arch={"/".join(PUBLISHED)} only; '
-                f'got an encoder of width {self.arch["embed_dim"]} and depth {self.arch["depth"]}. '
-                'Set '
-                'model.checkpoint to a file or an address, or to None for random values.'
-            )
-        return self.published if checkpoint == 'published' else checkpoint
+        self.adapt(peft, unfreeze, compile)
 
     @property
     def anatomy(self) -> Anatomy:
@@ -224,22 +173,9 @@ class SAMViT(BaseModule):
         """The position embedding, resized to the map (B, H, W, C), added to it."""
         return patches + resize_pos_embed(self.pos_embed, patches.shape[1:3])
 
-    def init_weights(self) -> None:
-        """Loads ``checkpoint``, once. Raises ValueError when it belongs to another arch or matches
-        nothing."""
-        if self._is_init:
-            return
-        self._is_init = True
-        if self.checkpoint:
-            self.load_sam(read_sam_checkpoint(self.checkpoint), self.checkpoint)
-
-    def load_sam(self, state: dict[str, Tensor], source: str) -> None:
-        """Loads the encoder from a state dict under SAM's keys, before or after a PEFT method was
-        injected.
-
-        Files without neck, or without relative positions (which are zero then), are fine.
-        ValueError for a file that lacks any other weight, or is of another arch.
-        """
+    def load_sam(self, state: dict[str, Tensor], source: str) -> list[str]:
+        """As every encoder; files without neck, or without relative positions (which are zero
+        then), are fine."""
         found, expected = guess_arch(state), (self.arch['embed_dim'], self.arch['depth'])
         if found and found != expected:
             known = {(a['embed_dim'], a['depth']): name for name, a in ARCHS.items()}
@@ -249,12 +185,7 @@ class SAMViT(BaseModule):
                 f'{expected[0]} and '
                 f'depth {expected[1]}. Set backbone.arch to match, or use another checkpoint.'
             )
-        added = [
-            name for name in self.state_dict() if not ENCODER.fullmatch(f'image_encoder.{name}')
-        ]
-        missing = load_part(
-            self, state, ('image_encoder.',), source, added, optional=('neck', 'rel_pos')
-        )
+        missing = super().load_sam(state, source)
         named = dict(self.named_parameters())
         frozen = [key for key in missing if key.startswith('neck') and not named[key].requires_grad]
         if frozen:
@@ -264,3 +195,4 @@ class SAMViT(BaseModule):
                 'current',
                 level=30,
             )
+        return missing

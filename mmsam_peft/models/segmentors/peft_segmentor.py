@@ -16,6 +16,7 @@ from ...registry import MODELS
 from ...safe_load import is_at_hand
 from ..backbones.checkpoints import read_sam_checkpoint
 from ..backbones.frozen_prefix import Encoded
+from ..backbones.variants import VARIANTS, address_of, variant_of
 from .finite_outputs import require_finite_outputs
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -28,15 +29,15 @@ class PEFTSegmentor(EncoderDecoder):
 
     Args:
         backbone: An encoder with an anatomy: ``SAMViT``, or one as docs/add_an_encoder.md adds.
-        checkpoint: Path or URL of SAM weights for the encoder and, where file and head have one,
-            SAM's mask decoder. 'published': those that are published for the backbone's arch. None
-            trains from random values.
+        checkpoint: Path or URL of weights for the encoder, as its ``read_weights`` reads them, and,
+            where file and head have one, the mask decoder. 'published': those that their authors
+            publish for the encoder. None trains from random values.
         pixels: What of the image files the model sees, see :class:`Pixels`; a config's own
             ``pixels`` gets here by itself. Adapter files name it, and belong to no other.
         kwargs: ``EncoderDecoder``'s: decode_head, data_preprocessor, test_cfg, ...
 
     Raises:
-        ValueError: 'published' weights of an arch that has none; an encoder of another number of
+        ValueError: 'published' weights of an encoder that has none; an encoder of another number of
             channels than ``pixels`` makes.
     """
 
@@ -59,9 +60,8 @@ class PEFTSegmentor(EncoderDecoder):
                 f'{channels}: set backbone.in_channels={self.pixels.channels}, as pixels at the '
                 'top of the config does.'
             )
-        self.checkpoint = (
-            self.backbone.address_of(checkpoint) if checkpoint == 'published' else checkpoint
-        )
+        self.checkpoint = address_of(checkpoint, backbone, kwargs['decode_head'])
+        self.variant = VARIANTS.get(variant_of(backbone, kwargs['decode_head']))
         self.base_loaded = checkpoint is None
         self.head_cfg = {
             key: value for key, value in kwargs['decode_head'].items() if not key.startswith('loss')
@@ -91,7 +91,8 @@ class PEFTSegmentor(EncoderDecoder):
             return
         self.base_loaded = True
         try:
-            state = read_sam_checkpoint(self.checkpoint)
+            read = getattr(self.backbone, 'read_weights', read_sam_checkpoint)
+            state = read(self.checkpoint)
             self.backbone.load_sam(state, self.checkpoint)
             if hasattr(self.decode_head, 'load_sam'):
                 self.decode_head.load_sam(state, self.checkpoint)

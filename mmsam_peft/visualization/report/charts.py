@@ -1,7 +1,7 @@
 """Small charts as SVG inside of a page. Their colours are the page's, light or dark."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -9,6 +9,8 @@ import numpy as np
 
 WIDTH, HEIGHT = 480, 220
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 34
+LINE = 13
+"""Between two lines of text."""
 MOST_POINTS = 400
 """Of a line; more are averaged."""
 
@@ -82,8 +84,11 @@ def line_chart(
             f'<text x="{across(tick):.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">'
             f'{number(tick, x_high - x_low)}</text>'
         )
+    names = _clear(
+        {mark.name: up(float(scale(mark.y))) - 5 for mark in marks if mark.y is not None}
+    )
     for mark in marks:
-        parts.append(_mark(mark, across, up, scale))
+        parts.append(_mark(mark, across, up, scale, names))
     for line, (x, y) in zip(lines, thin, strict=True):
         parts.append(_path(line, [across(one) for one in x], y, scale, up))
     if any(line.name for line in lines) and len(lines) > 1:
@@ -187,7 +192,16 @@ def _path(line: Line, x: Sequence[float], y: np.ndarray, scale, up) -> str:
     return f'<path class="line {line.kind}" d="{" ".join(commands)}"/>' + ''.join(dots)
 
 
-def _mark(mark: Mark, across, up, scale) -> str:
+def _clear(heights: Mapping[str, float]) -> dict[str, float]:
+    """Heights of names; where two would cover each other, the upper one is moved further up."""
+    placed: dict[str, float] = {}
+    for name, y in sorted(heights.items(), key=lambda one: -one[1]):
+        lowest = min(placed.values(), default=math.inf) - LINE
+        placed[name] = min(y, lowest)
+    return placed
+
+
+def _mark(mark: Mark, across, up, scale, names: Mapping[str, float]) -> str:
     if mark.x is not None:
         x = across(mark.x)
         end = x > WIDTH * 0.7
@@ -199,7 +213,8 @@ def _mark(mark: Mark, across, up, scale) -> str:
     y = up(float(scale(mark.y)))
     return (
         f'<line class="mark {mark.kind}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" '
-        f'y2="{y:.1f}"/><text x="{WIDTH - RIGHT}" y="{y - 5:.1f}" text-anchor="end">'
+        f'y2="{y:.1f}"/><text x="{WIDTH - RIGHT}" y="{names[mark.name]:.1f}" '
+        f'text-anchor="end">'
         f'{escape(mark.name)}</text>'
     )
 

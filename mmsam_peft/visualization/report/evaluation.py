@@ -1,6 +1,6 @@
 """The part of the page about one evaluated set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -9,7 +9,7 @@ from ...evaluation.record import View
 from ...evaluation.threshold_curve import THRESHOLDS
 from .charts import Line, Mark, amount, histogram, line_chart
 from .gallery import Gallery, look_of_view, swatch, task_of
-from .scored import Scored
+from .scored import ClassRow, Scored
 
 WORDS = dict(val='validation', test='test')
 CALLED = dict(untuned='before tuning', constant='constant answer')
@@ -31,7 +31,7 @@ def evaluation(scored: Scored, baselines: Baselines, gallery: Gallery) -> str:
         cards = [spread(scored, view), thresholds(scored) if not view.name else '']
         cards = [f'<div class="card">{one}</div>' for one in cards if one]
         parts.append(f'<div class="grid two" style="margin-top:14px">{"".join(cards)}</div>')
-        parts.append(class_table(scored, view))
+        parts.append(class_tables(scored, view))
         parts.append(score_table(scored, view, baselines))
     if not scored.record.views:
         parts.append(_plain(scored))
@@ -178,10 +178,14 @@ def thresholds(scored: Scored) -> str:
     )
 
 
-def class_table(scored: Scored, view: View) -> str:
-    rows = scored.classes.get(view.name)
-    if not rows:
-        return ''
+def class_tables(scored: Scored, view: View) -> str:
+    """One, or one of each test set."""
+    tables = scored.classes.get(view.name) or {}
+    return ''.join(_class_table(rows, view, name) for name, rows in tables.items())
+
+
+def _class_table(rows: Sequence[ClassRow], view: View, set_name: str) -> str:
+    of_set = f' of {escape(set_name)}' if set_name else ''
     look = look_of_view(view, task_of(view))
     cells = []
     for row in sorted(rows, key=lambda one: (np.isnan(one.iou), one.iou)):
@@ -203,7 +207,7 @@ def class_table(scored: Scored, view: View) -> str:
             f'<td class="num">{100 * row.predicted:.2f} %</td></tr>'
         )
     return (
-        '<h2>Classes, worst first</h2><div class="card scroll"><table><tr><th>class</th>'
+        f'<h2>Classes{of_set}, worst first</h2><div class="card scroll"><table><tr><th>class</th>'
         '<th class="num">IoU</th><th style="width:28%"></th><th class="num">95 % interval</th>'
         '<th class="num">of truth</th><th class="num">of prediction</th></tr>'
         f'{"".join(cells)}</table></div>'

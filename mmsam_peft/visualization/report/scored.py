@@ -28,8 +28,8 @@ class Scored:
     record: Record
     intervals: dict[str, tuple[float, float]]
     """Lower and upper end, 95 %, of those scores that have one."""
-    classes: dict[str, list[ClassRow]]
-    """By view."""
+    classes: dict[str, dict[str, list[ClassRow]]]
+    """By view and test set, '' for the only one."""
 
     @property
     def scores(self) -> dict[str, float]:
@@ -67,7 +67,8 @@ def score(record: Record) -> Scored:
                 if np.isfinite([low, high]).all()
             }
         if rows is not None:
-            classes[one.tally.view] = _rows(one, rows)
+            of_view = classes.setdefault(one.tally.view, {})
+            of_view[one.tally.set_name] = _rows(one, rows)
     return Scored(record, intervals, classes)
 
 

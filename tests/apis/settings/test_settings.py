@@ -243,7 +243,8 @@ def test_encoder_and_method(write):
     ('base', 'line', 'message'),
     [
         (SINGLE, "encoder = 'sam_vit_x'", 'unknown: there are sam_vit_b'),
-        (NETWORK, "encoder = 'sam_vit_b'", 'stands for a SAMViT, but .* is a MixVisionTransformer'),
+        (SINGLE, "encoder = 'sam_vit_bb'", 'did you mean sam_vit_b?'),
+        (NETWORK, "encoder = 'sam_vit_b'", 'EncoderDecoder, has no encoder that could be replaced'),
         (SINGLE, "method = 'Lora'", 'no method Lora: did you mean LoRA'),
         (SINGLE, "method = 'LoRA(8)'", 'expected a method'),
         (NETWORK, "method = 'LoRA'", 'EncoderDecoder, is not fine-tuned by methods'),

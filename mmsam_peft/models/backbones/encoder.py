@@ -1,0 +1,121 @@
+"""What the encoders of the Segment Anything family have in common around their networks."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar
+
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from ...layers.attention import ATTENTION
+from ...layers.block import Block
+from ...peft import apply_peft, build_method
+from .checkpoints import load_part, read_checkpoint
+from .keys import Keys
+from .sam_keys import SAM
+
+FURTHER = 'patch_embed.further'
+"""What an encoder has that sees more than red, green and blue."""
+
+
+class Encoder(BaseModule):
+    """An encoder with base weights and a fine-tuning method. A subclass states ``keys`` and
+    ``anatomy`` and ends its constructor with ``adapt``.
+
+    Args:
+        arch: All its sizes, as adapter files record them.
+        img_size: The (H, W) its position tables are kept for.
+        in_channels: 3, red, green and blue, and further ones.
+        checkpoint: Path or URL of base weights.
+
+    Raises:
+        ValueError: Fewer channels than 3.
+    """
+
+    keys: ClassVar[Keys] = SAM
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of names that a file of base weights may lack, all of one beginning or none."""
+
+    def __init__(
+        self,
+        arch: dict,
+        img_size: int | Sequence[int],
+        in_channels: int = 3,
+        checkpoint: str | None = None,
+    ) -> None:
+        super().__init__()
+        if in_channels < 3:
+            raise ValueError(
+                f'in_channels={in_channels}: {self.keys.family} sees red, green and blue, so that '
+                '3 is the least; pixels in the config makes three of one band.'
+            )
+        self.arch, self.in_channels = arch, in_channels
+        self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+        self.checkpoint = checkpoint
+
+    def adapt(self, peft: dict | None, unfreeze: Sequence[str], compile: bool | dict) -> None:
+        """Injects the method, which decides what is trained, and compiles every block in place."""
+        self.peft = build_method(peft) if peft else None
+        if self.peft:
+            unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
+            apply_peft(self, self.peft, (*unfreeze, FURTHER) if self.in_channels > 3 else unfreeze)
+        if compile:
+            for block in [module for module in self.modules() if isinstance(module, Block)]:
+                block.compile(**({} if compile is True else compile))
+
+    @classmethod
+    def read_weights(cls, path: str) -> dict[str, Tensor]:
+        """The weights in a file, a folder or at an address, of any layout of the encoder's family,
+        under our names. ValueError for those of another."""
+        return read_checkpoint(path, cls.keys)
+
+    def init_weights(self) -> None:
+        """Loads ``checkpoint``, once. Raises ValueError when it belongs to another arch or matches
+        nothing."""
+        if self._is_init:
+            return
+        self._is_init = True
+        if self.checkpoint:
+            self.load_sam(self.read_weights(self.checkpoint), self.checkpoint)
+
+    def load_sam(self, state: dict[str, Tensor], source: str) -> list[str]:
+        """Loads the encoder from a state dict under our names, before or after a method was
+        injected. ValueError for a file of another arch, or that lacks any weight but ``optional``
+        ones. Returns what it lacks."""
+        added = [
+            name
+            for name in self.state_dict()
+            if not self.keys.encoder.fullmatch(f'image_encoder.{name}')
+        ]
+        return load_part(self, state, ('image_encoder.',), source, added, optional=self.optional)
+
+
+def sizes_of(arch: str | dict, known: Mapping[str, dict], common: Mapping[str, object]) -> dict:
+    """All sizes of an arch, which is a name or a dict.
+
+    Args:
+        known: The sizes of the archs that have names.
+        common: Those that a dict may leave out.
+
+    Raises:
+        ValueError: No such name; a dict that lacks sizes or has unknown ones.
+    """
+    if isinstance(arch, str) and arch not in known:
+        raise ValueError(
+            f'arch={arch!r} is unknown: use one of {", ".join(known)}, or a dict of its sizes.'
+        )
+    first: Collection[str] = next(iter(known.values())).keys()
+    sizes = {**common, **(known[arch] if isinstance(arch, str) else arch)}
+    if sizes.keys() != common.keys() | first:
+        needed = [name for name in first if name not in common]
+        raise ValueError(
+            f'arch={dict(arch)}: as a dict it needs {", ".join(needed)} '
+            f'and may have {", ".join(common)}.'
+        )
+    return sizes
+
+
+def check_attention(attention: str) -> str:
+    """ValueError where it is no form of attention."""
+    if attention not in ATTENTION:
+        raise ValueError(f'attention={attention!r} is unknown: use one of {", ".join(ATTENTION)}.')
+    return attention

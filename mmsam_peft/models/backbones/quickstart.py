@@ -1,0 +1,25 @@
+"""The encoders that come with this package, to try things out: trained class-agnostically on
+generated objects (configs/pretrain/), and no SAM."""
+
+from .variants import VARIANTS, Variant
+
+VARIANTS.update(
+    small=Variant(
+        'the small model of the package, to try things out; not SAM, and much weaker',
+        dict(
+            type='SAMViT',
+            arch=dict(
+                embed_dim=128,
+                depth=6,
+                num_heads=4,
+                window_size=8,
+                global_attn_indexes=(2, 5),
+                out_channels=128,
+            ),
+        ),
+        'mmsam_peft://quickstart',
+        image_size=256,
+        least=256,
+        head=dict(in_channels=128, num_heads=4, mlp_dim=256),
+    )
+)
