@@ -4,6 +4,7 @@ good it holds them to be."""
 from collections.abc import Sequence
 
 import torch
+from mmengine.logging import print_log
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
@@ -31,8 +32,9 @@ class PromptedDecoder(SAMDecoder):
     has_prompts = False
 
     def build_prompts(self, dim: int, train_encoder: bool = False) -> None:
-        """``train_encoder``: train SAM's prompt encoder, which stays frozen by default."""
-        self.has_prompts, self.num_tokens = True, 1
+        """``train_encoder``: train SAM's prompt encoder, which stays frozen by default; it may then
+        begin with base weights that know no prompts."""
+        self.has_prompts, self.num_tokens, self.train_encoder = True, 1, train_encoder
         self.mask_tokens = nn.Embedding(NUM_MASKS, dim)
         self.output_hypernetworks_mlps.extend(
             MLP(dim, dim, dim // 8, 3) for _ in range(NUM_MASKS - 1)
@@ -144,7 +146,18 @@ class PromptedDecoder(SAMDecoder):
             if key.startswith(tuple(f'prompt_encoder.{part}' for part in ENCODED))
         }
         found = {key.removeprefix('mask_decoder.') for key in (*renamed, *state)}
-        if missing := sorted(self.prompt_names - found):
+        missing = sorted(self.prompt_names - found)
+        if missing and self.train_encoder and not self.prompt_names & found:
+            print_log(
+                f'{source} knows no prompts: what answers to them starts from random values.',
+                'current',
+            )
+            own = self.state_dict()
+            tokens = own[MASK_TOKENS].to(state[f'mask_decoder.{MASK_TOKENS}'])
+            tokens[:1] = state[f'mask_decoder.{MASK_TOKENS}'][:1]
+            new = {f'mask_decoder.{name}': own[name] for name in missing}
+            return {**state, **new, f'mask_decoder.{MASK_TOKENS}': tokens}
+        if missing:
             raise ValueError(
                 f'{source} has a mask decoder, but lacks {len(missing)} of the tensors that '
                 f'prompts need, such as {missing[0]}. Use the weights of a whole SAM, or '
