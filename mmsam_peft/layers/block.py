@@ -105,7 +105,9 @@ class MapBlock(nn.Module):
 
 
 class Block(MapBlock):
-    """SAM's."""
+    """SAM's; a subclass may have another attention, or another eps of its norms."""
+
+    eps = 1e-6
 
     def __init__(
         self,
@@ -118,21 +120,28 @@ class Block(MapBlock):
         checkpointing: bool,
     ) -> None:
         super().__init__(window_size, checkpointing)
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = Attention(
+        self.grid = grid
+        self.norm1 = nn.LayerNorm(dim, eps=self.eps)
+        self.attn = self.make_attention(
             dim, num_heads, (window_size, window_size) if window_size else grid, attention
         )
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = nn.LayerNorm(dim, eps=self.eps)
         self.mlp = MLPBlock(dim, int(dim * mlp_ratio))
+
+    def make_attention(
+        self, dim: int, num_heads: int, size: tuple[int, int], attention: str
+    ) -> MapAttention:
+        """For maps of ``size`` cells, or of others."""
+        return Attention(dim, num_heads, size, attention)
 
     def resized(self, dim: int, num_heads: int, mlp_ratio: float) -> 'Block':
         """A new block of another width, with this one's windows, attention and checkpointing."""
-        return Block(
+        return type(self)(
             dim,
             num_heads,
             mlp_ratio,
             self.window_size,
-            self.attn.input_size,
+            self.grid,
             self.attn.attention,
             self.checkpointing,
         )

@@ -60,6 +60,22 @@ def of_sam(model, x, prompts, multimask):
     return torch.cat(masks), torch.cat(iou)
 
 
+@pytest.mark.parametrize('images', [1, 2])
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_fast_form(pair, kind, images, relative):
+    _, head = pair
+    x = (torch.randn(images, 32, 3, 5),)
+    given = dict(KINDS[kind])
+    if 'masks' in given:
+        given['masks'] = torch.randn(2, 1, 12, 20)
+    objects = prompts((0, images - 1), **given)
+    plain = head.prompted(x, objects, True)
+    with torch.no_grad():
+        fast = head.prompted(x, objects, True)
+    for ours, its in zip(fast, plain, strict=True):
+        assert relative(ours, its) < 1e-5 and not ours.requires_grad and its.requires_grad
+
+
 @pytest.mark.parametrize('multimask', [False, True])
 @pytest.mark.parametrize('kind', KINDS)
 def test_sams_masks_and_gradients(pair, kind, multimask, relative):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
@@ -74,6 +73,10 @@ class SAMViT(Encoder):
     """
 
     optional = ('neck', 'rel_pos')
+    archs, common = ARCHS, COMMON
+    block: type[Block] = Block
+    before: tuple[str, ...] = ('patch_embed.', 'pos_embed')
+    norms: tuple[type[nn.Module], ...] = (nn.LayerNorm, LayerNorm2d)
     named = {(arch['embed_dim'], arch['depth']): name for name, arch in ARCHS.items()}
 
     def __init__(
@@ -90,10 +93,10 @@ class SAMViT(Encoder):
         in_channels: int = 3,
     ) -> None:
         super().__init__(
-            sizes_of(arch, ARCHS, COMMON),
+            sizes_of(arch, self.archs, self.common),
             img_size,
             in_channels,
-            address_of(checkpoint, dict(type='SAMViT', arch=arch)),
+            address_of(checkpoint, dict(type=type(self).__name__, arch=arch)),
         )
         check_attention(attention)
         dim, depth, self.patch_size = (
@@ -101,49 +104,61 @@ class SAMViT(Encoder):
             self.arch['depth'],
             self.arch['patch_size'],
         )
-        grid = tuple(math.ceil(side / self.patch_size) for side in self.img_size)
         if out_indices is not None and not all(0 <= i < depth for i in out_indices):
             raise ValueError(
                 f'out_indices={tuple(out_indices)}: the encoder has blocks 0 to {depth - 1}.'
             )
         self.out_indices = out_indices
 
-        self.patch_embed = PatchEmbed(self.patch_size, dim, in_channels)
-        self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, *grid, dim), std=0.02))
+        grid = self.learnt_grid()
+        self.build_stem(dim, grid)
         self.blocks = nn.ModuleList(
-            Block(
+            self.block(
                 dim,
                 self.arch['num_heads'],
                 self.arch['mlp_ratio'],
-                0 if i in self.arch['global_attn_indexes'] else self.arch['window_size'],
+                self.window_of(i),
                 grid,
                 attention,
                 checkpointing,
             )
             for i in range(depth if out_indices is None else max(out_indices) + 1)
         )
-        out = self.arch['out_channels']
-        self.neck = (
-            None
-            if out_indices is not None
-            else nn.Sequential(
-                nn.Conv2d(dim, out, 1, bias=False),
-                LayerNorm2d(out),
-                nn.Conv2d(out, out, 3, padding=1, bias=False),
-                LayerNorm2d(out),
-            )
-        )
-
+        self.neck = None if out_indices is not None else self.build_neck(dim)
         self.walk = run_blocks  # where a method may put a module: the name is part of adapter files
         self.adapt(peft, unfreeze, compile)
+
+    def learnt_grid(self) -> tuple[int, int]:
+        """The rows and columns of the map that the positions are kept for."""
+        rows, columns = (math.ceil(side / self.patch_size) for side in self.img_size)
+        return rows, columns
+
+    def window_of(self, block: int) -> int:
+        """Cells of a side of a block's windows; 0 for a global block."""
+        size: int = self.arch['window_size']
+        return 0 if block in self.arch['global_attn_indexes'] else size
+
+    def build_stem(self, dim: int, grid: tuple[int, int]) -> None:
+        """What is used before block 0."""
+        self.patch_embed = PatchEmbed(self.patch_size, dim, self.in_channels)
+        self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, *grid, dim), std=0.02))
+
+    def build_neck(self, dim: int) -> nn.Module:
+        out = self.arch['out_channels']
+        return nn.Sequential(
+            nn.Conv2d(dim, out, 1, bias=False),
+            LayerNorm2d(out),
+            nn.Conv2d(out, out, 3, padding=1, bias=False),
+            LayerNorm2d(out),
+        )
 
     @property
     def anatomy(self) -> Anatomy:
         return Anatomy(
             self.blocks,
             BLOCK,
-            before=('patch_embed.', 'pos_embed'),
-            norms=(nn.LayerNorm, LayerNorm2d),
+            before=self.before,
+            norms=self.norms,
             can={'maps', 'tokens', 'walk', 'branches', 'resize', 'uniform'},
             patches=self.patch_embed.proj,
             outputs=self.out_indices,
@@ -173,18 +188,3 @@ class SAMViT(Encoder):
     def add_position(self, patches: Tensor) -> Tensor:
         """The position embedding, resized to the map (B, H, W, C), added to it."""
         return patches + resize_pos_embed(self.pos_embed, patches.shape[1:3])
-
-    def load_sam(self, state: dict[str, Tensor], source: str) -> list[str]:
-        """As every encoder; files without neck, or without relative positions (which are zero
-        then), are fine."""
-        missing = super().load_sam(state, source)
-        named = dict(self.named_parameters())
-        frozen = [key for key in missing if key.startswith('neck') and not named[key].requires_grad]
-        if frozen:
-            print_log(
-                f'{source} has no neck, and the neck is frozen at random values: train it with '
-                "backbone.unfreeze=['neck'].",
-                'current',
-                level=30,
-            )
-        return missing
