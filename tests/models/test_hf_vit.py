@@ -1,14 +1,10 @@
 """The encoders of ``transformers``: as its own models compute, whatever layout their files have."""
 
-import copy
 
 import pytest
 import torch
-import transformers
-from safetensors.torch import save_file
 
 from mmsam_peft.models.backbones.hf_vit import FAMILIES, HFViT, build_model, sizes_of
-from mmsam_peft.peft.conv_lora import ConvLoRALinear
 
 SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, patch_size=8)
 OWN = dict(
@@ -49,9 +45,7 @@ def test_it_equals_transformers(theirs, saved, size, relative):
     cells = y.shape[2] * y.shape[3]
     expected = expected[:, -cells:].mT.unflatten(2, y.shape[2:])
     assert relative(y, expected) < 1e-5
-    names = {
-        f'image_encoder.{name}': parameter for name, parameter in ours.named_parameters()
-    }
+    names = {f'image_encoder.{name}': parameter for name, parameter in ours.named_parameters()}
     of_theirs = ours.keys.own(dict(theirs.named_parameters()))
     assert names.keys() == of_theirs.keys() - {'image_encoder.embeddings.mask_token'}
     gradients = torch.autograd.grad((y**3).sum(), [x, *names.values()])
