@@ -101,9 +101,7 @@ def errors(
     return (missing, surplus) if valid is None else (missing & valid, surplus & valid)
 
 
-def iou_of(
-    prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None
-) -> float:
+def iou_of(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> float:
     """IoU of two masks among the valid pixels; 1 where both are empty."""
     both, either = prediction & target, prediction | target
     if valid is not None:

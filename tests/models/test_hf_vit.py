@@ -1,14 +1,10 @@
 """The encoders of ``transformers``: as its own models compute, whatever layout their files have."""
 
-import copy
 
 import pytest
 import torch
-import transformers
-from safetensors.torch import save_file
 
 from mmsam_peft.models.backbones.hf_vit import FAMILIES, HFViT, build_model, sizes_of
-from mmsam_peft.peft.conv_lora import ConvLoRALinear
 
 SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, patch_size=8)
 OWN = dict(
