@@ -73,7 +73,8 @@ class FrozenPrefix:
             raise ValueError(f'{method} trains {name}: the encoder has no frozen beginning. {cure}')
         self.encoder, self.blocks = encoder, min(first, depth)
         self.ends = getattr(encoder, 'ends', (depth - 1,))
-        self.whole = first > depth and len(self.ends) == 1
+        single = getattr(encoder, 'single_map', True)
+        self.whole = first > depth and single
         last = self.blocks - 1
         self.kept = [*(end for end in self.ends if end < last), last]
 
