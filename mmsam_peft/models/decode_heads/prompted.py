@@ -71,6 +71,7 @@ class PromptedDecoder(SAMDecoder):
             sparse,
             multimask,
             fine and [one[prompts.image] for one in fine],
+            None if self.hq is None else self.details(maps)[prompts.image],
         )
 
     def decode_prompted(
@@ -80,15 +81,18 @@ class PromptedDecoder(SAMDecoder):
         sparse: Tensor,
         multimask: bool,
         fine: Sequence[Tensor] | None = None,
+        details: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """From maps (N, C, h, w) with their dense prompts, and tokens (N, T, C), to masks (N, M,
-        4h, 4w) and their IoU (N, M). ``fine``: of the N objects, as ``finer`` gives them."""
+        4h, 4w) and their IoU (N, M). ``fine`` and ``details``: of the N objects, as ``finer`` and
+        ``details`` give them."""
         tokens, x = self.attend(x, position, self.mask_tokens.weight, sparse, fine)
         chosen = range(1, NUM_MASKS) if multimask else range(1)
         weights = [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in chosen]
-        masks = torch.stack(weights, 1) @ x.flatten(2)
-        iou = self.iou_prediction_head(tokens[:, 0])[:, list(chosen)]
-        return masks.unflatten(2, x.shape[2:]), iou
+        masks = (torch.stack(weights, 1) @ x.flatten(2)).unflatten(2, x.shape[2:])
+        if self.hq is not None:
+            masks = self.hq.masks(masks, tokens[:, 1 + NUM_MASKS :], x, details)
+        return masks, self.iou_prediction_head(tokens[:, 0])[:, list(chosen)]
 
     def require_fit(self, x: Tensor, prompts: Prompts) -> None:
         """Whether prompts belong to this head and to the maps x (B, C, h, w)."""
