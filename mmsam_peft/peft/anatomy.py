@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from ..layers.token_layout import TokenLayout
+
 ROLES = ('qkv', 'q', 'k', 'v', 'proj', 'lin1', 'lin2')
 """What a block's linear layers are for: the attention's queries, keys and values, as one layer or
 three; its output; the first and the second layer of the mlp."""
@@ -28,7 +30,9 @@ WORDS = {
 """What a method may need, as a message says it. ``mlp`` and ``norms`` follow from a host's parts.
 The others are promises:
 
-maps: The blocks' linear layers get (B, H, W, C). A window is a map of its own.
+maps: The blocks' linear layers get (B, H, W, C), where a window is a map of its own; or tokens
+(B, N, C) that lie as
+    ``Anatomy.layout`` says.
 
 tokens: ``block(x, extra)`` lets the attention see extra tokens (1 or B, P, C), and
 ``block.forward_both(x, extra)`` gives the
@@ -96,6 +100,7 @@ class Anatomy:
             by default.
         heads: Of the attention of every block, or of each, where each query and key is a cell of
             the block's map: who looks at the attention reads it with them. None: not stated.
+        layout: Where the map lies in the tokens, of a host whose linear layers get tokens.
 
     Raises:
         ValueError: An unknown word or role; a path that leads nowhere; q, k and v both fused and
@@ -110,6 +115,7 @@ class Anatomy:
     patches: nn.Conv2d | None = None
     outputs: tuple[int, ...] | None = None
     heads: int | Sequence[int] | None = None
+    layout: TokenLayout | None = None
 
     def __post_init__(self) -> None:
         parts = (

@@ -36,6 +36,11 @@ FAMILIES = [  # (family, what its names have, an encoder that it fits), the firs
         None,
     ),
     (
+        "Hugging Face's vision transformers",
+        r'(^|\.)embeddings\.(cls_token|patch_embeddings)\b',
+        'dinov2_small',
+    ),
+    (
         'another vision transformer, such as one of DINO, MAE or timm',
         r'(^|\.)(cls_token|register_tokens)\b|\.ls1\.|'
         r'blocks\.\d+\.mlp\.fc1\.',

@@ -16,6 +16,7 @@ from ...registry import MODELS
 from ..backbones.checkpoints import load_part
 from ..losses import semantic_logits
 from .hq import OPTIONAL, fitted_token
+from .prompt_training import PromptLoss
 from .prompted import PromptedDecoder
 from .sam_decoder import SIZES, exact_position, to_image
 
@@ -56,6 +57,8 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         prompts: True, or a dict of ``build_prompts``'s arguments, adds what answers to clicks,
             boxes and masks, see :meth:`prompted`; binary heads only. The answer without a prompt
             stays the same.
+        loss_prompts: ``PromptLoss``'s arguments: train the answers to prompts too. None leaves what
+            only they use as it is.
         loss_decode: Binary: any of MMSegmentation's or our binary losses, or a list; multi-class:
             ``SetPredictionLoss``, which is told ``num_classes``.
 
@@ -78,6 +81,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         threshold: float = 0.5,
         peft: dict | None = None,
         prompts: bool | dict | None = None,
+        loss_prompts: dict | None = None,
         loss_decode: dict | list[dict] | None = None,
         **kwargs,
     ) -> None:
@@ -98,6 +102,12 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
                 f'prompts={prompts!r} with num_queries={num_queries}: a prompt means one object, '
                 'and the queries of a multi-class head mean classes. Use num_queries=None and two '
                 'classes, or prompts=None.'
+            )
+        if loss_prompts is not None and prompts is None:
+            raise ValueError(
+                f'loss_prompts={loss_prompts!r} trains answers to prompts, which a head with '
+                'prompts=None does not give: set prompts=True, or the setting prompts at the top '
+                'of the config, which sets both.'
             )
         if binary:
             loss_decode = loss_decode or dict(type='mmsam_peft.StructureLoss')
@@ -135,6 +145,10 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         self.pe_layer = PositionEmbeddingRandom(dim // 2)
         if prompts is not None:
             self.build_prompts(dim, **({} if prompts is True else prompts))
+        self.prompt_loss = None if loss_prompts is None else PromptLoss(**loss_prompts)
+        if self.prompt_loss is None:  # parallel training waits for every gradient
+            for name, parameter in self.named_parameters():
+                parameter.requires_grad_(parameter.requires_grad and name not in self.prompt_names)
         self.peft = build_method(peft) if peft else None
         if self.peft:
             apply_peft(self.transformer, self.peft)
@@ -184,6 +198,8 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         for loss in self.losses:
             value = loss(masks, labels, ignore_index=self.ignore_index)
             losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
+        if self.prompt_loss is not None:
+            return self.prompt_loss(self, inputs, batch_data_samples, labels, losses)
         return losses
 
     def predict(
