@@ -7,7 +7,6 @@ from typing import Any
 from mmengine.config import Config
 
 from ...datasets.pixels import Pixels as Value
-from ...registry import MODELS
 from ..pipelines import groups, pipelines, type_name
 from .base import Place, Setting, takes
 
