@@ -127,12 +127,17 @@ def table(path: Path) -> str:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     lines = [
         '| training | Dice, roads, no prompt '
-        + ''.join(f'| {part}, {kind} ' for part in ('roads', 'things', 'shapes') for kind in SEEN[:3])
+        + ''.join(
+            f'| {part}, {kind} ' for part in ('roads', 'things', 'shapes') for kind in SEEN[:3]
+        )
         + '|',
         '|---' * (2 + 9) + '|',
     ]
     for row in rows:
-        scores = [row['dice'], *(row[part][kind] for part in ('roads', 'things', 'shapes') for kind in SEEN[:3])]
+        scores = [
+            row['dice'],
+            *(row[part][kind] for part in ('roads', 'things', 'shapes') for kind in SEEN[:3]),
+        ]
         lines.append(f'| {row["name"]} | ' + ' | '.join(f'{score:.1f}' for score in scores) + ' |')
     return '\n'.join(lines)
 
