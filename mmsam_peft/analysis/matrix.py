@@ -8,7 +8,7 @@ from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.transformer import TwoWayTransformer
 from torch import nn
 
-from ..models.backbones import SAMViT
+from ..models.backbones import Hiera, SAMViT
 from ..peft import apply_peft, build_method, what_is_missing
 from ..registry import MODELS, PEFT
 
@@ -20,6 +20,7 @@ def known_hosts() -> Hosts:
     is installed."""
     hosts: Hosts = {
         'SAMViT': lambda: SAMViT('tiny'),
+        'Hiera': lambda: Hiera('tiny'),
         "SAM's mask decoder": lambda: TwoWayTransformer(
             depth=2, embedding_dim=256, num_heads=8, mlp_dim=2048
         ),
