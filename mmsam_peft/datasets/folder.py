@@ -28,7 +28,8 @@ class FolderDataset(BaseSegDataset):
         ann_file: a list of names without suffix, a line each, of those to use; or of files, an
             image and its mask with a tab between, below their folders of ``data_prefix``.
         kwargs: as ``BaseSegDataset``. ``data_prefix`` without ``seg_map_path`` is a set without
-            masks.
+            masks; its ``instance_path`` is a folder of maps of objects, named as the masks are, of
+            8 or 16 bits with the number of a pixel's object, 0 for none.
 
     Attributes:
         problems: what does not pair up, for :func:`check_dataset`.
@@ -157,6 +158,9 @@ class FolderDataset(BaseSegDataset):
                 self.data_prefix['seg_map_path'], name + _as_tuple(self.seg_map_suffix)[0]
             )
             sample['seg_map_path'] = masks.get(name, missing)
+        if self.data_prefix.get('instance_path'):
+            file = osp.basename(sample['seg_map_path'])
+            sample['instance_map_path'] = osp.join(self.data_prefix['instance_path'], file)
         return sample
 
     def _find_files(self, key: str, suffixes: str | Sequence[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ NeurIPS 2022)."""
 import torch
 from torch import Tensor, nn
 
+from ..layers.conv_norm import ConvNorm
 from ..registry import PEFT
 from .anatomy import anatomy_of
 from .base import Mergeable, PEFTMethod
@@ -56,13 +57,26 @@ class ScaledShiftedMap(ScaledShifted):
     axes = 2
 
 
-KINDS = {nn.Linear: ScaledShifted, nn.LayerNorm: ScaledShifted, nn.Conv2d: ScaledShiftedMap}
+class ScaledShiftedConvNorm(ScaledShiftedMap):
+    """A convolution and its norm, which takes the update."""
+
+    def merged_values(self) -> dict[str, Tensor]:
+        return {f'bn.{name}': value for name, value in super().merged_values().items()}
+
+
+KINDS = {
+    nn.Linear: ScaledShifted,
+    nn.LayerNorm: ScaledShifted,
+    nn.Conv2d: ScaledShiftedMap,
+    ConvNorm: ScaledShiftedConvNorm,
+}
 
 
 @PEFT.register_module()
 class SSF(PEFTMethod):
     """A scale and a shift after every linear layer and norm of the blocks, and after the patch
-    embedding; a scale alone where the layer has no bias, as SAM 3's patch embedding.
+    embedding; a scale alone where the layer has no bias, as SAM 3's patch embedding. A convolution
+    with its batch norm counts as one layer.
 
     Trains gamma and beta. The paper draws them from N(1, 0.02) and N(0, 0.02); here they are 1 and
     0, so that the host starts unchanged. Merges fully: gamma W and gamma b + beta, for weight W and
@@ -84,8 +98,12 @@ class SSF(PEFTMethod):
     def inject(self, host: nn.Module) -> None:
         anatomy, chosen = anatomy_of(host), chosen_blocks(host, self.blocks)
         inside = {layer for block in chosen.values() for layer in block.modules()}
-        found = {}
+        found, inner = {}, set()
         for path, layer in host.named_modules():
+            if isinstance(layer, ConvNorm):
+                inner |= {*layer.children()}
+            if layer in inner:
+                continue
             if layer in inside or 0 in chosen and f'{path}.'.startswith(anatomy.before):
                 kind = next((kind for base, kind in KINDS.items() if isinstance(layer, base)), None)
                 if kind is None and isinstance(layer, anatomy.norms):

@@ -8,6 +8,7 @@ from mmsam_peft.layers.rotary import angles, turned
 from mmsam_peft.models.backbones.frozen_prefix import FrozenPrefix
 from mmsam_peft.models.backbones.sam3_keys import SAM3
 from mmsam_peft.models.backbones.sam3_vit import SAM3ViT
+from mmsam_peft.models.backbones.variants import VARIANTS
 from mmsam_peft.peft import count_parameters
 
 ARCH = dict(
@@ -234,8 +235,8 @@ def test_files_that_do_not_fit(encoder, tmp_path):
 
 
 def test_published_weights_are_gated():
-    with pytest.raises(ValueError, match='gated.*huggingface.co/facebook/sam3'):
-        SAM3ViT(checkpoint='published')
+    assert VARIANTS['sam3'].gated and VARIANTS['sam3'].licence == 'SAM License'
+    assert SAM3ViT(ARCH).checkpoint is None
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,12 @@ REFUSED = dict(
     decoder=FOREIGN | {'ConvLoRA'},
     tokens=FOREIGN | {'ConvLoRA'},
     stages=FOREIGN,
+    tiny_vit={'LST', 'SAMAdapter'},
+    hiera={'LST', 'SAMAdapter'},
     segment_anything=FOREIGN,
     hugging_face=FOREIGN,
+    dinov2=FOREIGN - {'VPT'},
+    dinov3=FOREIGN - {'VPT'},
 )
 """What does not go into the hosts we know. Whatever else is registered has to go by its needs."""
 WITH_BLOCKS = [name for name in METHODS if 'blocks' in inspect.signature(PEFT.get(name)).parameters]

@@ -4,8 +4,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from .sam_vit import SAMViT
+from .tiny_vit import TinyViT
 
 for module in iter_modules(__path__):
     import_module(f'{__name__}.{module.name}')
 
-__all__ = ['SAMViT']
+__all__ = ['SAMViT', 'TinyViT']

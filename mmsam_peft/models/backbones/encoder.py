@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -88,7 +89,7 @@ class Encoder(BaseModule):
         """Loads the encoder from a state dict under our names, before or after a method was
         injected. ValueError for a file of another arch, or that lacks any weight but ``optional``
         ones. Returns what it lacks."""
-        found, expected = guess_arch(state), (self.arch['embed_dim'], self.depth)
+        found, expected = guess_arch(state), (self.arch.get('embed_dim'), self.depth)
         if found and found != expected:
             raise ValueError(
                 f'{source} holds an encoder of width {found[0]} and depth {found[1]}'
@@ -101,7 +102,16 @@ class Encoder(BaseModule):
             for name in self.state_dict()
             if not self.keys.encoder.fullmatch(f'image_encoder.{name}')
         ]
-        return load_part(self, state, ('image_encoder.',), source, added, optional=self.optional)
+        missing = load_part(self, state, ('image_encoder.',), source, added, optional=self.optional)
+        named = dict(self.named_parameters())
+        if any(key.startswith('neck') and not named[key].requires_grad for key in missing):
+            print_log(
+                f'{source} has no neck, and the neck is frozen at random values: train it with '
+                "backbone.unfreeze=['neck'].",
+                'current',
+                level=30,
+            )
+        return missing
 
 
 def sizes_of(arch: str | dict, known: Mapping[str, dict], common: Mapping[str, object]) -> dict:

@@ -36,6 +36,11 @@ FAMILIES = [  # (family, what its names have, an encoder that it fits), the firs
         None,
     ),
     (
+        "Hugging Face's vision transformers",
+        r'(^|\.)embeddings\.(cls_token|patch_embeddings)\b',
+        'dinov2_small',
+    ),
+    (
         'another vision transformer, such as one of DINO, MAE or timm',
         r'(^|\.)(cls_token|register_tokens)\b|\.ls1\.|'
         r'blocks\.\d+\.mlp\.fc1\.',
@@ -70,7 +75,7 @@ def check_nothing_else(names: Collection[str], source: str, keys: Keys) -> None:
     inside = sorted(
         name
         for name in names
-        if re.match(r'image_encoder\.(blocks|layers|patch_embed|neck)\b', name)
+        if re.match(r'image_encoder\.(blocks|layers|stages|patch_embed|neck)\b', name)
         and not keys.encoder.fullmatch(name)
     )
     if inside:

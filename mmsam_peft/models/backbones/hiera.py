@@ -16,6 +16,7 @@ from ...registry import MODELS
 from .encoder import Encoder, check_attention, sizes_of
 from .hiera_keys import SAM2
 from .sam_vit import BLOCK
+from .variants import VARIANTS, Variant
 
 ARCHS = {
     'tiny': dict(embed_dim=96, num_heads=1, stages=(1, 2, 7, 2), global_attn_indexes=(5, 7, 9)),
@@ -36,12 +37,22 @@ ARCHS = {
     ),
 }
 COMMON = dict(windows=(8, 4, 14, 7), background=7, mlp_ratio=4, out_channels=256)
-WEIGHTS = 'https://dl.fbaipublicfiles.com/segment_anything_2/'
-PUBLISHED = {
-    version: {arch: f'{WEIGHTS}{folder}/sam{version}_hiera_{arch}.pt' for arch in ARCHS}
-    for version, folder in (('2', '072824'), ('2.1', '092824'))
-}
-"""Where SAM 2's authors publish the weights, by version and arch."""
+WEIGHTS = 'https://dl.fbaipublicfiles.com/segment_anything_2'
+FOLDERS = {'2': '072824', '2.1': '092824'}
+"""Where SAM 2's authors publish the weights, by version."""
+VARIANTS.update(
+    {
+        f'sam{version}_hiera_{arch}': Variant(
+            f'SAM {version}, the encoder in its size {arch}',
+            dict(type='Hiera', arch=arch, version=version),
+            f'{WEIGHTS}/{folder}/sam{version}_hiera_{arch}.pt',
+            patch=32,
+            head=dict(fine=True),
+        )
+        for version, folder in FOLDERS.items()
+        for arch in ARCHS
+    }
+)
 STRIDE = 4
 """Image pixels per cell and axis of the first stage; twice as many in each further one."""
 
@@ -83,7 +94,7 @@ class Hiera(Encoder):
             SAM 2's, windows (of each stage), background (side of the position table), mlp_ratio,
             out_channels.
         img_size: The (H, W) of the images it is meant for; nothing in it depends on them.
-        version: '2.1' or '2', whose 'published' weights are meant.
+        version: '2.1' or '2': which of SAM 2's weights 'published' means; the networks are alike.
         peft: Config of the fine-tuning method; None leaves every parameter trainable.
         unfreeze: Names, or beginnings of names, of parameters trained beside the method's:
             ``('neck',)``.
@@ -92,13 +103,13 @@ class Hiera(Encoder):
             again: less memory, more time.
         compile: True, or options of ``torch.compile``: every block is compiled, in place.
         checkpoint: Path or URL of SAM 2's weights, of its authors' layout, Hugging Face's or ours,
-            loaded by ``init_weights``; 'published' stands for the address of the arch's own.
+            loaded by ``init_weights``.
         in_channels: 3, red, green and blue, and further ones, whose part of the patch embedding
             every method trains.
 
     Raises:
         ValueError: Unknown arch, version or attention; fewer channels than 3; an ``unfreeze`` name
-            or PEFT target that matches nothing; 'published' weights of an arch that has none.
+            or PEFT target that matches nothing.
     """
 
     keys = SAM2
@@ -117,13 +128,10 @@ class Hiera(Encoder):
         checkpoint: str | None = None,
         in_channels: int = 3,
     ) -> None:
-        if version not in PUBLISHED:
-            raise ValueError(f'version={version!r} is unknown: use one of {", ".join(PUBLISHED)}.')
-        published = PUBLISHED[version].get(arch) if isinstance(arch, str) else None
-        super().__init__(
-            sizes_of(arch, ARCHS, COMMON), img_size, in_channels, published, checkpoint
-        )
-        self.version, dim = version, self.arch['embed_dim']
+        if version not in FOLDERS:
+            raise ValueError(f'version={version!r} is unknown: use one of {", ".join(FOLDERS)}.')
+        super().__init__(sizes_of(arch, ARCHS, COMMON), img_size, in_channels, checkpoint)
+        dim = self.arch['embed_dim']
         self.patch_embed = PatchEmbed(7, dim, in_channels, stride=STRIDE, padding=3)
         self.pos_embed = self.table(self.arch['background'])
         self.pos_embed_window = self.table(self.arch['windows'][0])
@@ -173,6 +181,12 @@ class Hiera(Encoder):
         return tuple(end - 1 for end in accumulate(self.arch['stages']))
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """Image pixels per cell and axis of the map after each block."""
+        stages = enumerate(self.arch['stages'])
+        return tuple(STRIDE * 2**stage for stage, count in stages for _ in range(count))
+
+    @property
     def anatomy(self) -> Anatomy:
         return Anatomy(
             self.blocks,
@@ -206,7 +220,8 @@ class Hiera(Encoder):
         of the windows' size, tiled over it."""
         H, W = patches.shape[1:3]
         table, window = self.pos_embed, self.pos_embed_window
-        resized = F.interpolate(table.float(), size=(H, W), mode='bicubic').to(table.dtype)
+        precise = table.to(torch.promote_types(table.dtype, torch.float32))
+        resized = F.interpolate(precise, size=(H, W), mode='bicubic').to(table.dtype)
         side = window.shape[-1]
         tiled = window.tile(1, 1, -(-H // side), -(-W // side))[..., :H, :W]
         return patches + (resized + tiled).permute(0, 2, 3, 1)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
@@ -160,7 +159,7 @@ class SAMViT(Encoder):
             BLOCK,
             before=self.before,
             norms=self.norms,
-            can={'maps', 'tokens', 'walk', 'branches', 'resize'},
+            can={'maps', 'tokens', 'walk', 'branches', 'resize', 'uniform'},
             patches=self.patch_embed.proj,
             outputs=self.out_indices,
             heads=self.arch['num_heads'],
@@ -189,18 +188,3 @@ class SAMViT(Encoder):
     def add_position(self, patches: Tensor) -> Tensor:
         """The position embedding, resized to the map (B, H, W, C), added to it."""
         return patches + resize_pos_embed(self.pos_embed, patches.shape[1:3])
-
-    def load_sam(self, state: dict[str, Tensor], source: str) -> list[str]:
-        """As every encoder; files without neck, or without relative positions (which are zero
-        then), are fine."""
-        missing = super().load_sam(state, source)
-        named = dict(self.named_parameters())
-        frozen = [key for key in missing if key.startswith('neck') and not named[key].requires_grad]
-        if frozen:
-            print_log(
-                f'{source} has no neck, and the neck is frozen at random values: train it with '
-                "backbone.unfreeze=['neck'].",
-                'current',
-                level=30,
-            )
-        return missing

@@ -1,4 +1,4 @@
-"""What a user points at: clicks, boxes and earlier masks of several objects in a batch of images."""
+"""What a user points at: clicks, boxes and earlier masks of objects in a batch of images."""
 
 from dataclasses import dataclass, fields
 
@@ -8,8 +8,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts of N objects. All have as many points, or a box each, or a mask each; a point of label
-    -1 is none and fills up a row.
+    """Prompts of N objects. All have as many points, or a box each, or a mask each; a point of
+    label -1 is none and fills up a row.
 
     Args:
         image: (N,), the index of the object's image in the batch.
