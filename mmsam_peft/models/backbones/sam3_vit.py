@@ -13,7 +13,7 @@ from ...layers.patches import PatchEmbed
 from ...layers.rotary import RotaryAttention
 from ...registry import MODELS
 from .sam3_keys import LEVELS, SAM3
-from .sam_vit import SAMViT
+from .sam_vit import SAMViT, channels_first
 from .variants import HUB, VARIANTS, Variant
 
 ARCHS = {
@@ -146,8 +146,8 @@ class SAM3ViT(SAMViT):
         tiled = self.pos_tile.repeat(1, -(-H // rows), -(-W // columns), 1)[:, :H, :W]
         return self.ln_pre(patches + tiled)
 
-    def finish(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = x.permute(0, 3, 1, 2)
-        maps = {name: level(x) for name, level in self.neck.items()}
-        maps['x1'] = maps['x1'] + self.no_mem_embed.view(-1, 1, 1)
-        return tuple(maps.values())
+    def finish(self, *maps: Tensor) -> tuple[Tensor, ...]:
+        *early, x = channels_first(maps)
+        levels = {name: level(x) for name, level in self.neck.items()}
+        levels['x1'] = levels['x1'] + self.no_mem_embed.view(-1, 1, 1)
+        return *early, *levels.values()
