@@ -43,7 +43,7 @@ COMMON = dict(
     scales=(4, 2, 1),
 )
 SCALES = dict(zip((4, 2, 1, 0.5), LEVELS, strict=True))
-"""What a level of the neck is called, by its scale: its cells for each of the last map's, by axis."""
+"""What a level of the neck is called, by its cells for each cell and axis of the last map."""
 
 
 class RotaryBlock(Block):
@@ -140,7 +140,7 @@ class SAM3ViT(SAMViT):
         )
 
     def add_position(self, patches: Tensor) -> Tensor:
-        """The position embedding, repeated over the map (B, H, W, C), added to it, and normalised."""
+        """The position embedding, repeated over the map (B, H, W, C), added to it; normalised."""
         H, W = patches.shape[1:3]
         rows, columns = self.pos_tile.shape[1:3]
         tiled = self.pos_tile.repeat(1, -(-H // rows), -(-W // columns), 1)[:, :H, :W]
