@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from .bank import AdapterBank
     from .inference import inference_model, inferencer, init_model
     from .prediction import predict
+    from .predictor import Predictor
 
 PLACES = {
     'AdapterBank': '.bank',
+    'Predictor': '.predictor',
     'inference_model': '.inference',
     'inferencer': '.inference',
     'init_model': '.inference',
@@ -31,6 +33,7 @@ def __getattr__(name: str) -> object:
 
 __all__ = [
     'AdapterBank',
+    'Predictor',
     'inference_model',
     'inferencer',
     'init_model',

@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from mmsam_peft.models import SAMMaskHead
-from mmsam_peft.models.backbones.hiera import Hiera
+from mmsam_peft.models.backbones import Hiera
 from mmsam_peft.models.backbones.hiera_keys import SAM2
 from mmsam_peft.models.decode_heads import MSAMHead
 

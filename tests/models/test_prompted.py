@@ -60,6 +60,22 @@ def of_sam(model, x, prompts, multimask):
     return torch.cat(masks), torch.cat(iou)
 
 
+@pytest.mark.parametrize('images', [1, 2])
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_fast_form(pair, kind, images, relative):
+    _, head = pair
+    x = (torch.randn(images, 32, 3, 5),)
+    given = dict(KINDS[kind])
+    if 'masks' in given:
+        given['masks'] = torch.randn(2, 1, 12, 20)
+    objects = prompts((0, images - 1), **given)
+    plain = head.prompted(x, objects, True)
+    with torch.no_grad():
+        fast = head.prompted(x, objects, True)
+    for ours, its in zip(fast, plain, strict=True):
+        assert relative(ours, its) < 1e-5 and not ours.requires_grad and its.requires_grad
+
+
 @pytest.mark.parametrize('multimask', [False, True])
 @pytest.mark.parametrize('kind', KINDS)
 def test_sams_masks_and_gradients(pair, kind, multimask, relative):
@@ -121,13 +137,16 @@ def test_points_stay_exact_in_half_precision(pair):
 
 
 def test_what_is_trained():
-    frozen, trained = (
-        SAMMaskHead(prompts=given, **SIZES) for given in (True, dict(train_encoder=True))
-    )
-    for head, expected in ((frozen, set()), (trained, {'prompt_encoder'})):
+    """What only prompts use, where they are trained; the prompt encoder where that is asked."""
+    only = {'iou_prediction_head', 'prompt_encoder'}
+    for given, loss, expected in (
+        (True, None, set()),
+        (True, {}, {'iou_prediction_head'}),
+        (dict(train_encoder=True), {}, only),
+    ):
+        head = SAMMaskHead(prompts=given, loss_prompts=loss, **SIZES)
         names = {name.split('.')[0] for name, p in head.named_parameters() if p.requires_grad}
-        assert names & {'prompt_encoder', 'no_mask_embed'} == expected
-        assert {'iou_prediction_head', 'mask_tokens'} < names
+        assert names & {*only, 'no_mask_embed'} == expected and 'mask_tokens' in names
 
 
 @pytest.fixture

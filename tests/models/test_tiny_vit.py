@@ -399,13 +399,13 @@ LATE = {  # what is trained -> how many blocks are frozen before it, and whether
 
 @pytest.mark.parametrize('late', LATE)
 def test_a_frozen_beginning(mobile, late):
-    """Stands alone, bit for bit, and depends on its state alone, statistics included."""
+    """Stands alone, and depends on its state alone, statistics included."""
     options, blocks, whole = LATE[late]
     encoder = mobile(**options).backbone
     prefix, images = FrozenPrefix(encoder), torch.randn(1, 3, 20, 32)
     assert (prefix.blocks, prefix.whole) == (blocks, whole)
     start = prefix(images)
-    assert prefix.finish(start)[0].equal(encoder(images)[0])
+    torch.testing.assert_close(prefix.finish(start), encoder(images), rtol=1e-4, atol=1e-5)
     matters = set()
     for name, value in encoder.state_dict().items():
         before = value.clone()
@@ -472,7 +472,10 @@ def test_further_channels_start_without_effect(mobile):
         (dict(attention='flash'), "attention='flash' is unknown"),
         (dict(in_channels=1), 'in_channels=1: MobileSAM sees red, green and blue'),
         (dict(peft=dict(type='LST')), 'LST needs .*, which TinyViT does not have'),
-        (dict(peft=dict(type='VPT', deep=False)), 'Blocks 0 to 3 are 16, 24, 32 channels wide, and the method needs blocks of one'),
+        (
+            dict(peft=dict(type='VPT', deep=False)),
+            'Blocks 0 to 3 are 16, 24, 32 channels wide, and the method needs blocks of one',
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(settings, message):

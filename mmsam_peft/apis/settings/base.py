@@ -45,11 +45,13 @@ class Setting:
         example: A value, for messages.
         also: A place that, set on the command line, means the setting where the config names it;
             None: a config whose setting and places then disagree is refused.
+        parts: Whether its value is a dict of which ``NAME.KEY=...`` sets one.
     """
 
     name: str
     example: str
     also: str | None = None
+    parts: bool = False
 
     def read(self, given: Any) -> Any:
         """The value in one form, from any that a user may write.

@@ -35,6 +35,8 @@ class Encoder(BaseModule):
     keys: ClassVar[Keys] = SAM
     optional: ClassVar[tuple[str, ...]] = ()
     """Beginnings of names that a file of base weights may lack, all of one beginning or none."""
+    single_map = True
+    """Whether it returns one map. What a neck makes of several is not worth storing."""
     named: ClassVar[dict[tuple[int, int], str]] = {}
     """Names of archs by their width and number of blocks."""
 

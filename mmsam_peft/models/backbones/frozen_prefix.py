@@ -73,7 +73,8 @@ class FrozenPrefix:
             raise ValueError(f'{method} trains {name}: the encoder has no frozen beginning. {cure}')
         self.encoder, self.blocks = encoder, min(first, depth)
         self.ends = getattr(encoder, 'ends', (depth - 1,))
-        self.whole = first > depth and len(self.ends) == 1
+        single = getattr(encoder, 'single_map', True)
+        self.whole = first > depth and single
         last = self.blocks - 1
         self.kept = [*(end for end in self.ends if end < last), last]
 
@@ -89,7 +90,9 @@ class FrozenPrefix:
         steps = enumerate(run_blocks(self.encoder, self.encoder.pad(images), end=self.blocks))
         maps = [x for number, x in steps if number in self.kept]
         side = maps[-1].shape[1]
-        return torch.cat([coarser(x, x.shape[1] // side) for x in maps], -1)
+        return (
+            torch.cat([coarser(x, x.shape[1] // side) for x in maps], -1) if maps[1:] else maps[0]
+        )
 
     def finish(self, x: Tensor) -> tuple[Tensor, ...]:
         """From there on, what the encoder returns."""

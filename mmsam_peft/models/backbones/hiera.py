@@ -16,7 +16,7 @@ from ...registry import MODELS
 from .encoder import Encoder, check_attention, sizes_of
 from .hiera_keys import SAM2
 from .sam_vit import BLOCK
-from .variants import VARIANTS, Variant
+from .variants import VARIANTS, Variant, address_of
 
 ARCHS = {
     'tiny': dict(embed_dim=96, num_heads=1, stages=(1, 2, 7, 2), global_attn_indexes=(5, 7, 9)),
@@ -103,7 +103,7 @@ class Hiera(Encoder):
             again: less memory, more time.
         compile: True, or options of ``torch.compile``: every block is compiled, in place.
         checkpoint: Path or URL of SAM 2's weights, of its authors' layout, Hugging Face's or ours,
-            loaded by ``init_weights``.
+            loaded by ``init_weights``; 'published' stands for the address of the arch's own.
         in_channels: 3, red, green and blue, and further ones, whose part of the patch embedding
             every method trains.
 
@@ -113,6 +113,7 @@ class Hiera(Encoder):
     """
 
     keys = SAM2
+    single_map = False
     named = {(arch['embed_dim'], sum(arch['stages'])): name for name, arch in ARCHS.items()}
 
     def __init__(
@@ -130,7 +131,12 @@ class Hiera(Encoder):
     ) -> None:
         if version not in FOLDERS:
             raise ValueError(f'version={version!r} is unknown: use one of {", ".join(FOLDERS)}.')
-        super().__init__(sizes_of(arch, ARCHS, COMMON), img_size, in_channels, checkpoint)
+        super().__init__(
+            sizes_of(arch, ARCHS, COMMON),
+            img_size,
+            in_channels,
+            address_of(checkpoint, dict(type=type(self).__name__, arch=arch, version=version)),
+        )
         dim = self.arch['embed_dim']
         self.patch_embed = PatchEmbed(7, dim, in_channels, stride=STRIDE, padding=3)
         self.pos_embed = self.table(self.arch['background'])

@@ -117,6 +117,10 @@ class SAM3ViT(SAMViT):
     def __init__(self, arch: str | dict = 'sam3', img_size=1008, **kwargs) -> None:
         super().__init__(arch, img_size, **kwargs)
 
+    @property
+    def single_map(self) -> bool:
+        return len(self.arch['scales']) == 1
+
     def learnt_grid(self) -> tuple[int, int]:
         return (self.arch['learnt_size'],) * 2
 

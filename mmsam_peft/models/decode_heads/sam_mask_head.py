@@ -15,6 +15,8 @@ from ...peft import apply_peft, build_method
 from ...registry import MODELS
 from ..backbones.checkpoints import load_part
 from ..losses import semantic_logits
+from .hq import OPTIONAL, fitted_token
+from .prompt_training import PromptLoss
 from .prompted import PromptedDecoder
 from .sam_decoder import SIZES, exact_position, to_image
 
@@ -46,12 +48,17 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         stride: Image pixels per cell and axis of the encoder's last map: SAM's patch size.
         fine: SAM 2's decoder, for an encoder that returns three maps: the two finer ones are added
             as the masks are scaled up, and there is a token of whether there is an object.
+        hq: HQ-SAM's part, for an encoder that returns an early map too: ``channels`` of that map,
+            and ``token_only``; see ``HighQuality``. With several queries each has a high-quality
+            token, which starts as HQ-SAM's plus noise, as the mask tokens do.
         peft: Config of a fine-tuning method for the two-way transformer, whose own weights then
             stay SAM's; the tokens, up-scaling, hypernetwork and class head go on being trained.
             None trains the whole decoder.
         prompts: True, or a dict of ``build_prompts``'s arguments, adds what answers to clicks,
             boxes and masks, see :meth:`prompted`; binary heads only. The answer without a prompt
             stays the same.
+        loss_prompts: ``PromptLoss``'s arguments: train the answers to prompts too. None leaves what
+            only they use as it is.
         loss_decode: Binary: any of MMSegmentation's or our binary losses, or a list; multi-class:
             ``SetPredictionLoss``, which is told ``num_classes``.
 
@@ -70,9 +77,11 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         mlp_dim: int = 2048,
         stride: int = 16,
         fine: bool = False,
+        hq: dict | None = None,
         threshold: float = 0.5,
         peft: dict | None = None,
         prompts: bool | dict | None = None,
+        loss_prompts: dict | None = None,
         loss_decode: dict | list[dict] | None = None,
         **kwargs,
     ) -> None:
@@ -93,6 +102,12 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
                 f'prompts={prompts!r} with num_queries={num_queries}: a prompt means one object, '
                 'and the queries of a multi-class head mean classes. Use num_queries=None and two '
                 'classes, or prompts=None.'
+            )
+        if loss_prompts is not None and prompts is None:
+            raise ValueError(
+                f'loss_prompts={loss_prompts!r} trains answers to prompts, which a head with '
+                'prompts=None does not give: set prompts=True, or the setting prompts at the top '
+                'of the config, which sets both.'
             )
         if binary:
             loss_decode = loss_decode or dict(type='mmsam_peft.StructureLoss')
@@ -123,12 +138,17 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             )
         self.num_queries, self.stride = num_queries, stride
         dim = in_channels
-        self.build_decoder(dim, num_queries or 1, depth, num_heads, mlp_dim, fine)
+        hq = hq and {'num_tokens': num_queries or 1, **hq}
+        self.build_decoder(dim, num_queries or 1, depth, num_heads, mlp_dim, fine, hq)
         self.class_head = None if binary else nn.Linear(dim, num_classes + 1)
         self.no_mask_embed = nn.Embedding(1, dim).requires_grad_(False)
         self.pe_layer = PositionEmbeddingRandom(dim // 2)
         if prompts is not None:
             self.build_prompts(dim, **({} if prompts is True else prompts))
+        self.prompt_loss = None if loss_prompts is None else PromptLoss(**loss_prompts)
+        if self.prompt_loss is None:  # parallel training waits for every gradient
+            for name, parameter in self.named_parameters():
+                parameter.requires_grad_(parameter.requires_grad and name not in self.prompt_names)
         self.peft = build_method(peft) if peft else None
         if self.peft:
             apply_peft(self.transformer, self.peft)
@@ -152,6 +172,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             x + self.no_mask_embed.weight[..., None, None],
             exact_position(self.pe_layer, x),
             fine=self.finer(maps),
+            details=self.details(maps),
         )
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -177,6 +198,8 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         for loss in self.losses:
             value = loss(masks, labels, ignore_index=self.ignore_index)
             losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
+        if self.prompt_loss is not None:
+            return self.prompt_loss(self, inputs, batch_data_samples, labels, losses)
         return losses
 
     def predict(
@@ -216,6 +239,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
                 'current',
                 level=logging.WARNING,
             )
+        state = fitted_token(state, self.hq, source)
         if self.has_prompts:
             state = self.prompt_keys(state, source)
         own, found = self.mask_tokens.weight, state[key]
@@ -226,6 +250,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         added = {'class_head.weight', 'class_head.bias'}
         if self.peft:
             added |= {f'{self.peft_host}.{name}' for name in self.peft.added}
-        load_part(self, state, ('mask_decoder.', 'prompt_encoder.'), source, added, sizes=SIZES)
+        prefixes = 'mask_decoder.', 'prompt_encoder.'
+        load_part(self, state, prefixes, source, added, OPTIONAL, sizes=SIZES)
         if self.has_prompts:
             self.keep_base_prompts()

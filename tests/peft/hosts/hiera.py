@@ -5,6 +5,7 @@ import torch
 
 from mmsam_peft.models.backbones.hiera import Hiera
 
+POOLS = True
 ARCH = dict(
     embed_dim=16,
     num_heads=1,
