@@ -1,5 +1,6 @@
 from .binary_metric import BinaryMetric
 from .boundary_metric import BoundaryMetric
+from .instance_metric import InstanceAPMetric
 from .iou_metric import IoUMetric
 from .multi_task_metric import MultiTaskMetric
 from .per_set_metric import PerSetMetric
@@ -8,6 +9,7 @@ from .saliency_metric import SaliencyMetric
 __all__ = [
     'BinaryMetric',
     'BoundaryMetric',
+    'InstanceAPMetric',
     'IoUMetric',
     'MultiTaskMetric',
     'PerSetMetric',
