@@ -6,9 +6,11 @@ other schemes: weights only, no fallback; ``.safetensors`` too, and models in se
 """
 
 import hashlib
+import io
 import json
 import os
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +22,7 @@ from mmengine.runner import checkpoint
 from safetensors import SafetensorError, safe_open
 
 from .finite import require_finite
+from .hub import SCHEME, fetch
 
 ASSETS = Path(__file__).parent / 'assets'
 FOLDER = (
@@ -67,7 +70,7 @@ def load_weights(file: str | os.PathLike | BinaryIO, map_location=None) -> dict:
     :func:`_drop_configs`.
     """
     try:
-        content = torch.load(file, map_location=map_location or 'cpu', weights_only=True)
+        content = torch.load(_unzipped(file), map_location=map_location or 'cpu', weights_only=True)
     except Exception as error:  # damaged bytes fail in a dozen ways
         if wanted := re.search(r'GLOBAL (\S+)', str(error)):
             message = (
@@ -92,6 +95,20 @@ def load_weights(file: str | os.PathLike | BinaryIO, map_location=None) -> dict:
     _require_finite({key: value for key, value in content.items() if key != 'message_hub'}, file)
     _drop_configs(content)
     return _as_checkpoint(content, {}, file)
+
+
+def _unzipped(file: str | os.PathLike | BinaryIO) -> str | os.PathLike | BinaryIO:
+    """What an archive holds of a single checkpoint; any other file as it is."""
+    if isinstance(file, str | os.PathLike) and zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            found = [
+                name
+                for name in archive.namelist()
+                if re.fullmatch(r'(?!__MACOSX).*\.(pt|pth)', name)
+            ]
+            if len(found) == 1:
+                return io.BytesIO(archive.read(found[0]))
+    return file
 
 
 def _drop_configs(checkpoint: dict) -> None:
@@ -125,7 +142,7 @@ def load_from_local(filename: str, map_location=None) -> dict:
     if path.is_dir():
         path = _model_of(path)
     if not path.is_file():
-        raise FileNotFoundError(f'There is no checkpoint {filename}.{_where_to_get(path.name)}')
+        raise FileNotFoundError(f'There is no checkpoint {filename}.{_where_to_get(filename)}')
     if path.name.endswith('.index.json'):
         return _load_parts(path, map_location)
     if path.suffix == '.safetensors':
@@ -217,8 +234,22 @@ def is_at_hand(filename: str) -> bool:
     """Whether a checkpoint can be opened here and now, without a download."""
     if filename.startswith('mmsam_peft://'):
         return True
+    if filename.startswith(SCHEME):
+        try:
+            return fetch(filename, local_only=True).is_dir()
+        except (FileNotFoundError, ImportError):
+            return False
     path = _download_place(filename) if '://' in filename else Path(filename).expanduser()
     return path.exists()
+
+
+def load_from_hub(filename: str, map_location=None) -> dict:
+    """Opens the model at an address of Hugging Face's hub, ``hf://facebook/dinov2-small``, by its
+    safetensors files alone."""
+    if get_local_rank() == 0:
+        fetch(filename)
+    barrier()
+    return load_from_local(str(fetch(filename)), map_location)
 
 
 def load_asset(filename: str, map_location=None) -> dict:
@@ -228,10 +259,13 @@ def load_asset(filename: str, map_location=None) -> dict:
     )
 
 
-def _where_to_get(name: str) -> str:
+def _where_to_get(filename: str) -> str:
+    name = Path(filename).name
     if name.startswith('sam_vit_'):
         address = f'https://dl.fbaipublicfiles.com/segment_anything/{name}'
         return f' SAM publishes it at {address}; that address works in its place.'
+    if re.fullmatch(r'[\w-]+/[\w.-]+', filename) and not Path(filename).suffix:
+        return f" A model of Hugging Face's hub is named {SCHEME}{filename}."
     return ''
 
 
@@ -258,5 +292,6 @@ def register(as_checkpoint: Callable[[dict, dict[str, str], str | os.PathLike], 
     checkpoint.CheckpointLoader.register_scheme('', load_from_local, force=True)
     checkpoint.CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
     checkpoint.CheckpointLoader.register_scheme('mmsam_peft://', load_asset, force=True)
+    checkpoint.CheckpointLoader.register_scheme(SCHEME, load_from_hub, force=True)
     checkpoint.load_from_http = load_from_http  # open-mmlab://, torchvision://, mmcls://
     checkpoint._safe_torch_load = load_weights  # files in MMENGINE_HOME, s3://

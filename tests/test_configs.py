@@ -113,6 +113,7 @@ NO_TEMPLATE = {  # configs that are not three lines, and why
 }
 TEMPLATE = re.compile(
     r"_base_ = '\.\./_base_/(?:sam|msam)/(?P<recipe>\w+)\.py'\n"
+    r"(?:encoder = '\w+'\n)?"
     r'model = dict\(backbone=dict\(peft=dict\(.+\)\)\)\n'
 )
 NETWORK_TEMPLATE = re.compile(
@@ -369,6 +370,8 @@ def test_the_tree_is_the_matrix():
         'convlora/annotated.py',
         'talora/custom_multitask.py',
         'convlora/camvid_upernet.py',
+        'dinov2/kvasir.py',
+        'dinov3/kvasir.py',
         'pretrain/objects.py',
     }
     assert cells | others == set(NAMES)

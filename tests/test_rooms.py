@@ -10,7 +10,7 @@ import mmsam_peft
 
 ROOT = Path(mmsam_peft.__file__).parent
 ROOMS = (
-    ('version', 'compat', 'registry', 'finite', 'hashing', 'whole_files', 'safe_load'),
+    ('version', 'compat', 'registry', 'finite', 'hashing', 'whole_files', 'hub', 'safe_load'),
     'layers',
     'peft',
     'adapters',

@@ -24,6 +24,11 @@ def parse() -> tuple[argparse.Namespace, dict]:
     parser.add_argument(
         '--tta', action='store_true', help="average over the views of the config's tta_pipeline"
     )
+    parser.add_argument(
+        '--clicks',
+        action='store_true',
+        help='also count the clicks that a robot user needs for each object (NoC@85, NoC@90)',
+    )
     parser.add_argument('--amp', action='store_true', help='compute in bfloat16')
     settings_arguments(parser, *MODEL)
     launch_arguments(parser)
@@ -59,7 +64,7 @@ def run(args: argparse.Namespace, options: dict) -> None:
         from mmsam_peft.apis.testing import prepare_test
 
         require_adaptable(cfg, args.weights)
-    prepare_test(cfg, args.weights, args.out, args.show_dir, args.tta, args.amp)
+    prepare_test(cfg, args.weights, args.out, args.show_dir, args.tta, args.amp, args.clicks)
     if args.amp:
         warn_of_slow_bf16()
     runner = build_runner(cfg, quiet=True)

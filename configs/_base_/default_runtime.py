@@ -10,4 +10,4 @@ load_from = None
 resume = False
 custom_hooks = [
     dict(type='CheckDataHook'), dict(type='FiniteHook'), dict(type='AdapterHook'), dict(type='PlainCheckpointHook'),
-    dict(type='ProgressHook'), dict(type='ReportHook'), dict(type='SettingsHook')]
+    dict(type='MetricModelHook'), dict(type='ProgressHook'), dict(type='ReportHook'), dict(type='SettingsHook')]

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from .frozen import frozen_weights
+
 APART = 'mmsam_peft_base_apart'
 """The name, in a checkpoint's ``meta``, of the file or address that holds the rest."""
 
@@ -21,8 +23,8 @@ def without_base(
     frozen = {
         prefix + name
         for prefix, (host, method) in model.adapted.items()
-        for name, _ in host.named_parameters()
-        if name not in method.trained_names and not any(table in name for table in tables)
+        for name in frozen_weights(host, method)
+        if not any(table in name for table in tables)
     }
     kept = type(state)((name, value) for name, value in state.items() if name not in frozen)
     if hasattr(state, '_metadata'):

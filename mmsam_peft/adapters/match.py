@@ -14,6 +14,7 @@ from ..registry import MODELS, PEFT
 from ..version import __version__
 from .allowed import find_class
 from .file import as_checkpoint, read_adapter, write_adapter
+from .frozen import frozen_weights
 from .header import FORMAT, parse_header
 from .recipe import base_weights, plain, recipe
 
@@ -26,10 +27,9 @@ def base_hash(*adapted: tuple[nn.Module, PEFTMethod]) -> str:
     """SHA-256 of the frozen weights of (host, method) pairs, by name, in float32, without position
     tables. What is frozen is what the method does not train, whatever was frozen later."""
     return _hash_of(
-        (name, parameter)
+        (name, value)
         for host, method in adapted
-        for name, parameter in sorted(host.named_parameters())
-        if name not in method.trained_names
+        for name, value in sorted(frozen_weights(host, method).items())
     )
 
 
@@ -213,12 +213,11 @@ def cure_for_one_task(found: list[str], own: list[str]) -> str:
 
 def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_hand: bool) -> None:
     """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names."""
-    own = dict(model.named_parameters())
+    own = model.state_dict()
     frozen = [
         (prefix, name)
         for prefix, (host, method) in model.adapted.items()
-        for name, _ in sorted(host.named_parameters())
-        if name not in method.trained_names
+        for name in sorted(frozen_weights(host, method))
     ]
     if missing := [
         prefix + name for prefix, name in frozen if not isinstance(state.get(prefix + name), Tensor)

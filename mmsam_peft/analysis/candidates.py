@@ -7,14 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models.backbones import SAMViT
 from ..models.backbones.sam_vit import ARCHS, COMMON
+from ..models.backbones.variants import VARIANTS
 from ..peft import apply_peft, build_method, specialise_in_place
 from ..peft.conv_lora import ConvLoRALinear
-from ..peft.lora import LoRALinear
+from ..peft.lora import LoRA, LoRALinear
 from ..peft.notation import parse_method
+from ..registry import MODELS
+from .hugging_face import HuggingFace
 
-FORMS = ('sam', 'eager', 'plain', 'checkpointed')
+FORMS = ('sam', 'hf', 'eager', 'plain', 'checkpointed')
 
 
 class PlainLoRALinear(LoRALinear):
@@ -52,9 +54,13 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
     """``LoRA(rank=8)``, or ``FORM:LoRA(rank=8)``, or several ``FORM+FORM:METHOD``; the neck is
     trained throughout.
 
+    Args:
+        arch: Of SAM, or the name of an encoder, such as 'sam2.1_hiera_tiny'.
+
     Forms:
         sam: segment-anything's own encoder, with any method that goes into it, such as LoRA, DoRA
             or Conv-LoRA.
+        hf: the encoder of ``transformers`` with LoRA of ``peft``, for SAM, SAM 2 and SAM 3.
         eager: the attention matrix in memory.
         plain: LoRA's product apart and added; Conv-LoRA so, and its experts one after the other,
             up-sampling and all.
@@ -69,23 +75,32 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
         raise ValueError(
             f'{text}: form {sorted(unknown)[0]!r} is unknown: choose from {", ".join(FORMS)}.'
         )
-    if arch not in ARCHS:
-        raise ValueError(f'arch={arch!r} is unknown: use one of {", ".join(ARCHS)}.')
+    if arch not in ARCHS and arch not in VARIANTS:
+        raise ValueError(f'arch={arch!r} is unknown: use one of {", ".join([*ARCHS, *VARIANTS])}.')
+    backbone = dict(type='SAMViT', arch=arch) if arch in ARCHS else VARIANTS[arch].backbone
     if 'sam' in forms and set(forms) & {'eager', 'checkpointed'}:
         raise ValueError(
             f"{text}: segment-anything's encoder is eager and has no checkpointing; with it goes "
             'plain.'
         )
+    if 'sam' in forms and backbone['type'] != 'SAMViT':
+        raise ValueError(f'{text}: segment-anything has no {arch}.')
+    if 'hf' in forms and len(forms) > 1:
+        raise ValueError(f'{text}: hf is a form of its own.')
+    settings = dict(img_size=size, unfreeze=['neck'])
     if 'sam' in forms:
-        encoder = _segment_anything(parse_method(method), arch, size)
+        encoder = _segment_anything(parse_method(method), backbone['arch'], size)
+    elif 'hf' in forms:
+        encoder = _hugging_face(text, parse_method(method), {**backbone, **settings})
     else:
-        encoder = SAMViT(
-            arch,
-            size,
-            parse_method(method),
-            ['neck'],
-            attention='eager' if 'eager' in forms else 'fused',
-            checkpointing='checkpointed' in forms,
+        encoder = MODELS.build(
+            dict(
+                **backbone,
+                **settings,
+                peft=parse_method(method),
+                attention='eager' if 'eager' in forms else 'fused',
+                checkpointing='checkpointed' in forms,
+            )
         )
     if 'plain' in forms:
         layers = [module for module in encoder.modules() if type(module) in PLAIN]
@@ -96,10 +111,22 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
     return encoder.train()
 
 
-def _segment_anything(cfg: dict, arch: str, size: int) -> nn.Module:
+def _hugging_face(text: str, cfg: dict, backbone: dict) -> nn.Module:
+    if cfg.keys() - {'type', 'rank', 'alpha'} or cfg['type'] != 'LoRA':
+        raise ValueError(f'{text}: hf is there of LoRA, with its rank and alpha.')
+    method = LoRA(**{key: value for key, value in cfg.items() if key != 'type'})
+    with torch.device('meta'):
+        ours = MODELS.build(backbone)
+        maps = len(ours(torch.zeros(1, 3, *ours.img_size)))
+    return HuggingFace(
+        backbone['type'], ours.arch, ours.img_size[0], method.rank, method.alpha, maps
+    )
+
+
+def _segment_anything(cfg: dict, arch: str | dict, size: int) -> nn.Module:
     from segment_anything.modeling import ImageEncoderViT  # importable once mmsam_peft is
 
-    sizes = {**COMMON, **ARCHS[arch]}
+    sizes = {**COMMON, **(ARCHS[arch] if isinstance(arch, str) else arch)}
     encoder = ImageEncoderViT(
         size,
         out_chans=sizes.pop('out_channels'),
@@ -114,6 +141,7 @@ def _segment_anything(cfg: dict, arch: str, size: int) -> nn.Module:
 
 def run(encoder: nn.Module, image: Tensor) -> Tensor:
     """A loss of the encoder's output, auxiliary losses included."""
-    y = encoder(image)
-    y = y[0] if isinstance(y, tuple) else y
-    return y.square().mean(dtype=torch.float32) + sum(encoder.peft.aux_losses(encoder).values())
+    maps = encoder(image)
+    maps = maps if isinstance(maps, tuple) else (maps,)
+    loss = sum(y.square().mean(dtype=torch.float32) for y in maps)
+    return loss + sum(encoder.peft.aux_losses(encoder).values())

@@ -50,6 +50,20 @@ FAMILIES = dict(
         'Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation',
         'https://arxiv.org/abs/1802.02611',
     ),
+    dinov2=Family(
+        'DINOv2 under a mask decoder',
+        "LoRA in DINOv2, with SAM's mask decoder from random values. Any other config takes this "
+        "encoder by encoder='dinov2_small' (docs/encoders.md).",
+        'DINOv2: Learning Robust Visual Features without Supervision',
+        'https://arxiv.org/abs/2304.07193',
+    ),
+    dinov3=Family(
+        'DINOv3 under a mask decoder',
+        "LoRA in DINOv3, with SAM's mask decoder from random values. Any other config takes this "
+        "encoder by encoder='dinov3_vits16' (docs/encoders.md).",
+        'DINOv3',
+        'https://arxiv.org/abs/2508.10104',
+    ),
     dora=Family(
         'DoRA',
         'LoRA on directions, with trained magnitudes.',

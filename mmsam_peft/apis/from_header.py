@@ -14,6 +14,7 @@ from torch import nn
 
 from ..adapters.allowed import NotAllowedError, require_allowed
 from ..adapters.file import read_adapter
+from ..adapters.frozen import frozen_weights
 from ..adapters.header import ADAPTER, parse_header
 from ..adapters.match import OtherBaseError, adapter_names
 from ..adapters.recipe import with_antialias
@@ -149,10 +150,9 @@ def skeleton(path: str | os.PathLike, config: Config, shapes: dict | None) -> nn
 def frozen(model: nn.Module) -> dict[str, int]:
     """What of the adapted parts no training changes: how many numbers, by name."""
     return {
-        prefix + name: parameter.numel()
+        prefix + name: value.numel()
         for prefix, (host, method) in model.adapted.items()
-        for name, parameter in host.named_parameters()
-        if name not in method.trained_names
+        for name, value in frozen_weights(host, method).items()
     }
 
 

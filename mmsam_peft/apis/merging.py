@@ -11,6 +11,7 @@ from mmengine.config import ConfigDict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..adapters.frozen import kept_buffers
 from ..adapters.match import TABLES, trained_names
 from ..finite import require_finite
 from ..models.backbones.checkpoints import read_checkpoint
@@ -27,7 +28,6 @@ TOLERANCE = 1e-4
 1e-6."""
 MASK_TOKENS = 'mask_decoder.mask_tokens.weight'
 PROMPTS = 'decode_head.no_mask_embed.weight'
-POSITIONS = 'decode_head.pe_layer.positional_encoding_gaussian_matrix'
 
 
 def merged_model(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor:
@@ -135,8 +135,7 @@ def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str,
     } - trained_names(model)
     parts = ('backbone.', 'decode_head.') if fits_sam_decoder(model.decode_head) else ('backbone.',)
     names = {name for name, _ in model.named_parameters() if name.startswith(parts)} - added
-    if fits_sam_decoder(model.decode_head):
-        names.add(POSITIONS)
+    names |= {name for name in kept_buffers(model) if name.startswith(parts)}
     own = keys.own({name: state[name].to('cpu', copy=True) for name in names - tables})
     if MASK_TOKENS in own and MASK_TOKENS in base:
         own[MASK_TOKENS] = torch.cat([own[MASK_TOKENS], base[MASK_TOKENS][len(own[MASK_TOKENS]) :]])
@@ -197,8 +196,11 @@ def verify_merge(model: PEFTSegmentor, state: dict[str, Tensor], task: str | Non
     model, on a random image: |plain - model| / |model|, the larger of embedding and logits.
     ValueError above ``TOLERANCE``, or when it is NaN."""
     backbone = model.backbone
-    maps = getattr(backbone, 'out_indices', None)
-    levels = {} if maps is None else dict(out_indices=maps)
+    levels = {
+        name: getattr(backbone, name)
+        for name in ('out_indices', 'early')
+        if getattr(backbone, name, None)
+    }
     encoder = type(backbone)(backbone.arch, backbone.img_size, **levels)
     state = encoder.keys.own(state) if hasattr(encoder, 'keys') else state
     encoder.load_sam(state, 'The merged model')

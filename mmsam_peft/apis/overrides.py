@@ -73,7 +73,7 @@ WORDS = {  # of dicts without a type, by the end of their place
     'train_dataloader': LOADER,
     'val_dataloader': LOADER,
     'test_dataloader': LOADER,
-    'data_prefix': {'img_path', 'seg_map_path', 'depth_map_path'},
+    'data_prefix': {'img_path', 'seg_map_path', 'depth_map_path', 'instance_path'},
     'metainfo': {'classes', 'palette'},
     'model.test_cfg': {'mode', 'crop_size', 'stride'},
     'data_preprocessor.test_cfg': {'size', 'size_divisor'},
@@ -101,6 +101,15 @@ def apply_overrides(cfg: Config, options: Mapping | None, also_read: Sequence[st
     for name, setting in SETTINGS.items():
         if setting.also in options and name not in settings and cfg.get(name) is not None:
             settings[name] = options.pop(setting.also)
+        if setting.parts:
+            starts = f'{name}.'
+            parts = {
+                key.removeprefix(starts): options.pop(key)
+                for key in list(options)
+                if key.startswith(starts)
+            }
+            if parts:
+                settings[name] = {**(settings.get(name, cfg.get(name)) or {}), **parts}
     trial = copy.deepcopy(cfg)
     apply_settings(trial, settings)
     before = trial.to_dict()

@@ -14,6 +14,7 @@ def prepare_test(
     show_dir: str | None = None,
     tta: bool = False,
     amp: bool = False,
+    clicks: bool = False,
 ) -> None:
     """Turns a config into one that tests ``weights``; only the test data need be there.
 
@@ -21,6 +22,7 @@ def prepare_test(
         out: Folder for the predictions.
         show_dir: Folder for pictures of predictions beside labels.
         tta: Average over the views of ``tta_pipeline``.
+        clicks: Have the robot user of ``ClickMetric`` click at each object too.
         amp: Compute in mixed precision, whose type is that of the surrounding autocast.
 
     Raises:
@@ -35,6 +37,10 @@ def prepare_test(
             'labels, or predict with tools/predict.py.'
         )
     cfg.load_from, cfg.resume = weights, False
+    if clicks:
+        scored = cfg.test_evaluator
+        several = list(scored) if isinstance(scored, list | tuple) else [scored]
+        cfg.test_evaluator = [*several, dict(type='ClickMetric')]
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
     if out:
         cfg.custom_hooks = [

@@ -18,6 +18,7 @@ class QuickstartDataset(FolderDataset):
 
     METAINFO = dict(classes=('background', 'road'), palette=[[0, 0, 0], [255, 64, 48]])
     world = 'roads'
+    folders = dict(img_path='img_dir', seg_map_path='ann_dir')
 
     def __init__(
         self,
@@ -34,7 +35,7 @@ class QuickstartDataset(FolderDataset):
             data_root=data_root,
             img_suffix='.png',
             seg_map_suffix='.png',
-            data_prefix=dict(img_path=f'img_dir/{split}', seg_map_path=f'ann_dir/{split}'),
+            data_prefix={key: f'{folder}/{split}' for key, folder in self.folders.items()},
             **kwargs,
         )
 
@@ -50,3 +51,4 @@ class ObjectsDataset(QuickstartDataset):
 
     METAINFO = dict(classes=('background', 'object'), palette=[[0, 0, 0], [255, 64, 48]])
     world = 'objects'
+    folders = dict(QuickstartDataset.folders, instance_path='instance_dir')

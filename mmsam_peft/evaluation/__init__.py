@@ -1,5 +1,6 @@
 from .binary_metric import BinaryMetric
 from .boundary_metric import BoundaryMetric
+from .click_metric import ClickMetric
 from .instance_metric import InstanceAPMetric
 from .iou_metric import IoUMetric
 from .multi_task_metric import MultiTaskMetric
@@ -9,6 +10,7 @@ from .saliency_metric import SaliencyMetric
 __all__ = [
     'BinaryMetric',
     'BoundaryMetric',
+    'ClickMetric',
     'InstanceAPMetric',
     'IoUMetric',
     'MultiTaskMetric',

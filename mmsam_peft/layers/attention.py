@@ -152,27 +152,32 @@ def append(tokens: Tensor, extra: Tensor) -> Tensor:
     return torch.cat([tokens, extra[:, None].expand(-1, copies, -1, -1, -1).flatten(0, 1)], 2)
 
 
-class Attention(nn.Module):
-    """Self-attention over a map (B, H, W, C), with the parameter names of SAM.
+class MapAttention(nn.Module):
+    """Self-attention over a map (B, H, W, C), without positions, with the parameter names of SAM.
 
     Args:
         dim: Channels C.
-        num_heads: Heads; C is divided among them.
-        input_size: The (H, W) whose distances the relative positions are learnt for.
+        num_heads: Heads; the channels of the output are divided among them.
         attention: 'fused' or its twin 'eager'.
+        out: Channels of queries, keys, values and output; C by default.
+        pool: The queries, and so the output, are those of a map whose sides are so many times
+            smaller: the largest values of pool x pool cells.
     """
 
     def __init__(
-        self, dim: int, num_heads: int, input_size: tuple[int, int], attention: str = 'fused'
+        self,
+        dim: int,
+        num_heads: int,
+        attention: str = 'fused',
+        out: int | None = None,
+        pool: int = 1,
     ) -> None:
         super().__init__()
-        self.num_heads, self.input_size = num_heads, input_size
-        self.scale = (dim // num_heads) ** -0.5
-        self.attention = attention
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-        self.rel_pos_h = nn.Parameter(torch.zeros(2 * input_size[0] - 1, dim // num_heads))
-        self.rel_pos_w = nn.Parameter(torch.zeros(2 * input_size[1] - 1, dim // num_heads))
+        out = out or dim
+        self.num_heads, self.attention, self.pool = num_heads, attention, pool
+        self.scale = (out // num_heads) ** -0.5
+        self.qkv = nn.Linear(dim, 3 * out)
+        self.proj = nn.Linear(out, out)
 
     def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         """Attention of the map over itself and the keys and values of ``extra`` tokens.
@@ -183,25 +188,25 @@ class Attention(nn.Module):
                 image, for its windows.
 
         Returns:
-            (B, H, W, C)
+            (B, H / pool, W / pool, out)
         """
         q, k, v = self.heads(x)
         if extra is not None:
             _, extra_k, extra_v = self.heads(extra)
             k, v = append(k, extra_k), append(v, extra_v)
-        return self.attend(q, k, v, x.shape[1:3]).reshape(-1, *x.shape[1:])
+        return self.attend(q, k, v, x.shape[1:3]).unflatten(1, self.pooled_size(x))
 
     def attend_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
         """As ``forward``, and the ``extra`` tokens attend too, in every map: also returns what they
-        get there, (B, P, C)."""
+        get there, (B, P, out)."""
         q, k, v = (append(*pair) for pair in zip(self.heads(x), self.heads(extra), strict=True))
         y = self.attend(q, k, v, x.shape[1:3])
         tokens = y.shape[1] - extra.shape[1]
-        return y[:, :tokens].reshape(x.shape), y[:, tokens:]
+        return y[:, :tokens].unflatten(1, self.pooled_size(x)), y[:, tokens:]
 
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values of a map (B, H, W, C) or of N tokens (B, N, C), each (B, heads,
-        H * W or N, C / heads)."""
+        H * W or N, out / heads)."""
         return (
             self.qkv(x)
             .flatten(1, -2)
@@ -210,9 +215,53 @@ class Attention(nn.Module):
             .unbind(0)
         )
 
+    def pooled_size(self, x: Tensor) -> tuple[int, int]:
+        return x.shape[1] // self.pool, x.shape[2] // self.pool
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
-        """What every query gets, (B, queries, C); the first H * W queries and keys are those of the
-        map."""
+        """What every query gets, (B, queries, out); the first H * W queries and keys are those of
+        the map."""
+        if self.pool > 1:
+            tokens = size[0] * size[1]
+            q = torch.cat([self.pooled(q[:, :, :tokens], size), q[:, :, tokens:]], 2)
+        if self.attention == 'fused':
+            x = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        else:
+            x = (q * self.scale @ k.mT).softmax(-1) @ v
+        return self.proj(x.transpose(1, 2).flatten(2))
+
+    def pooled(self, q: Tensor, size: tuple[int, int]) -> Tensor:
+        """(B, heads, H * W, n) to (B, heads, H * W / pool^2, n)."""
+        x = q.transpose(1, 2).unflatten(1, size).flatten(3)  # (B, H, W, out)
+        return (
+            max_pooled(x, self.pool)
+            .flatten(1, 2)
+            .unflatten(2, (self.num_heads, -1))
+            .transpose(1, 2)
+        )
+
+
+def max_pooled(x: Tensor, pool: int) -> Tensor:
+    """(B, H, W, C) to (B, H / pool, W / pool, C): the largest values of pool x pool cells."""
+    return F.max_pool2d(x.permute(0, 3, 1, 2), pool).permute(0, 2, 3, 1)
+
+
+class Attention(MapAttention):
+    """With SAM's decomposed relative positions.
+
+    Args:
+        input_size: The (H, W) whose distances the relative positions are learnt for.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, input_size: tuple[int, int], attention: str = 'fused'
+    ) -> None:
+        super().__init__(dim, num_heads, attention)
+        self.input_size = input_size
+        self.rel_pos_h = nn.Parameter(torch.zeros(2 * input_size[0] - 1, dim // num_heads))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2 * input_size[1] - 1, dim // num_heads))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
         rel_h, rel_w = decomposed_bias(
             q[:, :, : size[0] * size[1]], self.rel_pos_h, self.rel_pos_w, size
         )

@@ -1,4 +1,5 @@
-"""The transformer block of SAM's image encoder, with attention in windows or over the whole map."""
+"""Transformer blocks on maps, with attention in windows or over the whole map: SAM's, and one that
+may widen and pool, SAM 2's."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -9,7 +10,7 @@ from segment_anything.modeling.common import MLPBlock
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .attention import Attention
+from .attention import Attention, MapAttention, max_pooled
 
 Made = TypeVar('Made')
 
@@ -30,40 +31,15 @@ def window_unpartition(x: Tensor, padded: tuple[int, int], size: tuple[int, int]
     return x.transpose(2, 3).reshape(-1, Hp, Wp, C)[:, : size[0], : size[1]]
 
 
-class Block(nn.Module):
+class MapBlock(nn.Module):
     """Pre-norm transformer block on (B, H, W, C), with attention in windows of ``window_size``, or
-    global where that is 0."""
+    global where that is 0. A subclass makes ``norm1``, ``attn``, ``norm2`` and ``mlp``."""
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        mlp_ratio: float,
-        window_size: int,
-        grid: tuple[int, int],
-        attention: str,
-        checkpointing: bool,
-    ) -> None:
+    attn: MapAttention
+
+    def __init__(self, window_size: int, checkpointing: bool) -> None:
         super().__init__()
         self.window_size, self.checkpointing = window_size, checkpointing
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = Attention(
-            dim, num_heads, (window_size, window_size) if window_size else grid, attention
-        )
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = MLPBlock(dim, int(dim * mlp_ratio))
-
-    def resized(self, dim: int, num_heads: int, mlp_ratio: float) -> 'Block':
-        """A new block of another width, with this one's windows, attention and checkpointing."""
-        return Block(
-            dim,
-            num_heads,
-            mlp_ratio,
-            self.window_size,
-            self.attn.input_size,
-            self.attn.attention,
-            self.checkpointing,
-        )
 
     def forward(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
         """The map (B, H, W, C) after the block. ``extra`` tokens, (1, P, C) or (B, P, C), are seen
@@ -82,13 +58,24 @@ class Block(nn.Module):
         return transform(*inputs)
 
     def transform(self, x: Tensor, extra: Tensor | None = None) -> Tensor:
-        x = self.add(x, self.attend(self.norm1(x), None if extra is None else self.norm1(extra)))
+        y, extra = self.norm1(x), None if extra is None else self.norm1(extra)
+        x = self.add(self.shortcut(x, y), self.attend(y, extra))
         return self.add(x, self.mlp(self.norm2(x)))
 
     def transform_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
-        gain, extra_gain = self.attend_both(self.norm1(x), self.norm1(extra))
-        x, extra = self.add(x, gain), self.add(extra, extra_gain)
+        y, z = self.norm1(x), self.norm1(extra)
+        gain, extra_gain = self.attend_both(y, z)
+        x, extra = self.add(self.shortcut(x, y), gain), self.add(self.widened(extra, z), extra_gain)
         return self.add(x, self.mlp(self.norm2(x))), self.add(extra, self.mlp(self.norm2(extra)))
+
+    def shortcut(self, x: Tensor, y: Tensor) -> Tensor:
+        """What the attention is added to, of the map and the normalised map."""
+        return self.widened(x, y)
+
+    def widened(self, x: Tensor, y: Tensor) -> Tensor:
+        """What takes the place of the residual stream x, whose norm is y: itself, where the width
+        stays."""
+        return x
 
     def add(self, x: Tensor, gain: Tensor) -> Tensor:
         """The residual stream after an addition."""
@@ -98,7 +85,7 @@ class Block(nn.Module):
         if not self.window_size:
             return self.attn(x, extra)
         windows, padded = window_partition(x, self.window_size)
-        return window_unpartition(self.attn(windows, extra), padded, x.shape[1:3])
+        return self.together(self.attn(windows, extra), padded, x)
 
     def attend_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
         """As ``attend``, and what the extra tokens get, (B, P, C): in a windowed block the mean
@@ -108,7 +95,95 @@ class Block(nn.Module):
         windows, padded = window_partition(x, self.window_size)
         y, answers = self.attn.attend_both(windows, extra)
         answers = answers.unflatten(0, (len(x), -1)).mean(1)  # (B * windows, P, C) -> (B, P, C)
-        return window_unpartition(y, padded, x.shape[1:3]), answers
+        return self.together(y, padded, x), answers
+
+    def together(self, windows: Tensor, padded: tuple[int, int], x: Tensor) -> Tensor:
+        """The map of the attention's windows, for a block on the map x."""
+        pool = self.attn.pool
+        sizes = ((side // pool for side in size) for size in (padded, x.shape[1:3]))
+        return window_unpartition(windows, *(tuple(size) for size in sizes))
+
+
+class Block(MapBlock):
+    """SAM's; a subclass may have another attention, or another eps of its norms."""
+
+    eps = 1e-6
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float,
+        window_size: int,
+        grid: tuple[int, int],
+        attention: str,
+        checkpointing: bool,
+    ) -> None:
+        super().__init__(window_size, checkpointing)
+        self.grid = grid
+        self.norm1 = nn.LayerNorm(dim, eps=self.eps)
+        self.attn = self.make_attention(
+            dim, num_heads, (window_size, window_size) if window_size else grid, attention
+        )
+        self.norm2 = nn.LayerNorm(dim, eps=self.eps)
+        self.mlp = MLPBlock(dim, int(dim * mlp_ratio))
+
+    def make_attention(
+        self, dim: int, num_heads: int, size: tuple[int, int], attention: str
+    ) -> MapAttention:
+        """For maps of ``size`` cells, or of others."""
+        return Attention(dim, num_heads, size, attention)
+
+    def resized(self, dim: int, num_heads: int, mlp_ratio: float) -> 'Block':
+        """A new block of another width, with this one's windows, attention and checkpointing."""
+        return type(self)(
+            dim,
+            num_heads,
+            mlp_ratio,
+            self.window_size,
+            self.grid,
+            self.attn.attention,
+            self.checkpointing,
+        )
+
+
+class StageBlock(MapBlock):
+    """SAM 2's: without relative positions, from ``dim`` channels to ``out``. Where ``pool`` is
+    above 1, the map's sides get so many times smaller, and the windows too. Where the width
+    changes, max_pool(proj(norm1(x))) takes the place of x as what the attention is added to.
+
+    Raises:
+        ValueError: Windows that ``pool`` does not divide; pooling at the same width.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        out: int,
+        num_heads: int,
+        mlp_ratio: float,
+        window_size: int,
+        pool: int,
+        attention: str,
+        checkpointing: bool,
+    ) -> None:
+        super().__init__(window_size, checkpointing)
+        if window_size % pool:
+            raise ValueError(f'Windows of {window_size} cells cannot be pooled by {pool}.')
+        if pool > 1 and dim == out:
+            raise ValueError(f'A block pools by {pool}, but stays {dim} channels wide.')
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = MapAttention(dim, num_heads, attention, out, pool)
+        self.norm2 = nn.LayerNorm(out, eps=1e-6)
+        self.mlp = MLPBlock(out, int(out * mlp_ratio))
+        self.proj = nn.Linear(dim, out) if dim != out else None
+
+    def shortcut(self, x: Tensor, y: Tensor) -> Tensor:
+        x = self.widened(x, y)
+        return x if self.attn.pool == 1 else max_pooled(x, self.attn.pool)
+
+    def widened(self, x: Tensor, y: Tensor) -> Tensor:
+        return x if self.proj is None else self.proj(y)
 
 
 def run_blocks(

@@ -20,10 +20,11 @@ class PatchEmbed(nn.Module):
         in_channels: int = 3,
         stride: int | None = None,
         padding: int = 0,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.proj = nn.Conv2d(
-            3, embed_dim, patch_size, stride=stride or patch_size, padding=padding
+            3, embed_dim, patch_size, stride=stride or patch_size, padding=padding, bias=bias
         )
         self.further = None
         if in_channels > 3:  # no module, so that methods that change convolutions see three alone

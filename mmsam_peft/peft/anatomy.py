@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from ..layers.token_layout import TokenLayout
+
 ROLES = ('qkv', 'q', 'k', 'v', 'proj', 'lin1', 'lin2')
 """What a block's linear layers are for: the attention's queries, keys and values, as one layer or
 three; its output; the first and the second layer of the mlp."""
@@ -21,13 +23,16 @@ WORDS = {
     'walk': 'a loop over the blocks that can be replaced',
     'branches': 'blocks that can run once per task',
     'resize': 'blocks that can be made at another width',
+    'uniform': 'blocks of one width, on maps of one size',
     'mlp': 'an mlp in its blocks',
     'norms': 'normalisation layers',
 }
 """What a method may need, as a message says it. ``mlp`` and ``norms`` follow from a host's parts.
 The others are promises:
 
-maps: The blocks' linear layers get (B, H, W, C). A window is a map of its own.
+maps: The blocks' linear layers get (B, H, W, C), where a window is a map of its own; or tokens
+(B, N, C) that lie as
+    ``Anatomy.layout`` says.
 
 tokens: ``block(x, extra)`` lets the attention see extra tokens (1 or B, P, C), and
 ``block.forward_both(x, extra)`` gives the
@@ -35,9 +40,9 @@ tokens: ``block(x, extra)`` lets the attention see extra tokens (1 or B, P, C), 
 
 walk: ``host.walk(host, host.pad(images))`` yields the map after each of ``host.blocks``, and a
 method may put a module
-    in its place. It begins with ``host.add_position(host.patch_embed(images))``; ``host.finish(x)``
-    makes of the last map what the host returns. ``Anatomy.patches`` is stated.
-    ``layers.block.run_blocks`` is such a loop.
+    in its place. It begins with ``host.add_position(host.patch_embed(images))``;
+    ``host.finish(*maps)`` makes of the last map, or of those after the blocks ``host.ends``, what
+    the host returns. ``Anatomy.patches`` is stated. ``layers.block.run_blocks`` is such a loop.
 
 branches: A block adds to its residual stream by ``block.add(x, gain)`` alone, runs by
 ``block.run(transform, x, ..)``,
@@ -46,6 +51,8 @@ branches: A block adds to its residual stream by ``block.add(x, gain)`` alone, r
 
 resize: ``block.resized(width, num_heads, mlp_ratio)`` is a new block with the same attention and
 windows.
+
+uniform: The map after every block has the size and the channels of the one before it.
 """
 
 
@@ -86,13 +93,14 @@ class Anatomy:
         before: Beginnings of the names of parameters that are used before block 0. What is neither
             in a block nor before them follows them.
         norms: The classes of the host's normalisation layers, in the blocks and outside.
-        can: What can be done with the host, of 'maps', 'tokens', 'walk', 'branches' and 'resize';
-            see :data:`WORDS`.
+        can: What can be done with the host, of 'maps', 'tokens', 'walk', 'branches', 'resize' and
+            'uniform'; see :data:`WORDS`.
         patches: The convolution that makes the patches.
         outputs: Numbers of the blocks whose maps the host returns or goes on with; the last alone
             by default.
         heads: Of the attention of every block, or of each, where each query and key is a cell of
             the block's map: who looks at the attention reads it with them. None: not stated.
+        layout: Where the map lies in the tokens, of a host whose linear layers get tokens.
 
     Raises:
         ValueError: An unknown word or role; a path that leads nowhere; q, k and v both fused and
@@ -107,6 +115,7 @@ class Anatomy:
     patches: nn.Conv2d | None = None
     outputs: tuple[int, ...] | None = None
     heads: int | Sequence[int] | None = None
+    layout: TokenLayout | None = None
 
     def __post_init__(self) -> None:
         parts = (
@@ -120,7 +129,7 @@ class Anatomy:
         ).items():
             object.__setattr__(self, name, value)  # as a frozen dataclass wants it
         if unknown := sorted(self.can - WORDS.keys() | self.can & {'mlp', 'norms'}):
-            raise ValueError(f'can={unknown}: expected some of {", ".join(list(WORDS)[:5])}.')
+            raise ValueError(f'can={unknown}: expected some of {", ".join(list(WORDS)[:6])}.')
         if 'walk' in self.can and self.patches is None:
             raise ValueError(
                 "can 'walk', but patches is None: state the convolution that makes the patches."

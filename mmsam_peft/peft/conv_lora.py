@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.token_layout import TokenLayout
 from ..registry import PEFT
+from .anatomy import anatomy_of
 from .experts import all_experts, chosen_experts
 from .lora import LoRA, LoRALinear
 from .placement import Blocks
@@ -88,7 +90,8 @@ class ConvLoRALinear(LoRALinear):
     up_s and down_s are bicubic resizing by s and back; conv3x3 maps r to r channels with a bias.
     The gate chooses e for each sample from the mean of z over its map; a window of a windowed block
     is a sample of its own. The chosen output is not multiplied by the gate's probability, as in the
-    reference program, unless ``gate_weighting``. Tokens (B, N, in) are taken as a square map.
+    reference program, unless ``gate_weighting``. Tokens (B, N, in) are taken as ``layout`` says, or
+    as a square map; class and register tokens before the map go by the experts, with E_e(z) = 0.
 
     ``mixture`` names other forms of E: in evaluation 'expected', sum_e P(e) E_e(z), what the noise
     of the training makes of it on average; 'sum', sum_s E_s(z); or a scale s, E_s(z) alone. The
@@ -126,19 +129,16 @@ class ConvLoRALinear(LoRALinear):
             self.lora_w_gate = nn.Parameter(torch.zeros(rank, num_experts, **like))
             self.lora_w_noise = nn.Parameter(torch.zeros(rank, num_experts, **like))
         self.use: Tensor | None = None
+        self.layout: TokenLayout | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = x.shape
-        if x.dim() == 3:
-            side = math.isqrt(shape[1])
-            if side * side != shape[1]:
-                raise ValueError(
-                    f'{shape[1]} tokens are no square map: give a (B, H, W, C) map instead.'
-                )
-            x = x.unflatten(1, (side, side))
         z = F.linear(x, self.lora_A)
-        mixed = self.experts(z).to(z.dtype)
-        return self.updated(x, mixed if self.merged else z + mixed).view(*shape[:-1], -1)
+        if x.dim() == 3:
+            layout = self.layout or _square(x.shape[1])
+            mixed = layout.to_tokens(self.experts(layout.to_map(z)), x.shape[1]).to(z.dtype)
+        else:
+            mixed = self.experts(z).to(z.dtype)
+        return self.updated(x, mixed if self.merged else z + mixed)
 
     def experts(self, z: Tensor) -> Tensor:
         """E_e(z) of each sample, (B, H, W, r), in float32 at least; in training, the experts'
@@ -183,6 +183,13 @@ class ConvLoRALinear(LoRALinear):
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, 'use': None}  # part of a graph, which neither copies nor pickles
+
+
+def _square(count: int) -> TokenLayout:
+    side = math.isqrt(count)
+    if side * side != count:
+        raise ValueError(f'{count} tokens are no square map: give a (B, H, W, C) map instead.')
+    return TokenLayout((side, side))
 
 
 @PEFT.register_module()
@@ -261,6 +268,13 @@ class ConvLoRA(LoRA):
             self.mixture,
             self.decay_noise,
         )
+
+    def inject(self, host: nn.Module) -> None:
+        super().inject(host)
+        layout = anatomy_of(host).layout
+        for layer in host.modules():
+            if isinstance(layer, ConvLoRALinear):
+                layer.layout = layout
 
     def at(self, progress: float, host: nn.Module) -> None:
         for layer in host.modules():

@@ -102,7 +102,7 @@ class LST(PEFTMethod):
         ValueError: ``reduction`` below 1; ``mlp_ratio`` leaves the MLPs no channel; no such block.
     """
 
-    needs = frozenset({'walk', 'resize'})
+    needs = frozenset({'walk', 'resize', 'uniform'})
 
     def __init__(
         self, reduction: int = 10, mlp_ratio: float = 0.25, blocks: Blocks = 'all'

@@ -108,7 +108,7 @@ class SAMAdapter(PEFTMethod):
         ValueError: ``reduction`` below 1 or above C; ``freq_ratio`` out of range; no such block.
     """
 
-    needs = frozenset({'maps', 'walk'})
+    needs = frozenset({'maps', 'walk', 'uniform'})
 
     def __init__(
         self, reduction: int = 16, freq_ratio: float = 0.25, blocks: Blocks = 'all'

@@ -1,9 +1,13 @@
 import pytest
 import torch
+from sam2_names import SMALL
 from torch import Tensor, nn
 
 from mmsam_peft.analysis.candidates import build_candidate, run
+from mmsam_peft.models.backbones.hiera_keys import SAM2
+from mmsam_peft.models.backbones.sam_keys import SAM
 from mmsam_peft.models.backbones.sam_vit import ARCHS
+from mmsam_peft.models.backbones.variants import VARIANTS, Variant
 
 ARCH = dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,))
 
@@ -70,11 +74,44 @@ def test_a_form_is_what_it_says(name, is_it):
 
 
 @pytest.mark.parametrize(
+    'name, keys, maps',
+    [('small', SAM, 1), ('hiera', SAM2, 3)],
+)
+def test_of_hugging_face(monkeypatch, name, keys, maps):
+    """The same network with the same LoRA: the same loss, and the same gradients of LoRA's B."""
+    monkeypatch.setitem(VARIANTS, 'hiera', Variant('', dict(type='Hiera', arch=dict(SMALL))))
+    theirs, ours = (build_candidate(text, name, 64).eval() for text in ('hf:LoRA', 'LoRA'))
+    for parameter in theirs.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    state = {
+        key.removeprefix('model.base_model.model.').replace('.base_layer', ''): value
+        for key, value in theirs.state_dict().items()
+    }
+    base = keys.own({key: value for key, value in state.items() if 'lora' not in key})
+    ours.load_sam({'image_encoder.no_mem_embed': torch.zeros(1, 1, 32), **base}, 'theirs')
+    layers = [block.attn.qkv for block in ours.blocks]
+    factors = {part: [v for k, v in state.items() if f'lora_{part}' in k] for part in 'AB'}
+    for layer, A, B in zip(layers, factors['A'], factors['B'], strict=True):
+        layer.lora_A.data.copy_(A)
+        layer.lora_B.data.copy_(B)
+    images = torch.randn(1, 3, 64, 64)
+    losses = [run(encoder, images) for encoder in (ours, theirs)]
+    torch.testing.assert_close(*losses)
+    sum(losses).backward()
+    gradients = [p.grad for key, p in theirs.named_parameters() if 'lora_B' in key]
+    for layer, gradient in zip(layers, gradients, strict=True):
+        torch.testing.assert_close(layer.lora_B.grad, gradient, rtol=1e-4, atol=1e-6)
+    assert theirs.maps == maps and any(
+        p.requires_grad for key, p in theirs.named_parameters() if '.neck.' in key
+    )
+
+
+@pytest.mark.parametrize(
     'candidate, message',
     [
         (
             'fused:LoRA',
-            "fused:LoRA: form 'fused' is unknown: choose from sam, eager, plain, checkpointed",
+            "fused:LoRA: form 'fused' is unknown: choose from sam, hf, eager, plain, checkpointed",
         ),
         ('eager+:LoRA', "form '' is unknown"),
         ('eager:', 'expected a method'),
@@ -85,6 +122,8 @@ def test_a_form_is_what_it_says(name, is_it):
             'LST needs a loop over the blocks .*, which ImageEncoderViT does not have: use one of '
             '.*ConvLoRA',
         ),
+        ('hf:ConvLoRA', 'hf:ConvLoRA: hf is there of LoRA, with its rank and alpha'),
+        ('hf+eager:LoRA', 'hf is a form of its own'),
         ('plain:BitFit', 'plain:BitFit: a plain form is there of LoRA and ConvLoRA'),
         ('LoRA(blocks="last:9")', "blocks='last:9'"),
     ],

@@ -29,7 +29,7 @@ def test_golden_masks(relative):
     )
     head.no_mask_embed.weight.data.copy_(state['no_mask_embed'])
     head.pe_layer.forward = lambda size: state['dense_pe'][0]
-    got = head(dict(seg=state['io.embedding']))
+    got = head(dict(seg=[state['io.embedding']]))
     assert sizes['task'] == '0' and got.keys() == {'seg'}
     assert relative(got['seg'].transpose(0, 1), state['io.mask_first_task']) < 1e-5
 
@@ -37,13 +37,13 @@ def test_golden_masks(relative):
 def test_every_channel_is_its_own_pass(randomise):
     """Of every image, whatever stands beside it in the batch."""
     head = randomise(MSAMHead(CHANNELS, **SIZES))
-    features = {name: torch.randn(3, 32, 4, 6) for name in CHANNELS}
+    features = {name: [torch.randn(3, 32, 4, 6)] for name in CHANNELS}
     outputs, row = head(features), 0
     for name, channels in CHANNELS.items():
         assert outputs[name].shape == (3, channels, 16, 24)
         for channel in range(channels):
             prompt = head.no_mask_embed.weight[row, :, None, None]
-            for i, x in enumerate(features[name]):
+            for i, x in enumerate(features[name][0]):
                 single = head.decoders[name].decode_map((x + prompt)[None], head.pe_layer((4, 6)))[
                     1
                 ][:, 0]
@@ -71,10 +71,10 @@ def test_starts_as_sam_with_equal_channels(sam):
     head.load_sam(state, 'sam')
     single.load_sam(state, 'sam')
     x = torch.randn(2, 32, 5, 5)
-    for output in head(dict.fromkeys(CHANNELS, x)).values():
-        expected = single.decode(x)[1][:, :1].expand_as(output)
+    for output in head(dict.fromkeys(CHANNELS, [x])).values():
+        expected = single.decode([x])[1][:, :1].expand_as(output)
         torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
-    logits = head(dict(seg=x))['seg']
+    logits = head(dict(seg=[x]))['seg']
     assert F.cross_entropy(logits, torch.randint(5, (2, 20, 20))).item() == pytest.approx(
         math.log(5), abs=1e-4
     )
@@ -90,7 +90,7 @@ def test_broken_symmetry(sam):
 
 def test_everything_trains(randomise):
     head = randomise(MSAMHead(CHANNELS, **SIZES))
-    outputs = head({name: torch.randn(1, 32, 4, 4) for name in CHANNELS})
+    outputs = head({name: [torch.randn(1, 32, 4, 4)] for name in CHANNELS})
     sum(output.square().mean() for output in outputs.values()).backward()
     assert all(parameter.grad is not None for parameter in head.parameters())
 

@@ -137,13 +137,16 @@ def test_points_stay_exact_in_half_precision(pair):
 
 
 def test_what_is_trained():
-    frozen, trained = (
-        SAMMaskHead(prompts=given, **SIZES) for given in (True, dict(train_encoder=True))
-    )
-    for head, expected in ((frozen, set()), (trained, {'prompt_encoder'})):
+    """What only prompts use, where they are trained; the prompt encoder where that is asked."""
+    only = {'iou_prediction_head', 'prompt_encoder'}
+    for given, loss, expected in (
+        (True, None, set()),
+        (True, {}, {'iou_prediction_head'}),
+        (dict(train_encoder=True), {}, only),
+    ):
+        head = SAMMaskHead(prompts=given, loss_prompts=loss, **SIZES)
         names = {name.split('.')[0] for name, p in head.named_parameters() if p.requires_grad}
-        assert names & {'prompt_encoder', 'no_mask_embed'} == expected
-        assert {'iou_prediction_head', 'mask_tokens'} < names
+        assert names & {*only, 'no_mask_embed'} == expected and 'mask_tokens' in names
 
 
 @pytest.fixture

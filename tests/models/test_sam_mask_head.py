@@ -21,7 +21,7 @@ def test_golden_masks(golden, relative):
     head.load_sam(state, 'golden')
     size = state['io.embedding'].shape[2:]
     assert relative(head.pe_layer(size)[None], state['io.dense_pe']) < 1e-5
-    assert relative(head.decode(state['io.embedding'])[1][:, :1], state['io.mask']) < 1e-5
+    assert relative(head.decode([state['io.embedding']])[1][:, :1], state['io.mask']) < 1e-5
 
 
 @pytest.mark.parametrize('classes', [{}, MULTI])
@@ -144,7 +144,7 @@ def test_multiclass_trains_everything(sam, batch):
 def test_semantic_output_is_marginalised(randomise):
     head = randomise(SAMMaskHead(**MULTI, **SIZES))
     x = torch.randn(2, 32, 3, 4)
-    tokens, masks = head.decode(x)
+    tokens, masks = head.decode([x])
     classes = head.class_head(tokens).softmax(-1)
     expected = sum(classes[:, q, :3, None, None] * masks[:, q, None].sigmoid() for q in range(5))
     y = head((x,))

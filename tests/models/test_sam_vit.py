@@ -29,7 +29,9 @@ def outcome(request, golden):
         )  # segment-anything's position encoding knows float32 only
         x = state['io.x'].to(dtype, copy=True).requires_grad_()
         (embedding,) = encoder(x)
-        masks = head.decode(embedding)[1][:, :1]  # SAM's single-mask output is token 0 of its four
+        masks = head.decode([embedding])[1][
+            :, :1
+        ]  # SAM's single-mask output is token 0 of its four
         (masks.square().mean() + embedding.square().mean()).backward()
         return embedding, x.grad, encoder.blocks[0].attn.qkv.weight.grad
 

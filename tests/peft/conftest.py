@@ -15,13 +15,14 @@ from mmsam_peft.registry import PEFT
 
 class Host:
     """A file of hosts/, which has ``build(peft, **settings)``, ``inputs(generator, batch)`` and
-    ``run(model, inputs)``."""
+    ``run(model, inputs)``; ``POOLS`` where it takes maxima."""
 
     def __init__(self, module: ModuleType) -> None:
         self.module, self.run = module, module.run
         plain = self.build(None)
         self.anatomy, self.names = anatomy_of(plain), plain.state_dict().keys()
         self.depth = len(self.anatomy.blocks)
+        self.pools = getattr(module, 'POOLS', False)
 
     def build(self, peft: dict | None, seed: int = 0, **settings) -> nn.Module:
         torch.manual_seed(seed)

@@ -124,8 +124,8 @@ def test_a_refused_host_stays_as_it_was():
     'change, message',
     [
         (
-            lambda host: setattr(host.layers[0].query, 'bias', None),
-            'weight and bias, and layers.0.query, a Linear, lacks one',
+            lambda host: setattr(host.layers[0].ln_a, 'weight', None),
+            'into the weight, and layers.0.ln_a, a LayerNorm, has none',
         ),
         (
             lambda host: setattr(host.layers[1], 'ln_a', nn.GroupNorm(1, 32)),

@@ -29,8 +29,12 @@ REFUSED = dict(
     decoder=FOREIGN | {'ConvLoRA'},
     tokens=FOREIGN | {'ConvLoRA'},
     stages=FOREIGN,
+    tiny_vit={'LST', 'SAMAdapter'},
+    hiera={'LST', 'SAMAdapter'},
     segment_anything=FOREIGN,
     hugging_face=FOREIGN,
+    dinov2=FOREIGN - {'VPT'},
+    dinov3=FOREIGN - {'VPT'},
 )
 """What does not go into the hosts we know. Whatever else is registered has to go by its needs."""
 WITH_BLOCKS = [name for name in METHODS if 'blocks' in inspect.signature(PEFT.get(name)).parameters]
@@ -146,13 +150,14 @@ def test_gradients_are_right(case):
         for parameter, direction in zip(parameters, directions, strict=True)
         if parameter.grad is not None
     )
+    size = 1e-7 if case[1].pools else 1e-6  # a maximum has kinks, of which that crosses fewer
     values = []
     with torch.no_grad():
-        for step in (1e-6, -2e-6):
+        for step in (size, -2 * size):
             for parameter, direction in zip(parameters, directions, strict=True):
                 parameter += step * direction
             values.append(loss())
-    torch.testing.assert_close((values[0] - values[1]) / 2e-6, slope, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close((values[0] - values[1]) / (2 * size), slope, rtol=1e-4, atol=1e-7)
 
 
 def test_two_forwards_before_one_backward(own):

@@ -2,7 +2,8 @@
 turn in one process.
 
 python tools/analysis_tools/benchmark.py --methods LoRA ConvLoRA sam+plain:LoRA --size 1024
-    A form before a method: sam (segment-anything's own encoder), eager (attention matrix in
+    A form before a method: sam (segment-anything's own encoder), hf (that of
+    transformers, with LoRA of peft), eager (attention matrix in
     memory), plain (LoRA added apart; Conv-LoRA's experts up-sampled, one by one), checkpointed.
     Ratios are to the first method, round by round: median, least and greatest. GFLOP: of a step;
     kept: by autograd for the backward pass; peak: above what was held before the step; on a CPU,
@@ -16,7 +17,6 @@ from itertools import product
 from pathlib import Path
 
 from mmsam_peft.analysis.step_cost import DTYPES, Setting, benchmark
-from mmsam_peft.models.backbones.sam_vit import ARCHS
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
         required=True,
         help="METHOD, 'METHOD(OPTION=VALUE)', FORM:METHOD, FORM+FORM:METHOD",
     )
-    parser.add_argument('--arch', nargs='+', default=['base'], choices=ARCHS)
+    parser.add_argument('--arch', nargs='+', default=['base'], help="SAM's, or encoders' names")
     parser.add_argument('--size', nargs='+', type=int, default=[1024], help='side of the image')
     parser.add_argument('--batch', nargs='+', type=int, default=[1])
     parser.add_argument('--dtype', nargs='+', default=['float32'], choices=DTYPES)

@@ -9,6 +9,9 @@ from ...datasets.augmentation import PRESETS, REPLACED, preset
 from ..pipelines import pipelines, type_name
 from .base import Place, Setting
 
+LAST = ('SamplePrompts', 'PackSegInputs')
+"""Steps behind which no pixel may move."""
+
 
 class Augment(Setting):
     """The random transforms of training images: 'none', 'light' (flips and scales) or 'strong'
@@ -44,7 +47,7 @@ class Augment(Setting):
             kinds = [type_name(step) for step in pipeline]
             where = next((i for i, kind in enumerate(kinds) if kind == 'LoadMultiTaskLabels'), None)
             if where is None:
-                where = next((i for i, kind in enumerate(kinds) if kind == 'PackSegInputs'), None)
+                where = next((i for i, kind in enumerate(kinds) if kind in LAST), None)
             else:
                 where += 1  # MultiTaskResize, which comes later, leaves labels at their size
             if where is None:

@@ -1,10 +1,13 @@
 """What a setting is: one variable at the top of a config that stands for several of its places."""
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from mmengine.config import Config
+
+from ...registry import MODELS
 
 
 @dataclass
@@ -42,11 +45,13 @@ class Setting:
         example: A value, for messages.
         also: A place that, set on the command line, means the setting where the config names it;
             None: a config whose setting and places then disagree is refused.
+        parts: Whether its value is a dict of which ``NAME.KEY=...`` sets one.
     """
 
     name: str
     example: str
     also: str | None = None
+    parts: bool = False
 
     def read(self, given: Any) -> Any:
         """The value in one form, from any that a user may write.
@@ -107,3 +112,11 @@ class Setting:
 
 def _listed(places: list[Place]) -> str:
     return '; '.join(f'{place.name}: {place.value}' for place in places)
+
+
+def takes(kind: str | type | None, argument: str) -> bool:
+    """Whether what a config names takes an argument, by itself or by a base class."""
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    return inspect.isclass(kind) and any(
+        argument in inspect.signature(one.__init__).parameters for one in kind.__mro__
+    )

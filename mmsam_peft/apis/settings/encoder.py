@@ -2,16 +2,15 @@
 
 import copy
 import difflib
-import inspect
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 
 from ...models.backbones.variants import PUBLISHED, VARIANTS, Variant, has, variant_of
-from ...registry import MODELS
-from .base import Place, Setting
+from .base import Place, Setting, takes
 from .image_size import ImageSize
 from .method import TUNED
 
@@ -105,12 +104,11 @@ def _require_taken(backbone: dict, value: str) -> None:
     wanted, before = VARIANTS[value].backbone, {'type': backbone.get('type')}
     if has(before, {'type': wanted['type']}):
         return
-    taken = inspect.signature(MODELS.get(wanted['type'])).parameters
     sizes = {key for one in VARIANTS.values() for key in one.backbone}
-    unknown = [key for key in backbone if key not in taken and key not in sizes]
+    unknown = [key for key in backbone if key not in sizes and not takes(wanted['type'], key)]
     if lost := [key for key in unknown if not has(before, {key: backbone[key]})]:
         raise ValueError(
-            f'encoder={value} is a {wanted["type"]}, which has no {", ".join(lost)}, but '
+            f'encoder={value} stands for a {wanted["type"]}, which has no {", ".join(lost)}, but '
             f'model.backbone says {", ".join(f"{key}={backbone[key]}" for key in lost)}: leave '
             'that out, or take another encoder.'
         )
@@ -135,8 +133,13 @@ def _fit_image_size(cfg: Config, value: str) -> None:
     size = VARIANTS[value].fitted(said[0])
     if size != said[0]:
         setting.apply(cfg, size)
-        print_log(
+        _tell(
             f'encoder={value}: images are brought to {size[0]} x {size[1]}, which it takes without '
-            f'padding, in place of {said[0][0]} x {said[0][1]}; image_size sets another size.',
-            'current',
+            f'padding, in place of {said[0][0]} x {said[0][1]}; image_size sets another size.'
         )
+
+
+@cache
+def _tell(text: str) -> None:
+    """Once, though a config is read on trial before options are merged into it."""
+    print_log(text, 'current')

@@ -1,16 +1,14 @@
 """``pixels``: which bands of the image files the network sees, and which of their values become 0
 to 255."""
 
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
 
 from ...datasets.pixels import Pixels as Value
-from ...registry import MODELS
 from ..pipelines import groups, pipelines, type_name
-from .base import Place, Setting
+from .base import Place, Setting, takes
 
 READERS = ('LoadImageFromFile', 'LoadImageOrArray', 'LoadImageFromNDArray')
 IN_BYTES = ('PhotoMetricDistortion', 'CLAHE', 'AdjustGamma', 'RGB2Gray')
@@ -38,7 +36,7 @@ class Pixels(Setting):
         for name, step in _steps(cfg):
             if type_name(step) in READERS:
                 yield self._place(name, step)
-        if _takes(_model(cfg).get('type'), 'pixels'):
+        if takes(_model(cfg).get('type'), 'pixels'):
             yield self._place('model', _model(cfg))
 
     def _place(self, name: str, node: dict) -> Place:
@@ -50,7 +48,7 @@ class Pixels(Setting):
         super().apply(cfg, value)
         channels, backbone = Value.of(value).channels, _model(cfg).get('backbone') or {}
         kinds = dict(pixels=_model(cfg).get('type'), in_channels=backbone.get('type'))
-        if channels > 3 and not all(_takes(kind, name) for name, kind in kinds.items()):
+        if channels > 3 and not all(takes(kind, name) for name, kind in kinds.items()):
             raise ValueError(
                 f'pixels={value} makes images of {channels} channels, but a {kinds["pixels"]} with '
                 f'{kinds["in_channels"]} cannot keep its weights for three and learn more: choose '
@@ -67,7 +65,7 @@ class Pixels(Setting):
     def disagreements(self, cfg: Config, value: dict) -> list[str]:
         channels, found = Value.of(value).channels, super().disagreements(cfg, value)
         backbone = _model(cfg).get('backbone') or {}
-        if _takes(backbone.get('type'), 'in_channels') and _channels(backbone) != channels:
+        if takes(backbone.get('type'), 'in_channels') and _channels(backbone) != channels:
             found.append(f'model.backbone.in_channels: {_channels(backbone)}, expected {channels}')
         return found
 
@@ -106,11 +104,3 @@ def _steps(cfg: Config) -> Iterator[tuple[str, dict]]:
 def _model(cfg: Config) -> dict:
     model = cfg.get('model') or {}
     return model.get('module') or model  # inside of a tta_model
-
-
-def _takes(kind: str | type | None, argument: str) -> bool:
-    """Whether what a config names takes an argument, by itself or by a base class."""
-    kind = MODELS.get(kind) if isinstance(kind, str) else kind
-    return inspect.isclass(kind) and any(
-        argument in inspect.signature(one.__init__).parameters for one in kind.__mro__
-    )

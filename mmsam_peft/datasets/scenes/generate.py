@@ -10,13 +10,13 @@ from filelock import FileLock
 from mmengine.utils import ProgressBar
 
 from ..labels import DEPTH_UNIT, encode_normals
-from .objects import draw_objects
+from .objects import draw_instances
 from .roads import draw_roads
 from .shapes import draw_shapes
 
-WORLDS = {'objects': draw_objects, 'roads': draw_roads, 'shapes': draw_shapes}
+WORLDS = {'objects': draw_instances, 'roads': draw_roads, 'shapes': draw_shapes}
 FOLDERS = {
-    'objects': ('img_dir', 'ann_dir'),
+    'objects': ('img_dir', 'ann_dir', 'instance_dir'),
     'roads': ('img_dir', 'ann_dir'),
     'shapes': ('img_dir', 'seg_dir', 'depth_dir', 'normals_dir'),
 }
@@ -44,9 +44,10 @@ def generate_scenes(
     what is not there yet.
 
     Writes ``img_dir/<split>/*.png`` (RGB), the labels beside it, and ``scenes.json``, which records
-    version, world, seed, size and the finished splits. Labels are ``ann_dir`` (values 0 and 1); of
-    the multi-task world ``seg_dir`` (class numbers), ``depth_dir`` (16 bit, millimetres) and
-    ``normals_dir`` (RGB, see :func:`encode_normals`). Image ``i`` of a split is a function of
+    version, world, seed, size and the finished splits. Labels are ``ann_dir`` (values 0 and 1),
+    of the objects also ``instance_dir`` (the number of the object); of the multi-task world
+    ``seg_dir`` (class numbers), ``depth_dir`` (16 bit, millimetres) and ``normals_dir`` (RGB, see
+    :func:`encode_normals`). Image ``i`` of a split is a function of
     (seed, split, i) alone, so a smaller set is the beginning of a larger one. A split is drawn in a
     hidden folder, moved into place when complete and only then recorded; a process that finds
     another one drawing waits and uses its result.

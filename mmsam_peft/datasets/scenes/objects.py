@@ -79,15 +79,23 @@ def _object(rng: np.random.Generator, size: int) -> np.ndarray:
 def draw_objects(rng: np.random.Generator, size: int = 256) -> tuple[np.ndarray, np.ndarray]:
     """One to six things on a background; they overlap, cast shadows and vary in sharpness. Mask:
     every thing."""
+    return draw_instances(rng, size)[:2]
+
+
+def draw_instances(
+    rng: np.random.Generator, size: int = 256
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As ``draw_objects``; and which thing is seen at a pixel, uint8 (H, W), 0 for none."""
     image = _material(rng, size)
-    mask = np.zeros((size, size), np.uint8)
+    instances = np.zeros((size, size), np.uint8)
     sun = rng.uniform(-9, 9, 2)
-    for _ in range(rng.integers(1, 7)):
+    for number in range(1, 1 + rng.integers(1, 7)):
         alpha = _object(rng, size)
         if rng.random() < 0.6:
             shadow = shifted(alpha, sun, rng.uniform(1, 5))
             lighten(image, shadow * np.float32(-rng.uniform(0.2, 0.6) / 255))
         paste(image, alpha, _material(rng, size))
-        mask |= (alpha > 127).astype(np.uint8)
+        instances[alpha > 127] = number
     lighten(image, 0.2 * noise(rng, size, 4))
-    return photograph(rng, image, rng.uniform(0.3, 1.3), rng.uniform(0, 10)), mask
+    image = photograph(rng, image, rng.uniform(0.3, 1.3), rng.uniform(0, 10))
+    return image, (instances > 0).astype(np.uint8), instances

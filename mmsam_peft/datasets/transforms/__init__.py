@@ -3,6 +3,8 @@ from .augment import RandomAffine, RandomColour
 from .loading import LoadImageFromFile, LoadImageOrArray, LoadMultiTaskLabels
 from .masks import LoadMask, mask_to_classes
 from .multi_task import MultiTaskFlip, MultiTaskResize, MultiTaskZoomCrop, PackMultiTaskInputs
+from .packing import PackSegInputs
+from .prompts import SamplePrompts
 from .resize import Resize, ScoreAt
 
 __all__ = [
@@ -15,9 +17,11 @@ __all__ = [
     'MultiTaskResize',
     'MultiTaskZoomCrop',
     'PackMultiTaskInputs',
+    'PackSegInputs',
     'RandomAffine',
     'RandomColour',
     'Resize',
+    'SamplePrompts',
     'ScoreAt',
     'mask_to_classes',
 ]

@@ -248,8 +248,11 @@ class LoadMask(BaseTransform):
     A sample's ``read_mask(img_path)``, of annotations that are no image files, takes the place of
     all that.
 
-    Required keys: ``seg_map_path``. Added keys: ``gt_seg_map`` (H, W) uint8, an entry of
-    ``seg_fields``.
+    A sample's ``instance_map_path``, an image of 8 or 16 bits, or ``read_instances(img_path)`` says
+    which object a pixel belongs to, 0 for none.
+
+    Required keys: ``seg_map_path``. Added keys, entries of ``seg_fields``: ``gt_seg_map`` (H, W)
+    uint8 and, where the sample has objects, ``gt_instance_map`` (H, W) int32.
     """
 
     def __init__(self, backend_args: dict | None = None) -> None:
@@ -267,7 +270,31 @@ class LoadMask(BaseTransform):
             raise ValueError(f'mask {path}: {reason(error)}') from error
         results['gt_seg_map'] = self._relabel(mask, results)
         results.setdefault('seg_fields', []).append('gt_seg_map')
+        if (instances := self._instances(results)) is not None:
+            if instances.shape != results['gt_seg_map'].shape:
+                raise ValueError(
+                    f'mask {path}: got {results["gt_seg_map"].shape} pixels, and the map of its '
+                    f'objects has {instances.shape}: both are of one image.'
+                )
+            results['gt_instance_map'] = instances
+            results['seg_fields'].append('gt_instance_map')
         return results
+
+    def _instances(self, results: dict) -> np.ndarray | None:
+        if read := results.get('read_instances'):
+            return read(results['img_path'])
+        if (path := results.get('instance_map_path')) is None:
+            return None
+        try:
+            with open_image(fileio.get(path, backend_args=self.backend_args)) as image:
+                return _whole(np.asarray(upright(image))).astype(np.int32)
+        except FileNotFoundError:
+            raise ValueError(
+                f'map of objects {path}: there is no such file, expected one for each mask: leave '
+                'data_prefix.instance_path out where there are none'
+            ) from None
+        except Exception as error:  # each of PIL's decoders has its own
+            raise ValueError(f'map of objects {path}: {reason(error)}') from error
 
     def _read(self, path: str, results: dict) -> np.ndarray:
         if read := results.get('read_mask'):

@@ -16,6 +16,8 @@ FILTERS = dict(
     bicubic=Image.Resampling.BICUBIC,
     lanczos=Image.Resampling.LANCZOS,
 )
+MASKS = ('gt_seg_map', 'gt_instance_map')
+"""What is resized as labels are."""
 
 
 def resize_image(
@@ -87,10 +89,9 @@ class Resize(mmcv.transforms.Resize):
     def _resize_seg(self, results: dict) -> None:
         if not self.antialias:
             return super()._resize_seg(results)
-        mask = results.get('gt_seg_map')
-        if mask is not None:
-            size = self._size(mask.shape[:2], results['scale'])
-            results['gt_seg_map'] = resize_labels(mask, size)
+        for name in MASKS:
+            if (mask := results.get(name)) is not None:
+                results[name] = resize_labels(mask, self._size(mask.shape[:2], results['scale']))
         return None
 
     def _size(self, shape: tuple[int, int], scale: tuple[int, int]) -> tuple[int, int]:
@@ -118,8 +119,9 @@ class ScoreAt(BaseTransform):
         self.size = tuple(size)
 
     def transform(self, results: dict) -> dict:
-        if 'gt_seg_map' in results:
-            results['gt_seg_map'] = resize_labels(results['gt_seg_map'], self.size)
+        for name in MASKS:
+            if name in results:
+                results[name] = resize_labels(results[name], self.size)
         results['ori_shape'] = self.size
         return results
 

@@ -7,6 +7,7 @@ from .early_stopping_hook import EarlyStoppingHook
 from .feature_cache_hook import FeatureCacheHook
 from .finite_hook import FiniteHook
 from .image_scores_hook import ImageScoresHook
+from .metric_model_hook import MetricModelHook
 from .panel_hook import PanelHook
 from .plain_checkpoint_hook import PlainCheckpointHook
 from .progress_hook import ProgressHook
@@ -18,6 +19,7 @@ RELIED_ON = (
     'FiniteHook',
     'AdapterHook',
     'PlainCheckpointHook',
+    'MetricModelHook',
     'ProgressHook',
     'ReportHook',
     'SettingsHook',  # of apis/
@@ -37,6 +39,7 @@ __all__ = [
     'FeatureCacheHook',
     'FiniteHook',
     'ImageScoresHook',
+    'MetricModelHook',
     'PanelHook',
     'PlainCheckpointHook',
     'ProgressHook',

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from pathlib import Path
 
 import torch
@@ -150,9 +149,9 @@ class FeatureCacheHook(Hook):
         )
 
     def _announce(self, prefix: FrozenPrefix, store: FeatureStore, held: int) -> str:
-        arch, images = self.model.backbone.arch, sum(map(len, self.parts))
-        cells = math.prod(math.ceil(side / arch['patch_size']) for side in self.preprocessor.size)
-        one = 2 * cells * (arch['out_channels'] if prefix.whole else arch['embed_dim'])
+        images, weight = sum(map(len, self.parts)), next(self.model.parameters())
+        channels = getattr(self.model.backbone, 'in_channels', 3)
+        one = 2 * prefix(weight.new_zeros(1, channels, *self.preprocessor.size)).numel()
         everything, there = one * images * self.views, len(store)
         text = (
             f'Feature cache {store.folder}: the output of {prefix}, {images} images x {self.views} '

@@ -3,13 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor
 
 from ...layers.attention import ATTENTION
-from ...layers.block import Block
+from ...layers.block import MapBlock
 from ...peft import apply_peft, build_method
-from .checkpoints import load_part, read_checkpoint
+from .checkpoints import guess_arch, load_part, read_checkpoint
 from .keys import Keys
 from .sam_keys import SAM
 
@@ -34,6 +35,10 @@ class Encoder(BaseModule):
     keys: ClassVar[Keys] = SAM
     optional: ClassVar[tuple[str, ...]] = ()
     """Beginnings of names that a file of base weights may lack, all of one beginning or none."""
+    single_map = True
+    """Whether it returns one map. What a neck makes of several is not worth storing."""
+    named: ClassVar[dict[tuple[int, int], str]] = {}
+    """Names of archs by their width and number of blocks."""
 
     def __init__(
         self,
@@ -59,7 +64,7 @@ class Encoder(BaseModule):
             unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
             apply_peft(self, self.peft, (*unfreeze, FURTHER) if self.in_channels > 3 else unfreeze)
         if compile:
-            for block in [module for module in self.modules() if isinstance(module, Block)]:
+            for block in [module for module in self.modules() if isinstance(module, MapBlock)]:
                 block.compile(**({} if compile is True else compile))
 
     @classmethod
@@ -77,16 +82,38 @@ class Encoder(BaseModule):
         if self.checkpoint:
             self.load_sam(self.read_weights(self.checkpoint), self.checkpoint)
 
+    @property
+    def depth(self) -> int:
+        """The number of blocks of the arch."""
+        return self.arch['depth']
+
     def load_sam(self, state: dict[str, Tensor], source: str) -> list[str]:
         """Loads the encoder from a state dict under our names, before or after a method was
         injected. ValueError for a file of another arch, or that lacks any weight but ``optional``
         ones. Returns what it lacks."""
+        found, expected = guess_arch(state), (self.arch.get('embed_dim'), self.depth)
+        if found and found != expected:
+            raise ValueError(
+                f'{source} holds an encoder of width {found[0]} and depth {found[1]}'
+                f'{f" (arch={self.named[found]!r})" if found in self.named else ""}; the model has '
+                f'width {expected[0]} and depth {expected[1]}. Set backbone.arch to match, or use '
+                'another checkpoint.'
+            )
         added = [
             name
             for name in self.state_dict()
             if not self.keys.encoder.fullmatch(f'image_encoder.{name}')
         ]
-        return load_part(self, state, ('image_encoder.',), source, added, optional=self.optional)
+        missing = load_part(self, state, ('image_encoder.',), source, added, optional=self.optional)
+        named = dict(self.named_parameters())
+        if any(key.startswith('neck') and not named[key].requires_grad for key in missing):
+            print_log(
+                f'{source} has no neck, and the neck is frozen at random values: train it with '
+                "backbone.unfreeze=['neck'].",
+                'current',
+                level=30,
+            )
+        return missing
 
 
 def sizes_of(arch: str | dict, known: Mapping[str, dict], common: Mapping[str, object]) -> dict:

@@ -13,7 +13,8 @@ MERGE_FIRST = (
 FAMILIES = [  # (family, what its names have, an encoder that it fits), the first that fits
     (
         'SAM 3',
-        r'(^|\.)(vision_backbone|detector_model|tracker_model|geometry_encoder)\.',
+        r'(^|\.)(vision_backbone|detector_model|tracker_model|tracker_neck|geometry_encoder)\.|'
+        r'(^|\.)backbone\.layers\.\d+\.attention\.o_proj\.|(^|\.)pos_tile$',
         'sam3',
     ),
     (
@@ -33,6 +34,11 @@ FAMILIES = [  # (family, what its names have, an encoder that it fits), the firs
         "timm's copy of SAM's encoder",
         r'blocks\.\d+\.attn\.rel_pos_h(?s:.*)\.mlp\.fc1\.',
         None,
+    ),
+    (
+        "Hugging Face's vision transformers",
+        r'(^|\.)embeddings\.(cls_token|patch_embeddings)\b',
+        'dinov2_small',
     ),
     (
         'another vision transformer, such as one of DINO, MAE or timm',
@@ -69,7 +75,7 @@ def check_nothing_else(names: Collection[str], source: str, keys: Keys) -> None:
     inside = sorted(
         name
         for name in names
-        if re.match(r'image_encoder\.(blocks|layers|patch_embed|neck)\b', name)
+        if re.match(r'image_encoder\.(blocks|layers|stages|patch_embed|neck)\b', name)
         and not keys.encoder.fullmatch(name)
     )
     if inside:

@@ -12,10 +12,14 @@ from ...peft.placement import stages
 
 class FrozenPrefix:
     """Patch embedding, position and the blocks before the first in which anything is trained; where
-    nothing of the encoder is, the neck as well. What it computes of an image stays the same
-    throughout training.
+    nothing of the encoder is, the neck as well, if it gives a single map. What it computes of an
+    image stays the same throughout training.
 
         finish(prefix(image)) == encoder(image)
+
+    Where a neck takes the maps after several blocks, the encoder's ``ends``, those of the beginning
+    belong to what it computes: one tensor on the coarsest grid, in whose cells the finer maps'
+    cells are channels.
 
     Attributes:
         blocks: How many blocks belong to it.
@@ -67,29 +71,50 @@ class FrozenPrefix:
         if first == 0:
             name = min(starts, key=starts.get)
             raise ValueError(f'{method} trains {name}: the encoder has no frozen beginning. {cure}')
-        self.encoder, self.blocks, self.whole = encoder, min(first, depth), first > depth
+        self.encoder, self.blocks = encoder, min(first, depth)
+        self.ends = getattr(encoder, 'ends', (depth - 1,))
+        single = getattr(encoder, 'single_map', True)
+        self.whole = first > depth and single
+        last = self.blocks - 1
+        self.kept = [*(end for end in self.ends if end < last), last]
 
     def __str__(self) -> str:
         return f'blocks 0 to {self.blocks - 1}' + (' and neck' if self.whole else '')
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W), normalised, to the map (B, h, w, C) after the last frozen block, or
-        the neck's (B, C, h, w)."""
+        """Images (B, 3, H, W), normalised, to the map (B, h, w, C) after the last frozen block,
+        with those before it that the neck takes, or the neck's (B, C, h, w)."""
         if self.whole:
             return self.encoder(images)[0]
-        x = self.encoder.pad(images)
-        for after in run_blocks(self.encoder, x, end=self.blocks):
-            x = after
-        return x
+        steps = enumerate(run_blocks(self.encoder, self.encoder.pad(images), end=self.blocks))
+        maps = [x for number, x in steps if number in self.kept]
+        side = maps[-1].shape[1]
+        return (
+            torch.cat([coarser(x, x.shape[1] // side) for x in maps], -1) if maps[1:] else maps[0]
+        )
 
     def finish(self, x: Tensor) -> tuple[Tensor, ...]:
-        """From that map on, what the encoder returns."""
+        """From there on, what the encoder returns."""
         if self.whole:
             return (x,)
-        for after in run_blocks(self.encoder, x, self.blocks):
-            x = after
-        return self.encoder.finish(x)
+        *maps, x = self.apart(x)
+        if self.kept[-1] in self.ends:
+            maps.append(x)
+        for number, after in enumerate(run_blocks(self.encoder, x, self.blocks), self.blocks):
+            if number in self.ends:
+                maps.append(after)
+        return self.encoder.finish(*maps)
+
+    def apart(self, x: Tensor) -> list[Tensor]:
+        """The maps after the blocks ``kept``."""
+        if len(self.kept) == 1:
+            return [x]
+        anatomy, strides = anatomy_of(self.encoder), self.encoder.strides
+        times = [strides[self.kept[-1]] // strides[number] for number in self.kept]
+        widths = [anatomy.linear(number, 'proj').out_features for number in self.kept]
+        parts = x.split([t * t * width for t, width in zip(times, widths, strict=True)], -1)
+        return [finer(part, t) for part, t in zip(parts, times, strict=True)]
 
     def state(self) -> dict[str, Tensor]:
         """Everything its output depends on, by name, except the encoder's ``arch``."""
@@ -98,6 +123,18 @@ class FrozenPrefix:
             for name, value in self.encoder.state_dict().items()
             if self.whole or self.stages[name] < self.blocks
         }
+
+
+def coarser(x: Tensor, times: int) -> Tensor:
+    """(B, t * h, t * w, C) to (B, h, w, t * t * C)."""
+    x = x.unflatten(1, (-1, times)).unflatten(3, (-1, times))
+    return x.transpose(2, 3).flatten(3)
+
+
+def finer(x: Tensor, times: int) -> Tensor:
+    """The inverse."""
+    x = x.unflatten(3, (times, times, -1)).transpose(2, 3)
+    return x.flatten(3, 4).flatten(1, 2)
 
 
 class Encoded(NamedTuple):

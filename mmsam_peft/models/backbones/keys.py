@@ -66,7 +66,7 @@ class Keys:
                     'Save the one that is meant into a file of its own.'
                 )
             renamed[name], origin[name] = state[key], key
-        return renamed
+        return _apart(renamed)
 
     def authors(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights under our names, renamed as the family's authors name them."""
@@ -80,6 +80,13 @@ class Keys:
         if any(name.startswith(('backbone.', 'decode_head.')) for name in names):
             return OURS
         return self.bare
+
+
+def _apart(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The points' embeddings one by one, where a file has them as rows of one tensor."""
+    rows = state.pop('prompt_encoder.point_embeddings.weight', ())
+    names = (f'prompt_encoder.point_embeddings.{number}.weight' for number in range(len(rows)))
+    return {**state, **dict(zip(names, (row[None] for row in rows), strict=True))}
 
 
 def apply(rules: Rules, name: str) -> str:

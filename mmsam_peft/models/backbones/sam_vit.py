@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
@@ -14,7 +13,7 @@ from ...layers.block import Block, run_blocks
 from ...layers.patches import PatchEmbed
 from ...peft import Anatomy, BlockParts
 from ...registry import MODELS
-from .checkpoints import guess_arch, resize_pos_embed
+from .checkpoints import resize_pos_embed
 from .encoder import Encoder, check_attention, sizes_of
 from .variants import VARIANTS, Variant, address_of
 
@@ -25,6 +24,7 @@ ARCHS = {
     'huge': dict(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
 }
 COMMON = dict(patch_size=16, window_size=14, mlp_ratio=4, out_channels=256)
+HQ_ADDRESS = 'https://huggingface.co/lkeab/hq-sam/resolve/main/'
 ADDRESS = 'https://dl.fbaipublicfiles.com/segment_anything/'
 VARIANTS.update(
     sam_vit_b=Variant(
@@ -36,6 +36,15 @@ VARIANTS.update(
     sam_vit_h=Variant(
         'SAM ViT-H', dict(type='SAMViT', arch='huge'), f'{ADDRESS}sam_vit_h_4b8939.pth'
     ),
+    **{
+        f'hq_sam_vit_{size[0]}': Variant(
+            f'HQ-SAM ViT-{size[0].upper()}',
+            dict(type='SAMViT', arch=size, early=True),
+            f'{HQ_ADDRESS}sam_hq_vit_{size[0]}.pth',
+            head=dict(hq=dict(channels=ARCHS[size]['embed_dim'])),
+        )
+        for size in ('base', 'large', 'huge')
+    },
 )
 BLOCK = BlockParts(
     linears=dict(qkv='attn.qkv', proj='attn.proj', lin1='mlp.lin1', lin2='mlp.lin2'), mlp='mlp'
@@ -67,13 +76,21 @@ class SAMViT(Encoder):
             by ``init_weights``; 'published' stands for the address of the arch's own.
         in_channels: 3, red, green and blue, and further ones, whose part of the patch embedding
             every method trains.
+        early: Also return the map after the first global block, before the neck's, for HQ-SAM's
+            part of a mask head.
 
     Raises:
         ValueError: Unknown arch, attention or out_indices; fewer channels than 3; an ``unfreeze``
-            name or PEFT target that matches nothing; 'published' weights of an arch that has none.
+            name or PEFT target that matches nothing; 'published' weights of an arch that has none;
+            ``early`` beside out_indices, or without a global block before the last.
     """
 
     optional = ('neck', 'rel_pos')
+    archs, common = ARCHS, COMMON
+    block: type[Block] = Block
+    before: tuple[str, ...] = ('patch_embed.', 'pos_embed')
+    norms: tuple[type[nn.Module], ...] = (nn.LayerNorm, LayerNorm2d)
+    named = {(arch['embed_dim'], arch['depth']): name for name, arch in ARCHS.items()}
 
     def __init__(
         self,
@@ -87,12 +104,13 @@ class SAMViT(Encoder):
         compile: bool | dict = False,
         checkpoint: str | None = None,
         in_channels: int = 3,
+        early: bool = False,
     ) -> None:
         super().__init__(
-            sizes_of(arch, ARCHS, COMMON),
+            sizes_of(arch, self.archs, self.common),
             img_size,
             in_channels,
-            address_of(checkpoint, dict(type='SAMViT', arch=arch)),
+            address_of(checkpoint, dict(type=type(self).__name__, arch=arch)),
         )
         check_attention(attention)
         dim, depth, self.patch_size = (
@@ -100,71 +118,95 @@ class SAMViT(Encoder):
             self.arch['depth'],
             self.arch['patch_size'],
         )
-        grid = tuple(math.ceil(side / self.patch_size) for side in self.img_size)
         if out_indices is not None and not all(0 <= i < depth for i in out_indices):
             raise ValueError(
                 f'out_indices={tuple(out_indices)}: the encoder has blocks 0 to {depth - 1}.'
             )
-        self.out_indices = out_indices
+        self.out_indices, self.early = out_indices, early
+        first = min(self.arch['global_attn_indexes'], default=depth)
+        if early and (out_indices is not None or first >= depth - 1):
+            raise ValueError(
+                f'early=True returns the map after the first global block before that of the neck: '
+                f'got out_indices={out_indices} and global blocks '
+                f'{tuple(self.arch["global_attn_indexes"])} of {depth}. Leave one of them away.'
+            )
+        self.ends = (first, depth - 1) if early else (depth - 1,)
 
-        self.patch_embed = PatchEmbed(self.patch_size, dim, in_channels)
-        self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, *grid, dim), std=0.02))
+        grid = self.learnt_grid()
+        self.build_stem(dim, grid)
         self.blocks = nn.ModuleList(
-            Block(
+            self.block(
                 dim,
                 self.arch['num_heads'],
                 self.arch['mlp_ratio'],
-                0 if i in self.arch['global_attn_indexes'] else self.arch['window_size'],
+                self.window_of(i),
                 grid,
                 attention,
                 checkpointing,
             )
             for i in range(depth if out_indices is None else max(out_indices) + 1)
         )
-        out = self.arch['out_channels']
-        self.neck = (
-            None
-            if out_indices is not None
-            else nn.Sequential(
-                nn.Conv2d(dim, out, 1, bias=False),
-                LayerNorm2d(out),
-                nn.Conv2d(out, out, 3, padding=1, bias=False),
-                LayerNorm2d(out),
-            )
-        )
-
+        self.neck = None if out_indices is not None else self.build_neck(dim)
         self.walk = run_blocks  # where a method may put a module: the name is part of adapter files
         self.adapt(peft, unfreeze, compile)
+
+    def learnt_grid(self) -> tuple[int, int]:
+        """The rows and columns of the map that the positions are kept for."""
+        rows, columns = (math.ceil(side / self.patch_size) for side in self.img_size)
+        return rows, columns
+
+    def window_of(self, block: int) -> int:
+        """Cells of a side of a block's windows; 0 for a global block."""
+        size: int = self.arch['window_size']
+        return 0 if block in self.arch['global_attn_indexes'] else size
+
+    def build_stem(self, dim: int, grid: tuple[int, int]) -> None:
+        """What is used before block 0."""
+        self.patch_embed = PatchEmbed(self.patch_size, dim, self.in_channels)
+        self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, *grid, dim), std=0.02))
+
+    def build_neck(self, dim: int) -> nn.Module:
+        out = self.arch['out_channels']
+        return nn.Sequential(
+            nn.Conv2d(dim, out, 1, bias=False),
+            LayerNorm2d(out),
+            nn.Conv2d(out, out, 3, padding=1, bias=False),
+            LayerNorm2d(out),
+        )
 
     @property
     def anatomy(self) -> Anatomy:
         return Anatomy(
             self.blocks,
             BLOCK,
-            before=('patch_embed.', 'pos_embed'),
-            norms=(nn.LayerNorm, LayerNorm2d),
-            can={'maps', 'tokens', 'walk', 'branches', 'resize'},
+            before=self.before,
+            norms=self.norms,
+            can={'maps', 'tokens', 'walk', 'branches', 'resize', 'uniform'},
             patches=self.patch_embed.proj,
-            outputs=self.out_indices,
+            outputs=self.ends if self.out_indices is None else self.out_indices,
             heads=self.arch['num_heads'],
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, in_channels, H, W), normalised, to the neck's map (B, 256, H / 16, W / 16), or
-        to one map (B, C, ..) per out_index.
+        """Images (B, in_channels, H, W), normalised, to the neck's map (B, 256, H / 16, W / 16),
+        with ``early`` before it a map (B, C, ..), or to one map (B, C, ..) per out_index.
 
         Sides that are no multiple of the patch size are zero-padded at the bottom and right, as SAM
         pads.
         """
-        image, maps = self.pad(x), []
-        for i, x in enumerate(self.walk(self, image)):
-            if self.neck is None and i in self.out_indices:
-                maps.append(x.permute(0, 3, 1, 2).contiguous())  # (B, H, W, C) -> (B, C, H, W)
-        return tuple(maps) if self.neck is None else self.finish(x)
+        wanted = self.ends if self.neck is not None else self.out_indices
+        maps = [x for i, x in enumerate(self.walk(self, self.pad(x))) if i in wanted]
+        return self.finish(*maps) if self.neck is not None else channels_first(maps)
 
-    def finish(self, x: Tensor) -> tuple[Tensor, ...]:
-        """From the last map, (B, H, W, C), to what the encoder returns."""
-        return (self.neck(x.permute(0, 3, 1, 2)),)
+    def finish(self, *maps: Tensor) -> tuple[Tensor, ...]:
+        """From the maps after ``ends``, (B, H, W, C), to what the encoder returns."""
+        *early, x = maps
+        return *channels_first(early), self.neck(x.permute(0, 3, 1, 2))
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Image pixels by cell of the map after each block."""
+        return (self.patch_size,) * self.depth
 
     def pad(self, x: Tensor) -> Tensor:
         return F.pad(x, (0, -x.shape[-1] % self.patch_size, 0, -x.shape[-2] % self.patch_size))
@@ -173,26 +215,7 @@ class SAMViT(Encoder):
         """The position embedding, resized to the map (B, H, W, C), added to it."""
         return patches + resize_pos_embed(self.pos_embed, patches.shape[1:3])
 
-    def load_sam(self, state: dict[str, Tensor], source: str) -> list[str]:
-        """As every encoder; files without neck, or without relative positions (which are zero
-        then), are fine."""
-        found, expected = guess_arch(state), (self.arch['embed_dim'], self.arch['depth'])
-        if found and found != expected:
-            known = {(a['embed_dim'], a['depth']): name for name, a in ARCHS.items()}
-            raise ValueError(
-                f'{source} holds an encoder of width {found[0]} and depth {found[1]}'
-                f'{f" (arch={known[found]!r})" if found in known else ""}; the model has width '
-                f'{expected[0]} and '
-                f'depth {expected[1]}. Set backbone.arch to match, or use another checkpoint.'
-            )
-        missing = super().load_sam(state, source)
-        named = dict(self.named_parameters())
-        frozen = [key for key in missing if key.startswith('neck') and not named[key].requires_grad]
-        if frozen:
-            print_log(
-                f'{source} has no neck, and the neck is frozen at random values: train it with '
-                "backbone.unfreeze=['neck'].",
-                'current',
-                level=30,
-            )
-        return missing
+
+def channels_first(maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Each (B, H, W, C) to (B, C, H, W)."""
+    return tuple(x.permute(0, 3, 1, 2).contiguous() for x in maps)

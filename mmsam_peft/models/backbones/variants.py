@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...hub import SCHEME as HUB
 from ...registry import MODELS
 
 IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
-HUB = 'hf://'
-"""How an address of Hugging Face's hub begins: ``hf://facebook/dinov2-small``."""
 PUBLISHED = 'published'
 """What ``checkpoint`` may say in place of an address of the table."""
 
@@ -82,7 +81,9 @@ def variant_of(backbone: Mapping, head: Mapping | None = None) -> str | None:
     return found and found[1]
 
 
-def address_of(checkpoint: str | None, backbone: Mapping, head: Mapping | None = None):
+def address_of(
+    checkpoint: str | None, backbone: Mapping, head: Mapping | None = None
+) -> str | None:
     """``checkpoint`` itself; for 'published', the address of the weights that their authors publish
     for the encoder of these configs.
 
@@ -116,8 +117,13 @@ def has(config: Mapping | None, wanted: Mapping) -> bool:
 
 
 def _defaults(kind: str | type | None) -> dict[str, Any]:
+    """Of a class's arguments, those that it passes on to base classes included."""
     found = MODELS.get(kind) if isinstance(kind, str) else kind
-    taken = inspect.signature(found).parameters.values() if found else ()
+    taken = [
+        one
+        for base in reversed(getattr(found, '__mro__', ()))
+        for one in inspect.signature(base.__init__).parameters.values()
+    ]
     return {one.name: one.default for one in taken if one.default is not one.empty}
 
 

@@ -1,6 +1,8 @@
 """mSAM's decoders: one SAM mask decoder per dense task ("Task-Aware Low-Rank Adaptation of Segment
 Anything Model", 2024)."""
 
+from collections.abc import Sequence
+
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ..backbones.checkpoints import load_part
+from .hq import OPTIONAL, fitted_token
 from .sam_decoder import SIZES, SAMDecoder, exact_position
 
 NO_MASK = 'prompt_encoder.no_mask_embed.weight'
@@ -18,18 +21,20 @@ class TaskDecoder(SAMDecoder):
     """The decoder of one task, whose output channels are elements of its batch, all read from mask
     token 0."""
 
-    def __init__(self, *sizes: int) -> None:
+    def __init__(self, *sizes) -> None:
         super().__init__()
         self.build_decoder(*sizes)
 
-    def forward(self, x: Tensor, prompts: Tensor, position: Tensor) -> Tensor:
-        """Features (B, C, h, w) and one dense prompt per channel, (K, C), to (B, K, 4h, 4w)."""
+    def forward(self, maps: Sequence[Tensor], prompts: Tensor, position: Tensor) -> Tensor:
+        """What the encoder returns, the last of it (B, C, h, w), and one dense prompt per channel,
+        (K, C), to (B, K, 4h, 4w)."""
+        x = maps[-1]
         elements = (x[:, None] + prompts[:, :, None, None]).flatten(
             0, 1
         )  # (B, K, C, h, w) -> (B * K, C, h, w)
-        return self.decode_map(elements, position, num_masks=1)[1].view(
-            len(x), len(prompts), 4 * x.shape[2], 4 * x.shape[3]
-        )
+        more = dict(fine=self.finer(maps), details=self.details(maps))
+        masks = self.decode_map(elements, position, num_masks=1, **more)[1]
+        return masks.view(len(x), len(prompts), 4 * x.shape[2], 4 * x.shape[3])
 
 
 @MODELS.register_module()
@@ -49,7 +54,9 @@ class MSAMHead(BaseModule):
         in_channels: Channels C of the encoder's neck, and the decoders' width.
         depth, num_heads, mlp_dim: The two-way transformers'.
         num_tokens: Mask tokens of each decoder, SAM's 4; the first gives the masks.
-        stride: Image pixels per feature cell and axis: the encoder's patch size.
+        stride: Image pixels per cell and axis of the encoder's last map: SAM's patch size.
+        fine: SAM 2's decoders, for an encoder that returns three maps; see ``SAMMaskHead``.
+        hq: HQ-SAM's decoders, for an encoder that returns an early map too; see ``SAMMaskHead``.
         break_symmetry: After loading a SAM checkpoint, add noise of the row's own spread to all
             rows of a task but its first.
 
@@ -66,6 +73,8 @@ class MSAMHead(BaseModule):
         mlp_dim: int = 2048,
         num_tokens: int = 4,
         stride: int = 16,
+        fine: bool = False,
+        hq: dict | None = None,
         break_symmetry: bool = False,
     ) -> None:
         super().__init__()
@@ -77,15 +86,16 @@ class MSAMHead(BaseModule):
         self.channels, self.stride, self.break_symmetry = dict(channels), stride, break_symmetry
         self.decoders = nn.ModuleDict(
             {
-                name: TaskDecoder(in_channels, num_tokens, depth, num_heads, mlp_dim)
+                name: TaskDecoder(in_channels, num_tokens, depth, num_heads, mlp_dim, fine, hq)
                 for name in channels
             }
         )
         self.no_mask_embed = nn.Embedding(sum(channels.values()), in_channels)
         self.pe_layer = PositionEmbeddingRandom(in_channels // 2)
 
-    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Maps (B, C, h, w) by task to outputs (B, K_t, 4h, 4w) by task."""
+    def forward(self, features: dict[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+        """What the encoder returns, the last of it (B, C, h, w), by task, to outputs (B, K_t, 4h,
+        4w) by task."""
         rows = dict(
             zip(
                 self.channels,
@@ -94,8 +104,8 @@ class MSAMHead(BaseModule):
             )
         )
         return {
-            name: self.decoders[name](x, rows[name], exact_position(self.pe_layer, x))
-            for name, x in features.items()
+            name: self.decoders[name](maps, rows[name], exact_position(self.pe_layer, maps[-1]))
+            for name, maps in features.items()
         }
 
     def load_sam(self, state: dict[str, Tensor], source: str) -> None:
@@ -107,8 +117,9 @@ class MSAMHead(BaseModule):
                 'current',
             )
             return
+        state = fitted_token(state, next(iter(self.decoders.values())).hq, source)
         for decoder in self.decoders.values():
-            load_part(decoder, state, ('mask_decoder.',), source, sizes=SIZES)
+            load_part(decoder, state, ('mask_decoder.',), source, optional=OPTIONAL, sizes=SIZES)
         load_part(self.pe_layer, state, ('prompt_encoder.pe_layer.',), source, sizes=SIZES)
         if NO_MASK not in state:
             raise ValueError(

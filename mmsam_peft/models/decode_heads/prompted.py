@@ -1,7 +1,10 @@
 """SAM's whole mask decoder: clicks, boxes and earlier masks, several masks for one prompt, and how
 good it holds them to be."""
 
+from collections.abc import Sequence
+
 import torch
+from mmengine.logging import print_log
 from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
@@ -29,13 +32,14 @@ class PromptedDecoder(SAMDecoder):
     has_prompts = False
 
     def build_prompts(self, dim: int, train_encoder: bool = False) -> None:
-        """``train_encoder``: train SAM's prompt encoder, which stays frozen by default."""
-        self.has_prompts, self.num_tokens = True, 1
+        """``train_encoder``: train SAM's prompt encoder, which stays frozen by default; it may then
+        begin with base weights that know no prompts."""
+        self.has_prompts, self.num_tokens, self.train_encoder = True, 1, train_encoder
         self.mask_tokens = nn.Embedding(NUM_MASKS, dim)
         self.output_hypernetworks_mlps.extend(
             MLP(dim, dim, dim // 8, 3) for _ in range(NUM_MASKS - 1)
         )
-        self.iou_prediction_head = MLP(dim, IOU_WIDTH, NUM_MASKS, 3)
+        self.iou_prediction_head = MLP(dim, IOU_WIDTH, NUM_MASKS, 3, sigmoid_output=self.fine)
         self.prompt_encoder = PromptEncoder(dim).requires_grad_(train_encoder)
         self.base_prompts: dict[str, Tensor] = {}
 
@@ -63,16 +67,31 @@ class PromptedDecoder(SAMDecoder):
         sparse, dense = self.prompt_encoder(prompts, self.pe_layer, size)
         if dense is None:
             dense = self.no_mask_embed.weight[..., None, None]
-        if len(x) > 1 or prompts.masks is not None:  # else all objects share one map
+        fine = self.finer(maps)
+        if len(x) > 1 or prompts.masks is not None or fine:  # else all objects share one map
             x = x[prompts.image]
-        return self.decode_prompted(x + dense, exact_position(self.pe_layer, x), sparse, multimask)
+        return self.decode_prompted(
+            x + dense,
+            exact_position(self.pe_layer, x),
+            sparse,
+            multimask,
+            fine and [one[prompts.image] for one in fine],
+            None if self.hq is None else self.details(maps)[prompts.image],
+        )
 
     def decode_prompted(
-        self, x: Tensor, position: Tensor, sparse: Tensor, multimask: bool
+        self,
+        x: Tensor,
+        position: Tensor,
+        sparse: Tensor,
+        multimask: bool,
+        fine: Sequence[Tensor] | None = None,
+        details: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """From maps (N or 1, C, h, w) with their dense prompts, and tokens (N, T, C), to masks (N,
-        M, 4h, 4w) and their IoU (N, M)."""
-        fast = few_tokens.fits(self.transformer, x)
+        M, 4h, 4w) and their IoU (N, M). ``fine`` and ``details``: of the N objects, as ``finer``
+        and ``details`` give them."""
+        fast = fine is None and details is None and few_tokens.fits(self.transformer, x)
         if fast:
             own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
             tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], 1)
@@ -80,7 +99,7 @@ class PromptedDecoder(SAMDecoder):
             tokens, cells = few_tokens.two_way(self.transformer, *cells, tokens)
         else:
             x = x.expand(len(sparse), -1, -1, -1)
-            tokens, upscaled = self.attend(x, position, self.mask_tokens.weight, sparse)
+            tokens, upscaled = self.attend(x, position, self.mask_tokens.weight, sparse, fine)
         chosen = list(range(1, NUM_MASKS) if multimask else range(1))
         weights = torch.stack(
             [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in chosen], 1
@@ -89,7 +108,10 @@ class PromptedDecoder(SAMDecoder):
         if fast:
             size = tuple(x.shape[2:])
             return few_tokens.upscaled_masks(self.output_upscaling, cells, weights, size), iou
-        return (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:]), iou
+        masks = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
+        if self.hq is not None:
+            masks = self.hq.masks(masks, tokens[:, 1 + NUM_MASKS :], upscaled, details)
+        return masks, iou
 
     def require_fit(self, x: Tensor, prompts: Prompts) -> None:
         """Whether prompts belong to this head and to the maps x (B, C, h, w)."""
@@ -130,7 +152,18 @@ class PromptedDecoder(SAMDecoder):
             if key.startswith(tuple(f'prompt_encoder.{part}' for part in ENCODED))
         }
         found = {key.removeprefix('mask_decoder.') for key in (*renamed, *state)}
-        if missing := sorted(self.prompt_names - found):
+        missing = sorted(self.prompt_names - found)
+        if missing and self.train_encoder and not self.prompt_names & found:
+            print_log(
+                f'{source} knows no prompts: what answers to them starts from random values.',
+                'current',
+            )
+            own = self.state_dict()
+            tokens = own[MASK_TOKENS].to(state[f'mask_decoder.{MASK_TOKENS}'])
+            tokens[:1] = state[f'mask_decoder.{MASK_TOKENS}'][:1]
+            new = {f'mask_decoder.{name}': own[name] for name in missing}
+            return {**state, **new, f'mask_decoder.{MASK_TOKENS}': tokens}
+        if missing:
             raise ValueError(
                 f'{source} has a mask decoder, but lacks {len(missing)} of the tensors that '
                 f'prompts need, such as {missing[0]}. Use the weights of a whole SAM, or '

@@ -1,6 +1,9 @@
 """SAM's mask decoder without prompts, as an MMSegmentation decode head: binary, or multi-class by
 mask classification."""
 
+import logging
+from collections.abc import Sequence
+
 import torch
 from mmengine.logging import print_log
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -12,6 +15,8 @@ from ...peft import apply_peft, build_method
 from ...registry import MODELS
 from ..backbones.checkpoints import load_part
 from ..losses import semantic_logits
+from .hq import OPTIONAL, fitted_token
+from .prompt_training import PromptLoss
 from .prompted import PromptedDecoder
 from .sam_decoder import SIZES, exact_position, to_image
 
@@ -40,13 +45,20 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             ``num_classes``.
         in_channels: Channels of the encoder's neck, and the decoder's width.
         depth, num_heads, mlp_dim: The two-way transformer's.
-        stride: Image pixels per feature cell and axis: the encoder's patch size.
+        stride: Image pixels per cell and axis of the encoder's last map: SAM's patch size.
+        fine: SAM 2's decoder, for an encoder that returns three maps: the two finer ones are added
+            as the masks are scaled up, and there is a token of whether there is an object.
+        hq: HQ-SAM's part, for an encoder that returns an early map too: ``channels`` of that map,
+            and ``token_only``; see ``HighQuality``. With several queries each has a high-quality
+            token, which starts as HQ-SAM's plus noise, as the mask tokens do.
         peft: Config of a fine-tuning method for the two-way transformer, whose own weights then
             stay SAM's; the tokens, up-scaling, hypernetwork and class head go on being trained.
             None trains the whole decoder.
         prompts: True, or a dict of ``build_prompts``'s arguments, adds what answers to clicks,
             boxes and masks, see :meth:`prompted`; binary heads only. The answer without a prompt
             stays the same.
+        loss_prompts: ``PromptLoss``'s arguments: train the answers to prompts too. None leaves what
+            only they use as it is.
         loss_decode: Binary: any of MMSegmentation's or our binary losses, or a list; multi-class:
             ``SetPredictionLoss``, which is told ``num_classes``.
 
@@ -64,9 +76,12 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         num_heads: int = 8,
         mlp_dim: int = 2048,
         stride: int = 16,
+        fine: bool = False,
+        hq: dict | None = None,
         threshold: float = 0.5,
         peft: dict | None = None,
         prompts: bool | dict | None = None,
+        loss_prompts: dict | None = None,
         loss_decode: dict | list[dict] | None = None,
         **kwargs,
     ) -> None:
@@ -87,6 +102,12 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
                 f'prompts={prompts!r} with num_queries={num_queries}: a prompt means one object, '
                 'and the queries of a multi-class head mean classes. Use num_queries=None and two '
                 'classes, or prompts=None.'
+            )
+        if loss_prompts is not None and prompts is None:
+            raise ValueError(
+                f'loss_prompts={loss_prompts!r} trains answers to prompts, which a head with '
+                'prompts=None does not give: set prompts=True, or the setting prompts at the top '
+                'of the config, which sets both.'
             )
         if binary:
             loss_decode = loss_decode or dict(type='mmsam_peft.StructureLoss')
@@ -117,12 +138,17 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             )
         self.num_queries, self.stride = num_queries, stride
         dim = in_channels
-        self.build_decoder(dim, num_queries or 1, depth, num_heads, mlp_dim)
+        hq = hq and {'num_tokens': num_queries or 1, **hq}
+        self.build_decoder(dim, num_queries or 1, depth, num_heads, mlp_dim, fine, hq)
         self.class_head = None if binary else nn.Linear(dim, num_classes + 1)
         self.no_mask_embed = nn.Embedding(1, dim).requires_grad_(False)
         self.pe_layer = PositionEmbeddingRandom(dim // 2)
         if prompts is not None:
             self.build_prompts(dim, **({} if prompts is True else prompts))
+        self.prompt_loss = None if loss_prompts is None else PromptLoss(**loss_prompts)
+        if self.prompt_loss is None:  # parallel training waits for every gradient
+            for name, parameter in self.named_parameters():
+                parameter.requires_grad_(parameter.requires_grad and name not in self.prompt_names)
         self.peft = build_method(peft) if peft else None
         if self.peft:
             apply_peft(self.transformer, self.peft)
@@ -138,15 +164,20 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             else [self.loss_decode]
         )
 
-    def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, C, h, w) to mask tokens (B, N, C) and mask logits (B, N, 4h, 4w)."""
+    def decode(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """What the encoder returns, of which ``in_index``, (B, C, h, w), is taken, to mask tokens
+        (B, N, C) and mask logits (B, N, 4h, 4w)."""
+        x = self._transform_inputs(maps)
         return self.decode_map(
-            x + self.no_mask_embed.weight[..., None, None], exact_position(self.pe_layer, x)
+            x + self.no_mask_embed.weight[..., None, None],
+            exact_position(self.pe_layer, x),
+            fine=self.finer(maps),
+            details=self.details(maps),
         )
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        """Feature maps, of which ``in_index`` is taken, to logits (B, 1 or num_classes, 4h, 4w)."""
-        tokens, masks = self.decode(self._transform_inputs(inputs))
+        """What the encoder returns to logits (B, 1 or num_classes, 4h, 4w)."""
+        tokens, masks = self.decode(inputs)
         return masks if self.class_head is None else semantic_logits(self.class_head(tokens), masks)
 
     def loss(
@@ -154,12 +185,11 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
     ) -> dict[str, Tensor]:
         """The losses at label size (binary) or on sampled points (multi-class), by name."""
         labels = self._stack_batch_gt(batch_data_samples).squeeze(1)  # (B, H, W)
-        tokens, masks = self.decode(self._transform_inputs(inputs))
+        tokens, masks = self.decode(inputs)
         if self.class_head is not None:
-            if any(side % self.stride for side in labels.shape[1:]):
-                masks = to_image(
-                    masks, labels.shape[1:], self.stride
-                )  # the points are relative: the padding must be gone
+            padded = tuple(side * self.stride // 4 for side in masks.shape[2:])
+            if padded != labels.shape[1:]:  # the points are relative: the padding must be gone
+                masks = to_image(masks, labels.shape[1:], self.stride)
             return self.loss_decode(
                 self.class_head(tokens), masks, labels, ignore_index=self.ignore_index
             )
@@ -168,6 +198,8 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         for loss in self.losses:
             value = loss(masks, labels, ignore_index=self.ignore_index)
             losses[loss.loss_name] = losses.get(loss.loss_name, 0) + value
+        if self.prompt_loss is not None:
+            return self.prompt_loss(self, inputs, batch_data_samples, labels, losses)
         return losses
 
     def predict(
@@ -179,7 +211,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             meta['img_shape'], torch.Size
         )  # MMSegmentation's mark of sliding-window inference
         size = meta['img_shape'] if in_window else meta.get('pad_shape', meta['img_shape'])[:2]
-        tokens, masks = self.decode(self._transform_inputs(inputs))
+        tokens, masks = self.decode(inputs)
         masks = to_image(masks, size, self.stride)
         return masks if self.class_head is None else semantic_logits(self.class_head(tokens), masks)
 
@@ -200,6 +232,14 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
                 'current',
             )
             return
+        if 'mask_decoder.conv_s0.weight' in state and not self.fine:
+            print_log(
+                f"{source} has a decoder that reads finer maps, as SAM 2's does, and this head has "
+                'no place for them: set decode_head.fine=True to decode as it does.',
+                'current',
+                level=logging.WARNING,
+            )
+        state = fitted_token(state, self.hq, source)
         if self.has_prompts:
             state = self.prompt_keys(state, source)
         own, found = self.mask_tokens.weight, state[key]
@@ -210,6 +250,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         added = {'class_head.weight', 'class_head.bias'}
         if self.peft:
             added |= {f'{self.peft_host}.{name}' for name in self.peft.added}
-        load_part(self, state, ('mask_decoder.', 'prompt_encoder.'), source, added, sizes=SIZES)
+        prefixes = 'mask_decoder.', 'prompt_encoder.'
+        load_part(self, state, prefixes, source, added, OPTIONAL, sizes=SIZES)
         if self.has_prompts:
             self.keep_base_prompts()

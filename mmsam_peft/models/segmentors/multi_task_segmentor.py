@@ -109,15 +109,14 @@ class MultiTaskSegmentor(PEFTSegmentor):
         """Images (B, 3, H, W) to the outputs (B, K, 4h, 4w) of the tasks ``names``."""
         method, order = self.backbone.peft, list(self.tasks)
         if not isinstance(method, PerTaskMethod):
-            return self.decode_head(dict.fromkeys(names, self.extract_feat(inputs)[0]))
+            return self.decode_head(dict.fromkeys(names, self.extract_feat(inputs)))
         method.select(self.backbone, [order.index(name) for name in names])
         try:
-            maps = self.extract_feat(inputs)[0].chunk(
-                len(names)
-            )  # (tasks * B, C, h, w), task after task
+            maps = self.extract_feat(inputs)  # (tasks * B, C, h, w), task after task
         finally:
             method.select(self.backbone, None)
-        return self.decode_head(dict(zip(names, maps, strict=True)))
+        per_task = zip(*(x.chunk(len(names)) for x in maps), strict=True)
+        return self.decode_head(dict(zip(names, per_task, strict=True)))
 
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """``TASK.loss``, unweighted, of every task, and the method's own losses."""
@@ -151,7 +150,7 @@ class MultiTaskSegmentor(PEFTSegmentor):
             task = self.tasks[name]
             labels, valid = self._labels(task, data_samples, output)
             resized = [
-                self._resize(one, sample, label.shape[1:], self.decode_head.stride // 4)
+                self._resize(one, sample, label.shape[1:], self.decode_head.stride / 4)
                 for one, sample, label in zip(
                     at_least_float32(output), data_samples, labels, strict=True
                 )
@@ -180,11 +179,11 @@ class MultiTaskSegmentor(PEFTSegmentor):
                 sample.set_field(PixelData(data=prediction), f'pred_{name}')
         return samples
 
-    def whole_or_windows(self, inputs: Tensor) -> tuple[dict[str, Tensor], int]:
+    def whole_or_windows(self, inputs: Tensor) -> tuple[dict[str, Tensor], float]:
         """The outputs (B, K, ..) of all tasks, and how many times as large the input is: of the
         whole image, or at its size, averaged over the windows of ``test_cfg``."""
         if self.test_cfg.get('mode') != 'slide':
-            return self.outputs(inputs, list(self.tasks)), self.decode_head.stride // 4
+            return self.outputs(inputs, list(self.tasks)), self.decode_head.stride / 4
         maps = self.slide_inference(inputs, [{}])
         return dict(
             zip(self.tasks, maps.split(list(self.decode_head.channels.values()), 1), strict=True)
@@ -223,7 +222,7 @@ class MultiTaskSegmentor(PEFTSegmentor):
         return labels, valid
 
     def _resize(
-        self, output: Tensor, sample: SegDataSample, size: Sequence[int], scale: int
+        self, output: Tensor, sample: SegDataSample, size: Sequence[int], scale: float
     ) -> Tensor:
         """One sample's output to (K, *size): ``scale`` times up to the network's input, whose
         padding is cut off, and on."""

@@ -1,0 +1,159 @@
+"""Every encoder of the table in every recipe: what follows from its name, and a step of
+training."""
+
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from mmsam_peft.apis.configs import read_config
+from mmsam_peft.apis.inference import build_to_count
+from mmsam_peft.apis.launch import load_config
+from mmsam_peft.apis.settings import apply_settings, check_settings
+from mmsam_peft.models.backbones.hf_vit import ARCHS
+from mmsam_peft.models.backbones.variants import VARIANTS, address_of, variant_of
+from mmsam_peft.registry import MODELS
+
+CONFIGS = Path(__file__).parents[3] / 'configs'
+FIRST = {
+    (variant.backbone['type'], *sorted(variant.head)): name
+    for name, variant in reversed(VARIANTS.items())
+}.values()
+"""One for all that have the same network, in any size, under the same head."""
+RECIPES = [f'convlora/{path.stem}.py' for path in (CONFIGS / 'convlora').glob('*.py')]
+RECIPES = sorted({*RECIPES} - {'convlora/camvid_upernet.py'})
+RECIPES += [f'lora_hps/{path.stem}.py' for path in sorted((CONFIGS / 'lora_hps').glob('*.py'))]
+QUICK = ('convlora/kvasir.py', 'convlora/camvid.py', 'lora_hps/pascal_context.py')
+MAP = dict(embed_dim=32, depth=2, num_heads=2, out_channels=32)
+TINY = dict(
+    SAMViT=dict(MAP, global_attn_indexes=(1,), window_size=3),
+    SAM3ViT=dict(MAP, global_attn_indexes=(1,), window_size=3, learnt_size=3),
+    EfficientSAMViT=dict(MAP, learnt_size=3),
+    Hiera=dict(
+        embed_dim=16,
+        num_heads=1,
+        stages=(1, 1, 2, 1),
+        windows=(8, 4, 6, 3),
+        global_attn_indexes=(3,),
+        background=3,
+        out_channels=32,
+    ),
+    TinyViT=dict(
+        embed_dims=(8, 16, 16, 32),
+        depths=(1, 1, 1, 1),
+        num_heads=(2, 2, 4),
+        window_sizes=(3, 2, 3),
+        out_channels=32,
+    ),
+)
+HF = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, out_channels=32)
+
+
+read = cache(read_config)
+
+
+def given(recipe: str, name: str):
+    """The recipe with another encoder."""
+    cfg = deepcopy(read(CONFIGS / recipe))
+    apply_settings(cfg, dict(encoder=name))
+    check_settings(cfg)
+    return cfg
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_what_follows_from_a_name(name):
+    variant = VARIANTS[name]
+    for recipe in ('lora/kvasir.py', 'talora/nyuv2.py', 'bitfit/quickstart.py'):
+        cfg = given(recipe, name)
+        model, was = cfg.model, read(CONFIGS / recipe).model
+        assert variant_of(model.backbone, model.decode_head) == name
+        assert address_of(model.checkpoint, model.backbone, model.decode_head) == variant.address
+        prepared = model.data_preprocessor
+        assert (tuple(prepared.mean), tuple(prepared.std)) == (variant.mean, variant.std)
+        assert all(side % variant.patch == 0 for side in prepared.size)
+        assert abs(max(prepared.size) / max(was.data_preprocessor.size) - 1) < 0.1
+        assert model.backbone.peft == was.backbone.peft
+        before = cfg.to_dict()
+        apply_settings(cfg)
+        assert cfg.to_dict() == before
+        apply_settings(cfg, dict(encoder='sam_vit_b'))  # and back
+        assert variant_of(cfg.model.backbone) == 'sam_vit_b' and cfg.model.checkpoint == 'published'
+        assert cfg.model.decode_head.get('stride', 16) == 16
+
+
+@pytest.mark.parametrize(
+    'name',
+    [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS],
+)
+def test_the_head_fits_the_maps(name):
+    """At the native size, of which nothing is padded; and the preprocessing is the encoder's."""
+    variant = VARIANTS[name]
+    side = variant.image_size
+    assert side % variant.patch == 0 and variant.least % variant.patch == 0
+    model = build_to_count(given('lora/kvasir.py', name))
+    with torch.device('meta'), torch.no_grad():
+        maps = model.backbone.eval()(torch.empty(1, 3, side, side))
+    head = model.decode_head
+    assert maps[-1].shape == (1, head.in_channels, side // head.stride, side // head.stride)
+    assert [len(one.shape) for one in maps] == [4] * len(maps)
+    assert model.variant is variant
+
+
+def labels(task) -> torch.Tensor:
+    values = torch.ones(task.label_channels, 64, 64) / task.label_channels**0.5
+    return values.long() if 'PixAcc' in task.better else values
+
+
+def samples(model) -> list[SegDataSample]:
+    found = []
+    for _ in range(2):
+        sample = SegDataSample(metainfo=dict(img_shape=(64, 64), ori_shape=(64, 64)))
+        for task in getattr(model, 'tasks', {}).values():
+            valid = torch.ones(1, 64, 64, dtype=torch.bool)
+            sample.set_field(PixelData(data=labels(task), valid=valid), f'gt_{task.name}')
+        if not hasattr(model, 'tasks'):
+            classes = torch.randint(model.num_classes, (1, 64, 64))
+            sample.gt_sem_seg = PixelData(data=classes)
+        found.append(sample)
+    return found
+
+
+@pytest.mark.parametrize(
+    'recipe',
+    [
+        recipe if recipe in QUICK else pytest.param(recipe, marks=pytest.mark.slow)
+        for recipe in RECIPES
+    ],
+)
+@pytest.mark.parametrize('name', FIRST)
+def test_a_step_in_every_recipe(name, recipe):
+    """On images of 64 x 64, which some encoders pad, with the encoder and the decoder made small:
+    the loss is finite, and changes both."""
+    cfg = load_config(str(CONFIGS / recipe), dict(encoder=name, image_size=64))
+    init_default_scope(cfg.default_scope)
+    backbone, head = cfg.model.backbone, cfg.model.decode_head
+    kind = backbone.type
+    arch = (
+        dict(HF, model_type=ARCHS[backbone.arch]['model_type']) if kind == 'HFViT' else TINY[kind]
+    )
+    del backbone['arch']
+    backbone.arch, cfg.model.checkpoint = arch, None
+    head.update(in_channels=32, num_heads=2, mlp_dim=32)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).train()
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    images = list(torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8))
+    batch = dict(inputs=images, data_samples=samples(model))
+    losses = model.train_step(batch, build_optim_wrapper(model, cfg.optim_wrapper))
+    assert losses['loss'] > 0 and torch.isfinite(losses['loss'])
+    changed = {key for key, value in model.named_parameters() if not value.equal(before[key])}
+    assert {key.split('.')[0] for key in changed} == {'backbone', 'decode_head'}
+    with torch.no_grad():
+        maps = model.eval().extract_feat(torch.zeros(1, 3, 64, 64))
+    assert maps[-1].shape[-1] == -(-64 // model.decode_head.stride)

@@ -1,0 +1,164 @@
+"""Whole models of SAM 2: adapter files, merging, the bank, stored maps, a training step."""
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from sam2_names import SMALL, published
+
+from mmsam_peft.adapters.match import save_adapter
+from mmsam_peft.apis import AdapterBank, init_model
+from mmsam_peft.apis.merging import merged_sam_state, verify_merge, write_state
+from mmsam_peft.models.backbones.frozen_prefix import Encoded, FrozenPrefix
+from mmsam_peft.registry import MODELS
+
+META = dict(classes=('background', 'disc'), palette=[[0, 0, 0], [0, 255, 0]])
+TASKS = [
+    dict(type='SemanticSegmentation', name='seg', num_classes=4),
+    dict(type='Depth', name='depth'),
+]
+
+
+@pytest.fixture
+def options(tmp_path):
+    """``options(method)``: the tiny config with a small SAM 2 in its authors' layout."""
+    torch.save({'model': published()}, tmp_path / 'sam2.pt')
+
+    def options(peft: str, **settings) -> dict:
+        return {
+            'model.checkpoint': str(tmp_path / 'sam2.pt'),
+            'model.backbone': dict(
+                type='Hiera',
+                arch=dict(SMALL),
+                img_size=64,
+                peft=dict(type=peft, **settings),
+                _delete_=True,
+            ),
+            'model.decode_head.fine': True,
+            'model.decode_head.mlp_dim': 64,
+        }
+
+    return options
+
+
+def several_tasks(options: dict) -> dict:
+    head = dict(type='MSAMHead', in_channels=32, num_heads=2, mlp_dim=64, fine=True, _delete_=True)
+    return {
+        **options,
+        'model.type': 'MultiTaskSegmentor',
+        'model.tasks': TASKS,
+        'model.decode_head': head,
+    }
+
+
+def move(model) -> None:
+    torch.manual_seed(2)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += torch.randn_like(parameter) * 0.1
+
+
+def test_an_adapter_file_suffices(options, build, tiny, run, tmp_path, monkeypatch):
+    """Beside its base; and the bank holds two on one base."""
+    monkeypatch.setenv('MMSAM_PEFT_WEIGHTS', str(tmp_path))
+    expected, paths = {}, {}
+    for name in ('LoRA', 'ConvLoRA'):
+        model, paths[name] = build(options(name)), tmp_path / f'{name}.safetensors'
+        move(model)
+        save_adapter(model, paths[name], META, tiny(options(name)))
+        expected[name] = run(model)
+        assert run(init_model(str(paths[name]), device='cpu')).equal(expected[name])
+    bank = AdapterBank(tiny(options('LoRA')), dict(a=paths['LoRA']), 'cpu')
+    bank.add('b', paths['ConvLoRA'], tiny(options('ConvLoRA')))
+    for name, method in (('a', 'LoRA'), ('b', 'ConvLoRA'), ('a', 'LoRA')):
+        assert run(bank[name]).equal(expected[method])
+    first, second = (bank[name].backbone.blocks[5].mlp.lin1.weight for name in 'ab')
+    assert first.data_ptr() == second.data_ptr()
+
+
+@pytest.mark.parametrize('peft', ['LoRA', 'SSF', 'FacT'])
+def test_merged_weights_are_a_file_of_sam_2(options, build, run, tmp_path, peft):
+    """Every name of its authors and no other; loaded again, the model predicts the same."""
+    model = build(options(peft))
+    model.cfg, model.dataset_meta = ConfigDict(model=ConfigDict(type='', **model.made_of)), META
+    move(model)
+    state, base = merged_sam_state(model), published()
+    assert {name: x.shape for name, x in state.items()} == {
+        name: x.shape for name, x in base.items()
+    }
+    changed = {name for name, value in state.items() if not value.equal(base[name])}
+    assert any('trunk.blocks.6.attn.qkv' in name for name in changed)
+    assert not any(name.startswith(('memory', 'obj_ptr', 'sam_prompt')) for name in changed)
+    assert verify_merge(model, state) < 1e-5
+    write_state(state, tmp_path / 'merged.safetensors')
+    again = build({**options('Frozen'), 'model.checkpoint': str(tmp_path / 'merged.safetensors')})
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for ours, theirs in zip(again.backbone(images), model.backbone(images), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    expected = run(model)
+    torch.testing.assert_close(run(again), expected, rtol=1e-4, atol=1e-4 * expected.abs().max())
+
+
+@pytest.mark.parametrize('peft', ['TALoRA', 'TaskLoRA', 'LoRA'])
+@pytest.mark.parametrize('blocks', ['all', 'last:1'])
+def test_several_tasks(options, build, peft, blocks):
+    """Each task's outputs are those of a model that has it alone, also where the tasks have the
+    finer maps in common; and so are they from the maps of a frozen beginning."""
+    model = build(several_tasks(options(peft, blocks=blocks))).eval()
+    move(model)
+    images, names = torch.randn(2, 3, 64, 64), list(model.tasks)
+    with torch.no_grad():
+        outputs = model.outputs(images, names)
+        for name in names:
+            alone = model.outputs(images, [name])[name]
+            torch.testing.assert_close(alone, outputs[name], rtol=1e-4, atol=1e-4)
+        assert outputs['seg'].shape == (2, 4, 16, 16)
+        if blocks == 'last:1':
+            prefix = FrozenPrefix(model.backbone)
+            found = model.outputs(Encoded(prefix, prefix(images)), names)
+            for name in names:
+                torch.testing.assert_close(found[name], outputs[name], rtol=1e-4, atol=1e-4)
+    plain = build(several_tasks(options('Frozen')))
+    assert not plain.outputs(images, ['seg'])['seg'].allclose(outputs['seg'])
+
+
+@pytest.mark.parametrize('queries', [None, 4])
+@pytest.mark.parametrize('size', [(64, 64), (48, 80), (30, 100)])
+def test_any_image_size(options, build, queries, size):
+    """The padding, up to multiples of 32, is cut off: the answer is that of the padded image."""
+    head = (
+        {}
+        if queries is None
+        else {
+            'model.decode_head.num_queries': queries,
+            'model.decode_head.loss_decode': dict(type='SetPredictionLoss'),
+        }
+    )
+    model = build({**options('LoRA'), **head})
+    image = torch.randn(1, 3, *size)
+    padded = torch.nn.functional.pad(image, (0, -size[1] % 32, 0, -size[0] % 32))
+    with torch.no_grad():
+        found = model.encode_decode(image, [dict(img_shape=size)])
+        expected = model.encode_decode(padded, [dict(img_shape=tuple(padded.shape[2:]))])
+    assert found.shape[2:] == size
+    torch.testing.assert_close(found, expected[..., : size[0], : size[1]], rtol=1e-4, atol=1e-4)
+
+
+def test_checkpointing_and_compiling_change_nothing(options):
+    images, results = torch.randn(2, 3, 64, 64), []
+    state = None
+    for settings in ({}, dict(checkpointing=True), dict(compile=dict(backend='aot_eager'))):
+        config = options('ConvLoRA')['model.backbone']
+        config.pop('_delete_')
+        torch.manual_seed(0)
+        encoder = MODELS.build({**config, **settings})
+        if state is not None:
+            encoder.load_state_dict(state)
+        state = {name: value.clone() for name, value in encoder.state_dict().items()}
+        move(encoder.eval())
+        maps = encoder(images)
+        sum(y.square().mean() for y in maps).backward()
+        results.append([*maps, *(p.grad for p in encoder.parameters() if p.grad is not None)])
+    for other in results[1:]:
+        for found, expected in zip(other, results[0], strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
