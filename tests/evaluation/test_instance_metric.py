@@ -44,7 +44,7 @@ def test_by_hand():
     score costs nothing, one of a higher score halves the precision."""
     near = square(14)  # 36 of 44 columns in common with square(10)
     perfect = score([sample([(square(10), 1)], [(square(10), 1, 0.9)])])
-    assert perfect['AP'] == perfect['AP50'] == perfect['AP_medium'] == pytest.approx(100)
+    assert [perfect[name] for name in ('AP', 'AP50', 'AP_medium')] == pytest.approx([100] * 3)
     assert np.isnan(perfect['AP_small']) and np.isnan(perfect['AP_large'])
     assert score([sample([(square(10), 1)], [(near, 1, 0.9)])])['AP'] == pytest.approx(70)
     later = score([sample([(square(10), 1)], [(square(10), 1, 0.9), (square(60), 1, 0.1)])])
