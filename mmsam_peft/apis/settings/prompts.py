@@ -122,8 +122,8 @@ def _require_fit(cfg: Config, value: dict) -> dict:
             f'prompts={value}: this config is one of several tasks, whose heads do not know which '
             'object a prompt means. Train a binary model, or leave prompts out.'
         )
-    if not isinstance(head, Mapping) or type_name(head) != 'SAMMaskHead':
-        found = type_name(head) if isinstance(head, Mapping) else 'several heads'
+    if not isinstance(head, dict) or type_name(head) != 'SAMMaskHead':
+        found = type_name(head) if isinstance(head, dict) else 'several heads'
         raise ValueError(
             f'prompts={value}: the head of this config, {found}, takes no prompts; '
             'SAMMaskHead does, as in configs/lora/.'
