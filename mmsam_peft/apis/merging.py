@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from mmengine.config import ConfigDict
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..adapters.frozen import kept_buffers
 from ..adapters.match import TABLES, trained_names

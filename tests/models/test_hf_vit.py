@@ -1,6 +1,5 @@
 """The encoders of ``transformers``: as its own models compute, whatever layout their files have."""
 
-
 import pytest
 import torch
 

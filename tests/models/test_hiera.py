@@ -15,6 +15,7 @@ from mmsam_peft.models import SAMMaskHead
 from mmsam_peft.models.backbones import Hiera
 from mmsam_peft.models.backbones.hiera_keys import SAM2
 from mmsam_peft.models.decode_heads import MSAMHead
+from mmsam_peft.models.prompt_encoders import Prompts
 
 ARCH = dict(
     embed_dim=16,
@@ -47,7 +48,7 @@ def theirs(size: int = 64) -> Sam2Model:
     )
     prompts = Sam2PromptEncoderConfig(hidden_size=32, image_size=size)
     decoder = Sam2MaskDecoderConfig(
-        hidden_size=32, mlp_dim=64, num_attention_heads=2, iou_head_hidden_dim=32
+        hidden_size=32, mlp_dim=64, num_attention_heads=2, iou_head_hidden_dim=256
     )
     model = Sam2Model(
         Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
@@ -153,3 +154,25 @@ def test_the_decoder_is_theirs(model, head):
         'mask_decoder.no_mask_embed.weight',
     }
     assert all((own[name] - gradients[name]).norm() <= 1e-5 * largest for name in own)
+
+
+@torch.no_grad()
+def test_prompts_are_theirs(model):
+    """Two objects of an image by two clicks each: three masks of each, and their IoU."""
+    maps = [torch.randn(1, 32, side, side) for side in (16, 8, 4)]
+    head, decoder = SAMMaskHead(prompts=True, **HEAD).eval(), model.mask_decoder.train()
+    head.load_sam(SAM2.own(model.state_dict()), 'theirs')
+    points, labels = 64 * torch.rand(2, 2, 2), torch.tensor([[1, 0], [1, -1]])
+    sparse, dense = model.prompt_encoder(points[None], labels[None], None, None)
+    found = head.prompted(
+        maps, Prompts(image=torch.zeros(2, dtype=torch.long), points=points, labels=labels), True
+    )
+    masks, iou, *_ = decoder(
+        image_embeddings=maps[2],
+        image_positional_embeddings=model.get_image_wide_positional_embeddings(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=True,
+        high_resolution_features=[decoder.conv_s0(maps[0]), decoder.conv_s1(maps[1])],
+    )
+    assert close(found, [masks[0], iou[0]])
