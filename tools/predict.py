@@ -32,6 +32,27 @@ def main() -> None:
         help='the base weights that the adapter was trained on (default: those of the config; '
         'without one they are looked for)',
     )
+    prompted = parser.add_mutually_exclusive_group()
+    prompted.add_argument(
+        '--points',
+        metavar='FILE',
+        help='the objects at these points, a CSV with the columns image, x, y, label, object: '
+        "writes the objects' masks/, overlays/ and instances.json (COCO). See docs/prompts.md",
+    )
+    prompted.add_argument(
+        '--boxes',
+        metavar='FILE',
+        help='the objects in these boxes, a CSV with the columns image, x0, y0, x1, y1, or a COCO '
+        'JSON',
+    )
+    prompted.add_argument(
+        '--everything',
+        type=int,
+        nargs='?',
+        const=32,
+        metavar='N',
+        help='all objects that a grid of N x N points finds (default N: %(const)s)',
+    )
     parser.add_argument(
         '--threshold',
         type=float,
@@ -90,6 +111,9 @@ def main() -> None:
     if args.task and not args.merge:
         parser.error('--task goes with --merge; without it every task is predicted')
 
+    with_prompts = bool(args.points or args.boxes or args.everything is not None)
+    if with_prompts:
+        refuse_with_prompts(parser, args)
     options = options_of(parser, args)
     # what takes seconds to import comes after what a user may have mistyped
     with quiet_imports():
@@ -100,18 +124,27 @@ def main() -> None:
         from mmsam_peft.apis.console import quieted
         from mmsam_peft.apis.extras import Extras
         from mmsam_peft.apis.images import find_images
+        from mmsam_peft.apis.instance_files import options_for_prompts, predict_instances
         from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
         from mmsam_peft.apis.prediction import reason
+        from mmsam_peft.apis.prompt_files import read_boxes, read_points
     try:
         config, weights, images = config_and_weights(args.given, 'IMAGES')
     except ValueError as error:
         parser.error(str(error))
     quieted(MMLogger.get_current_instance())
+    prompts = read_points(args.points) if args.points else None
+    prompts = read_boxes(args.boxes) if args.boxes else prompts
     find_images(images)  # before the model is built, which takes longer
     if args.amp:
         warn_of_slow_bf16()
     if args.compile:
         options['model.backbone.compile'] = True
+    switched_on = {}
+    if with_prompts:
+        loaded = load_config(config, options, also_read=['test_pipeline']) if config else None
+        switched_on = options_for_prompts(loaded, weights)
+        options.update(switched_on)
     if config:
         config, options = load_config(config, options, also_read=['test_pipeline']), None
     model = init_model(
@@ -122,10 +155,15 @@ def main() -> None:
         merge=args.merge,
         task=args.task,
         checkpoint=args.checkpoint,
+        base=bool(switched_on),
     )
-    extras = Extras(args.threshold, args.probabilities, args.save_polygons)
-    results = list(
-        predict(
+    if with_prompts:
+        predicted = predict_instances(
+            model, images, args.out_dir, prompts, args.everything, args.opacity, args.overwrite
+        )
+    else:
+        extras = Extras(args.threshold, args.probabilities, args.save_polygons)
+        predicted = predict(
             model,
             images,
             args.out_dir,
@@ -135,12 +173,23 @@ def main() -> None:
             args.overwrite,
             extras,
         )
-    )
+    results = list(predicted)
     failed = [(image, error) for image, error in results if error]
     print(f'{len(results) - len(failed)} of {len(results)} images: see {args.out_dir}')
     for image, error in failed:
         print(f'  not predicted: {image}: {reason(error)}', file=sys.stderr)
     sys.exit(bool(failed))
+
+
+def refuse_with_prompts(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends with the usage where an argument is about classes, not about objects."""
+    for name in ('threshold', 'probabilities', 'save_polygons', 'batch_size', 'amp', 'task'):
+        if getattr(args, name) not in (None, False):
+            parser.error(
+                f'--{name.replace("_", "-")} does not go with --points, --boxes and --everything'
+            )
+    if args.everything is not None and args.everything < 1:
+        parser.error(f'--everything {args.everything}: at least 1 point along a side')
 
 
 if __name__ == '__main__':

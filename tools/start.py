@@ -43,8 +43,8 @@ def main() -> None:
     parser.add_argument(
         '--encoder',
         default='sam_vit_b',
-        help='sam_vit_b, sam_vit_l or sam_vit_h; or small, which comes with the package, is not '
-        'SAM, and is for trying things out (default: %(default)s)',
+        help='such as sam_vit_l or sam2.1_hiera_small, see docs/encoders.md; or small, which comes '
+        'with the package, is not SAM, and is for trying things out (default: %(default)s)',
     )
     parser.add_argument(
         '--checkpoint', type=Path, help="a file of the encoder's weights that is here already"

@@ -15,7 +15,10 @@ NAMES = {
         'image_size',
         dict(type=int, nargs='+', metavar='PIXELS', help='of the network: a side, or HEIGHT WIDTH'),
     ),
-    '--encoder': ('encoder', dict(metavar='NAME', help='sam_vit_b, sam_vit_l, sam_vit_h, small')),
+    '--encoder': (
+        'encoder',
+        dict(metavar='NAME', help='such as sam_vit_l, sam2.1_hiera_small: see docs/encoders.md'),
+    ),
     '--method': ('method', dict(metavar='METHOD', help='of fine-tuning, such as "LoRA(rank=8)"')),
     '--lr': ('lr', dict(type=float, metavar='RATE', help='learning rate')),
     '--epochs': (

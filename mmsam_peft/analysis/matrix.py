@@ -1,14 +1,16 @@
 """Which fine-tuning methods go into which hosts, as a table."""
 
+import copy
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.transformer import TwoWayTransformer
 from torch import nn
 
-from ..models.backbones import Hiera, SAMViT
+from ..models.backbones.variants import VARIANTS
 from ..peft import apply_peft, build_method, what_is_missing
 from ..registry import MODELS, PEFT
 
@@ -16,11 +18,16 @@ Hosts = dict[str, Callable[[], nn.Module]]
 
 
 def known_hosts() -> Hosts:
-    """What makes the hosts that are known by themselves; Hugging Face's only where ``transformers``
-    is installed."""
-    hosts: Hosts = {
-        'SAMViT': lambda: SAMViT('tiny'),
-        'Hiera': lambda: Hiera('tiny'),
+    """What makes the hosts that are known by themselves, an encoder of each class and patch size
+    among them; Hugging Face's only where ``transformers`` is installed."""
+    found = bool(importlib.util.find_spec('transformers'))
+    hosts: Hosts = {}
+    for variant in VARIANTS.values():
+        kind = variant.backbone['type']
+        if found or kind != 'HFViT':
+            title = f'{kind} ({variant.words.partition(" ")[0]})' if kind == 'HFViT' else kind
+            hosts.setdefault(title, partial(MODELS.build, dict(variant.backbone)))
+    hosts |= {
         "SAM's mask decoder": lambda: TwoWayTransformer(
             depth=2, embedding_dim=256, num_heads=8, mlp_dim=2048
         ),
@@ -28,7 +35,7 @@ def known_hosts() -> Hosts:
             depth=2, embed_dim=192, num_heads=3
         ),
     }
-    if importlib.util.find_spec('transformers'):
+    if found:
         hosts["Hugging Face's SamVisionEncoder"] = _hugging_face
     return hosts
 
@@ -55,15 +62,15 @@ def hosts_of(cfg: dict) -> Hosts:
     return hosts
 
 
-def reason(name: str, make: Callable[[], nn.Module]) -> str:
-    """Why a method, with its default arguments, does not go into a host; '' where it does."""
+def reason(name: str, host: nn.Module) -> str:
+    """Why a method, with its default arguments, does not go into a host, which stays as it is; ''
+    where it does."""
     try:
         method = build_method(dict(type=name))
-        with torch.device('meta'):
-            host = make()
         if missing := what_is_missing(method, host):
             return f'needs {missing}'
-        apply_peft(host, method)
+        with torch.device('meta'):
+            apply_peft(copy.deepcopy(host), method)
     except (ImportError, ValueError) as error:
         return str(error)
     return ''
@@ -71,9 +78,10 @@ def reason(name: str, make: Callable[[], nn.Module]) -> str:
 
 def method_table(hosts: Hosts) -> str:
     """Markdown: a row for every registered method, a column for every host."""
+    with torch.device('meta'):
+        made = [make() for make in hosts.values()]
     lines = [f'| method | {" | ".join(hosts)} |', f'|---{"|---" * len(hosts)}|']
     for name in sorted(PEFT.module_dict):
-        lines.append(
-            f'| {name} | {" | ".join(reason(name, make) or "works" for make in hosts.values())} |'
-        )
+        cells = [reason(name, host) or 'works' for host in made]
+        lines.append(f'| {name} | {" | ".join(cells)} |')
     return '\n'.join(lines)

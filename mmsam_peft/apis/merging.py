@@ -198,8 +198,11 @@ def verify_merge(model: PEFTSegmentor, state: dict[str, Tensor], task: str | Non
     model, on a random image: |plain - model| / |model|, the larger of embedding and logits.
     ValueError above ``TOLERANCE``, or when it is NaN."""
     backbone = model.backbone
-    maps = getattr(backbone, 'out_indices', None)
-    levels = {} if maps is None else dict(out_indices=maps)
+    levels = {
+        name: getattr(backbone, name)
+        for name in ('out_indices', 'early')
+        if getattr(backbone, name, None)
+    }
     encoder = type(backbone)(backbone.arch, backbone.img_size, **levels)
     state = encoder.keys.own(state) if hasattr(encoder, 'keys') else state
     encoder.load_sam(state, 'The merged model')

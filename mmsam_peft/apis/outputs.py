@@ -18,7 +18,7 @@ from ..whole_files import write_whole
 RECORD = 'predictions.jsonl'
 """First line: what made the predictions, and the folders they are in. Then a line for each image
 before its files are written, and one after."""
-SUFFIXES = ('.png', '.npy', '.geojson')
+SUFFIXES = ('.png', '.npy', '.geojson', '.json')
 """Of all files of predictions."""
 
 
@@ -47,6 +47,7 @@ class OutputFolder:
     ) -> None:
         self.place, self.folders, self.images = place, folders, images
         self.lock, self.known = threading.Lock(), {}
+        self.written: set[Path] = set()
         self.states = {image: _state(image) for image in images}  # before any is read
         self._refuse_to_replace_images()
         if overwrite:
@@ -73,6 +74,10 @@ class OutputFolder:
             path.is_file() for path in self.paths(name).values()
         )
 
+    def is_complete(self, image: Path) -> bool:
+        """Whether ``has``, or this run has written it."""
+        return self.has(image) or image in self.written
+
     def remove(self, image: Path) -> None:
         """Removes what an earlier run made of an image that can no longer be predicted."""
         if self.images[image].as_posix() in self.known:
@@ -84,6 +89,8 @@ class OutputFolder:
         line = dict(name=self.images[image].as_posix(), image=self.states[image], complete=complete)
         with self.lock, open(self.place / RECORD, 'a') as file:
             file.write(f'{json.dumps(line)}\n')
+        if complete:
+            self.written.add(image)
 
     def _read(self, made_by: str) -> None:
         head, *lines = _lines(self.place) or [{}]

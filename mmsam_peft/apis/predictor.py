@@ -178,7 +178,6 @@ class Predictor:
         masks, scores, logits = (one[0].cpu().numpy() for one in found)
         return masks, scores, logits
 
-    @torch.no_grad()
     def predict_torch(
         self,
         point_coords: Tensor | None,
@@ -205,6 +204,23 @@ class Predictor:
             ValueError: See :class:`Prompts`.
             NotFiniteError: The model's logits are NaN or infinite.
         """
+        logits, scores = self.answer(
+            point_coords, point_labels, boxes, mask_input, multimask_output
+        )
+        masks = self.to_image(logits)
+        return masks if return_logits else masks > self.mask_threshold, scores, logits
+
+    @torch.no_grad()
+    def answer(
+        self,
+        point_coords: Tensor | None,
+        point_labels: Tensor | None,
+        boxes: Tensor | None = None,
+        mask_input: Tensor | None = None,
+        multimask_output: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """``predict_torch``'s logits (N, M, 4h, 4w) and IoU (N, M), without masks at the size of
+        the image, which take most of the memory."""
         embedding = self.embedding
         given = [one for one in (point_coords, boxes, mask_input) if one is not None]
         number = len(given[0]) if given else 1
@@ -221,8 +237,7 @@ class Predictor:
                 'The model answers a prompt with numbers that are NaN or infinite: its weights are '
                 'broken, or the image has such pixels. Use an earlier checkpoint.'
             )
-        masks = self.to_image(logits)
-        return masks if return_logits else masks > self.mask_threshold, scores, logits
+        return logits, scores
 
     def to_image(self, logits: Tensor) -> Tensor:
         """Logits (N, M, 4h, 4w) at the size of the image, (N, M, H, W)."""

@@ -13,6 +13,7 @@ from ..registry import DATASETS
 from .checks.problems import NO_ANNOTATED_IMAGE, DatasetError, short
 from .files import composed
 from .labels import Annotations, find_annotations
+from .labels.annotations import ObjectAnnotations
 from .labels.label_files import lines_of
 
 
@@ -30,6 +31,8 @@ class AnnotatedDataset(BaseSegDataset):
         others: what objects of other categories are: an 'error', 'background' or 'ignore'.
         data_prefix: ``img_path``, the folder of the images. Default: beside the annotations, where
             the format has them.
+        instances: give maps of objects too, for prompts; of annotations that are masks there are
+            none.
         ann_file: a text file that lists the images to use, a name a line, with or without suffix,
             as below the folder of the images. Default: all that are annotated.
         kwargs: as ``BaseSegDataset``.
@@ -51,8 +54,10 @@ class AnnotatedDataset(BaseSegDataset):
         categories: Mapping[str, str | Sequence[str]] | None = None,
         others: str = 'error',
         data_prefix: dict | None = None,
+        instances: bool = False,
         **kwargs,
     ) -> None:
+        self.give_instances = instances
         self.where, self.categories, self.others = annotations, categories, others
         self.problems: dict[str, list[str]] = {}
         classes = (metainfo or {}).get('classes')
@@ -99,7 +104,10 @@ class AnnotatedDataset(BaseSegDataset):
     def get_data_info(self, idx: int) -> dict:
         info = super().get_data_info(idx)
         depends_on = dict(self.annotations.values(), files=self.annotations.files(info['img_path']))
-        return info | dict(read_mask=self.annotations.mask, annotations=depends_on)
+        info |= dict(read_mask=self.annotations.mask, annotations=depends_on)
+        if self.give_instances and isinstance(self.annotations, ObjectAnnotations):
+            info['read_instances'] = self.annotations.instances
+        return info
 
     def _listed(self, images: list[str]) -> list[str]:
         """The images that ``ann_file`` names; what is wrong with others does not matter."""

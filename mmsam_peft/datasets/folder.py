@@ -98,7 +98,7 @@ class FolderDataset(BaseSegDataset):
     def load_data_list(self) -> list[dict]:
         lines = [line for line in self._lines() if line.strip()] if self.ann_file else []
         if any('\t' in line for line in lines):
-            return self._listed_files(lines)
+            return self._with_instances(self._listed_files(lines))
         images = self._find_files('img_path', self.img_suffix)
         masks = (
             self._find_files('seg_map_path', self.seg_map_suffix)
@@ -115,7 +115,7 @@ class FolderDataset(BaseSegDataset):
             )
         elif masks is not None:
             self._note(ORPHAN_MASK, (masks[name] for name in sorted(set(masks) - set(images))))
-        return [self._sample(name, images[name], masks) for name in names]
+        return self._with_instances([self._sample(name, images[name], masks) for name in names])
 
     def _listed_files(self, lines: Sequence[str]) -> list[dict]:
         if wrong := [line for line in lines if line.count('\t') != 1]:
@@ -158,10 +158,16 @@ class FolderDataset(BaseSegDataset):
                 self.data_prefix['seg_map_path'], name + _as_tuple(self.seg_map_suffix)[0]
             )
             sample['seg_map_path'] = masks.get(name, missing)
-        if self.data_prefix.get('instance_path'):
-            file = osp.basename(sample['seg_map_path'])
-            sample['instance_map_path'] = osp.join(self.data_prefix['instance_path'], file)
         return sample
+
+    def _with_instances(self, samples: list[dict]) -> list[dict]:
+        """Samples with the place of their maps of objects, where there is a folder of them."""
+        folder = self.data_prefix.get('instance_path')
+        for sample in samples:
+            if folder and 'seg_map_path' in sample:
+                name = osp.relpath(sample['seg_map_path'], self.data_prefix['seg_map_path'])
+                sample['instance_map_path'] = osp.join(folder, name)
+        return samples
 
     def _find_files(self, key: str, suffixes: str | Sequence[str]) -> dict[str, str]:
         """Name without suffix -> path. DatasetError when there is none."""

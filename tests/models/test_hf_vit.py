@@ -1,9 +1,15 @@
 """The encoders of ``transformers``: as its own models compute, whatever layout their files have."""
 
+import copy
+import sys
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.models.backbones.hf_vit import FAMILIES, HFViT, build_model, sizes_of
+from mmsam_peft.peft.conv_lora import ConvLoRALinear
 
 SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, patch_size=8)
 OWN = dict(
@@ -50,3 +56,89 @@ def test_it_equals_transformers(theirs, saved, size, relative):
     gradients = torch.autograd.grad((y**3).sum(), [x, *names.values()])
     references = torch.autograd.grad((expected**3).sum(), [x, *(of_theirs[n] for n in names)])
     assert all(relative(a, b) < 1e-5 for a, b in zip(gradients, references, strict=True))
+
+
+def test_tokens_before_the_map_go_by_the_experts():
+    """They get LoRA's part alone; the map is convolved as it lies, wider than high."""
+    torch.manual_seed(0)
+    model = HFViT(arch('dinov3_vit'), (16, 48), dict(type='ConvLoRA'), **LAST).eval()
+    layer = model.blocks[0].layer.attention.q_proj
+    assert isinstance(layer, ConvLoRALinear)
+    for parameter in layer.parameters():
+        parameter.data.normal_()
+    tokens, prefix = torch.randn(2, 5 + 2 * 6, 32), 5
+    model.layout.size = 2, 6
+    y = layer(tokens)
+    z = tokens @ layer.lora_A.mT
+    plain = tokens @ layer.weight.mT + layer.bias
+    assert torch.allclose(
+        y[:, :prefix], (plain + layer.scale * z @ layer.B.mT)[:, :prefix], atol=1e-4
+    )
+    as_map = layer(tokens[:, prefix:].unflatten(1, (2, 6))).flatten(1, 2)
+    assert torch.allclose(y[:, prefix:], as_map, atol=1e-4)
+
+
+def test_checkpointing_with_images_of_two_sizes():
+    """Both forward passes come before the backward pass, which computes the blocks again."""
+    images = [torch.randn(1, 3, 16, 40), torch.randn(1, 3, 40, 16)]
+    found = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = HFViT(
+            arch('dinov3_vit'), peft=dict(type='ConvLoRA'), checkpointing=checkpointing, **LAST
+        ).eval()
+        for name, parameter in model.named_parameters():
+            if name in model.peft.added:
+                parameter.data.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
+        sum(model(image)[0].square().sum() for image in images).backward()
+        found.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(*found, strict=True))
+
+
+def test_the_neck_is_trained_whatever_the_method():
+    model = HFViT(arch('dinov2'), peft=dict(type='Frozen'), unfreeze='norm')
+    trained = {name.split('.')[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {'neck', 'norm'}
+    assert model(torch.randn(1, 3, 20, 33))[0].shape == (1, 256, 3, 5), 'padded to whole patches'
+    twin = copy.deepcopy(model)
+    assert twin.layout is twin.blocks[0].layout is not model.layout
+
+
+def test_files_that_are_not_whole_or_of_another_family(theirs, saved, tmp_path):
+    if theirs.type != 'dinov2':
+        return
+    state = load_file(saved / 'model.safetensors')
+    ours = HFViT(arch('dinov2'), **LAST)
+    del state['encoder.layer.1.mlp.fc1.bias']
+    save_file(state, tmp_path / 'part.safetensors')
+    with pytest.raises(ValueError, match='lacks 1 of .* blocks.1.layer.mlp.fc1.bias'):
+        ours.load_sam(ours.read_weights(tmp_path / 'part.safetensors'), 'part')
+    with pytest.raises(ValueError, match="vision transformers, which do not fit .*='dinov2_small'"):
+        SAMViT.read_weights(saved)
+    with pytest.raises(ValueError, match='another architecture'):
+        HFViT(dict(arch('dinov2'), hidden_size=64)).load_sam(HFViT.read_weights(saved), 'small')
+    save_file({'blocks.0.attn.rel_pos_h': torch.ones(3)}, tmp_path / 'sam.safetensors')
+    with pytest.raises(ValueError, match="weights of SAM, which do not .*encoder='sam_vit_b'"):
+        HFViT.read_weights(tmp_path / 'sam.safetensors')
+
+
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(arch='dinov4'), "arch='dinov4' is unknown: use one of dinov2_small"),
+        (dict(arch=dict(model_type='swin')), 'needs model_type, one of dinov2, '),
+        (dict(arch=dict(arch('vit'), mlp_ratio=4)), 'arch has mlp_ratio: a vit has .*patch_size'),
+        (dict(arch=dict(arch('vit'), attn_implementation='a/b')), 'arch has attn_implementation'),
+        (dict(arch=arch('vit'), out_indices=(2,)), 'has blocks 0 to 1'),
+        (dict(arch=arch('vit'), peft=dict(type='LST')), 'LST needs a loop over the blocks'),
+    ],
+)
+def test_wrong_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        HFViT(**settings)
+
+
+def test_without_transformers(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'transformers', None)
+    with pytest.raises(ImportError, match=r"pip install 'mmsam_peft\[hf\]'"):
+        HFViT('dinov2_small')

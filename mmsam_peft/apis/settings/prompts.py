@@ -21,7 +21,8 @@ class Prompts(Setting):
     are those of objects with a box and with a click. ``rounds`` is how often an object answers in a
     step, ``objects`` how many of an image take part. What is not said is as above, with
     ``objects=4``; the head gets ``prompts``, ``loss_prompts``, and every pipeline of training
-    ``SamplePrompts``.
+    ``SamplePrompts``. Objects are those of the annotations, where a data set has them
+    (``AnnotatedDataset``, ``instance_path`` of ``FolderDataset``), else connected parts of masks.
     """
 
     name = 'prompts'
@@ -68,7 +69,8 @@ class Prompts(Setting):
     def apply(self, cfg: Config, value: dict) -> None:
         """Raises ValueError where the model or its data cannot be prompted."""
         head = _require_fit(cfg, value)
-        head['prompts'] = head.get('prompts') or True
+        if not _has_prompts(head):
+            head['prompts'] = ConfigDict()  # into which options can be merged
         head['loss_prompts'] = ConfigDict(_loss(value))
         for name, pipeline in _of_training(cfg):
             pipeline[:] = [step for step in pipeline if type_name(step) != 'SamplePrompts']
@@ -80,13 +82,17 @@ class Prompts(Setting):
                 )
             step = dict(type='SamplePrompts', **_drawn(value))
             pipeline.insert(kinds.index('PackSegInputs'), ConfigDict(step))
+        for part in ('train', 'val', 'test'):
+            dataset = (cfg.get(f'{part}_dataloader') or {}).get('dataset') or {}
+            if type_name(dataset) == 'AnnotatedDataset':
+                dataset.setdefault('instances', True)
 
     def disagreements(self, cfg: Config, value: dict) -> list[str]:
         head = _require_fit(cfg, value)
         faults = [
             f'model.decode_head.{key}: {head.get(key)}'
             for key, same in (
-                ('prompts', head.get('prompts')),
+                ('prompts', _has_prompts(head)),
                 ('loss_prompts', head.get('loss_prompts') == _loss(value)),
             )
             if not same
@@ -129,6 +135,10 @@ def _require_fit(cfg: Config, value: dict) -> dict:
             'binary config, such as configs/lora/kvasir.py, or leave prompts out.'
         )
     return head
+
+
+def _has_prompts(head: dict) -> bool:
+    return head.get('prompts') not in (None, False)
 
 
 def _of_training(cfg: Config) -> list[tuple[str, list]]:

@@ -253,6 +253,23 @@ class ObjectAnnotations(Annotations):
         raise NotImplementedError
 
     def mask(self, image: str | Path) -> np.ndarray:
+        size, drawn = self._drawn(image)
+        mask = np.zeros(size, np.uint8)
+        for value, shape in drawn:
+            shape.patch().paint(mask, value)
+        return mask
+
+    def instances(self, image: str | Path) -> np.ndarray:
+        """int32 (H, W): which object, 1, 2, ..., is seen at a pixel; 0 for none, or an ignored
+        one. ValueError as :meth:`mask`."""
+        size, drawn = self._drawn(image)
+        numbers = np.zeros(size, np.int32)
+        for number, (value, shape) in enumerate(drawn, start=1):
+            shape.patch().paint(numbers, number if value not in (0, IGNORE) else 0)
+        return numbers
+
+    def _drawn(self, image: str | Path) -> tuple[tuple[int, int], list[tuple[int, Shape]]]:
+        """(H, W), and value and shape of each object, the lowest first."""
         image = self._known(image)
         stated, objects = self.objects(image)
         size = self._size(image, stated)
@@ -270,16 +287,14 @@ class ObjectAnnotations(Annotations):
             listed = '; '.join(faults[:FAULTS_LISTED])
             raise ValueError(f'{listed}{f"; and {more} more" if more > 0 else ""}')
         drawn.sort(key=lambda item: (item[0], 0 if self.ordered else -item[3].area))
-        mask = np.zeros(size, np.uint8)
-        for _, name, value, shape in drawn:
-            shape.patch().paint(mask, value)
+        for _, name, _, shape in drawn:
             if isinstance(shape, Polygons) and shape.nested():
                 self._say_once(
                     'nested',
                     f'{self.place(image)}, {name}: a ring lies inside another one and is filled, '
                     'as rings of an object are joined. If rings are holes, export masks (RLE)',
                 )
-        return mask
+        return size, [(value, shape) for _, _, value, shape in drawn]
 
 
 def _as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:

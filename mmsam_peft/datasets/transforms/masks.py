@@ -289,7 +289,10 @@ class LoadMask(BaseTransform):
             with open_image(fileio.get(path, backend_args=self.backend_args)) as image:
                 return _whole(np.asarray(upright(image))).astype(np.int32)
         except FileNotFoundError:
-            raise
+            raise ValueError(
+                f'map of objects {path}: there is no such file, expected one for each mask: leave '
+                'data_prefix.instance_path out where there are none'
+            ) from None
         except Exception as error:  # each of PIL's decoders has its own
             raise ValueError(f'map of objects {path}: {reason(error)}') from error
 

@@ -38,13 +38,6 @@ def read_checkpoint(path: str, keys: Keys) -> dict[str, Tensor]:
     check_family([key for key in state if isinstance(key, str)], str(path), keys.family)
     state = keys.own(state, str(path))
     check_nothing_else(state, str(path), keys)
-    if any(key.startswith(('mask_decoder.hf_', 'mask_decoder.hq_')) for key in state):
-        print_log(
-            f"{path} is of HQ-SAM: its encoder and decoder are SAM's, its high-quality token and "
-            'what belongs to it are '
-            'left out.',
-            'current',
-        )
     return state
 
 

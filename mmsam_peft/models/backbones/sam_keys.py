@@ -22,9 +22,24 @@ HUGGING_FACE_DECODER: Rules = [
     (r'upscale_conv1', 'output_upscaling.0'),
     (r'upscale_layer_norm', 'output_upscaling.1'),
     (r'upscale_conv2', 'output_upscaling.3'),
-    (r'(_mlps\.\d+|_head)\.layers\.0', r'\1.layers.1'),
-    (r'(_mlps\.\d+|_head)\.proj_in', r'\1.layers.0'),
-    (r'(_mlps\.\d+|_head)\.proj_out', r'\1.layers.2'),
+    (r'\.hq_token\.', '.hq.hf_token.'),
+    (r'\.hq_mask_mlp\.', '.hq.hf_mlp.'),
+    *(
+        rule
+        for theirs, ours in dict(
+            compress_vit='compress_vit_feat',
+            encoder='embedding_encoder',
+            mask='embedding_maskfeature',
+        ).items()
+        for rule in (
+            (rf'^mask_decoder\.{theirs}_conv1', f'mask_decoder.hq.{ours}.0'),
+            (rf'^mask_decoder\.{theirs}_norm', f'mask_decoder.hq.{ours}.1'),
+            (rf'^mask_decoder\.{theirs}_conv2', f'mask_decoder.hq.{ours}.3'),
+        )
+    ),
+    (r'(_mlps\.\d+|_head|hf_mlp)\.layers\.0', r'\1.layers.1'),
+    (r'(_mlps\.\d+|_head|hf_mlp)\.proj_in', r'\1.layers.0'),
+    (r'(_mlps\.\d+|_head|hf_mlp)\.proj_out', r'\1.layers.2'),
 ]
 """Prompt encoder and mask decoder of ``transformers``' Segment Anything models."""
 HUGGING_FACE: Rules = [
@@ -51,7 +66,14 @@ SAM = Keys(
     family='SAM',
     encoder=ENCODER,
     layouts=((IS_HUGGING_FACE, HUGGING_FACE),),
-    bare=[(r'^(blocks|pos_embed|patch_embed|neck)\b', r'image_encoder.\1')],
+    bare=[
+        (r'^(blocks|pos_embed|patch_embed|neck)\b', r'image_encoder.\1'),
+        (
+            r'^mask_decoder\.(hf_token|hf_mlp|compress_vit_feat|embedding_(encoder|maskfeature))\.',
+            r'mask_decoder.hq.\1.',
+        ),
+    ],
+    published=[(r'^mask_decoder\.hq\.', 'mask_decoder.')],
 )
 
 

@@ -24,6 +24,7 @@ ARCHS = {
     'huge': dict(embed_dim=1280, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
 }
 COMMON = dict(patch_size=16, window_size=14, mlp_ratio=4, out_channels=256)
+HQ_ADDRESS = 'https://huggingface.co/lkeab/hq-sam/resolve/main/'
 ADDRESS = 'https://dl.fbaipublicfiles.com/segment_anything/'
 VARIANTS.update(
     sam_vit_b=Variant(
@@ -35,6 +36,15 @@ VARIANTS.update(
     sam_vit_h=Variant(
         'SAM ViT-H', dict(type='SAMViT', arch='huge'), f'{ADDRESS}sam_vit_h_4b8939.pth'
     ),
+    **{
+        f'hq_sam_vit_{size[0]}': Variant(
+            f'HQ-SAM ViT-{size[0].upper()}',
+            dict(type='SAMViT', arch=size, early=True),
+            f'{HQ_ADDRESS}sam_hq_vit_{size[0]}.pth',
+            head=dict(hq=dict(channels=ARCHS[size]['embed_dim'])),
+        )
+        for size in ('base', 'large', 'huge')
+    },
 )
 BLOCK = BlockParts(
     linears=dict(qkv='attn.qkv', proj='attn.proj', lin1='mlp.lin1', lin2='mlp.lin2'), mlp='mlp'
@@ -66,10 +76,13 @@ class SAMViT(Encoder):
             by ``init_weights``; 'published' stands for the address of the arch's own.
         in_channels: 3, red, green and blue, and further ones, whose part of the patch embedding
             every method trains.
+        early: Also return the map after the first global block, before the neck's, for HQ-SAM's
+            part of a mask head.
 
     Raises:
         ValueError: Unknown arch, attention or out_indices; fewer channels than 3; an ``unfreeze``
-            name or PEFT target that matches nothing; 'published' weights of an arch that has none.
+            name or PEFT target that matches nothing; 'published' weights of an arch that has none;
+            ``early`` beside out_indices, or without a global block before the last.
     """
 
     optional = ('neck', 'rel_pos')
@@ -91,6 +104,7 @@ class SAMViT(Encoder):
         compile: bool | dict = False,
         checkpoint: str | None = None,
         in_channels: int = 3,
+        early: bool = False,
     ) -> None:
         super().__init__(
             sizes_of(arch, self.archs, self.common),
@@ -108,7 +122,16 @@ class SAMViT(Encoder):
             raise ValueError(
                 f'out_indices={tuple(out_indices)}: the encoder has blocks 0 to {depth - 1}.'
             )
-        self.out_indices = out_indices
+        self.out_indices, self.early = out_indices, early
+        everywhere = [number for number in range(depth) if not self.window_of(number)]
+        first = everywhere[0] if everywhere else depth
+        if early and (out_indices is not None or first >= depth - 1):
+            raise ValueError(
+                f'early=True returns the map after the first global block before that of the neck: '
+                f'got out_indices={out_indices} and global blocks {tuple(everywhere)} of {depth}. '
+                'Leave one of them away.'
+            )
+        self.ends = (first, depth - 1) if early else (depth - 1,)
 
         grid = self.learnt_grid()
         self.build_stem(dim, grid)
@@ -161,26 +184,30 @@ class SAMViT(Encoder):
             norms=self.norms,
             can={'maps', 'tokens', 'walk', 'branches', 'resize', 'uniform'},
             patches=self.patch_embed.proj,
-            outputs=self.out_indices,
+            outputs=self.ends if self.out_indices is None else self.out_indices,
             heads=self.arch['num_heads'],
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, in_channels, H, W), normalised, to the neck's map (B, 256, H / 16, W / 16), or
-        to one map (B, C, ..) per out_index.
+        """Images (B, in_channels, H, W), normalised, to the neck's map (B, 256, H / 16, W / 16),
+        with ``early`` before it a map (B, C, ..), or to one map (B, C, ..) per out_index.
 
         Sides that are no multiple of the patch size are zero-padded at the bottom and right, as SAM
         pads.
         """
-        image, maps = self.pad(x), []
-        for i, x in enumerate(self.walk(self, image)):
-            if self.neck is None and i in self.out_indices:
-                maps.append(x.permute(0, 3, 1, 2).contiguous())  # (B, H, W, C) -> (B, C, H, W)
-        return tuple(maps) if self.neck is None else self.finish(x)
+        wanted = self.ends if self.neck is not None else self.out_indices
+        maps = [x for i, x in enumerate(self.walk(self, self.pad(x))) if i in wanted]
+        return self.finish(*maps) if self.neck is not None else channels_first(maps)
 
-    def finish(self, x: Tensor) -> tuple[Tensor, ...]:
-        """From the last map, (B, H, W, C), to what the encoder returns."""
-        return (self.neck(x.permute(0, 3, 1, 2)),)
+    def finish(self, *maps: Tensor) -> tuple[Tensor, ...]:
+        """From the maps after ``ends``, (B, H, W, C), to what the encoder returns."""
+        *early, x = maps
+        return *channels_first(early), self.neck(x.permute(0, 3, 1, 2))
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Image pixels by cell of the map after each block."""
+        return (self.patch_size,) * self.depth
 
     def pad(self, x: Tensor) -> Tensor:
         return F.pad(x, (0, -x.shape[-1] % self.patch_size, 0, -x.shape[-2] % self.patch_size))
@@ -188,3 +215,8 @@ class SAMViT(Encoder):
     def add_position(self, patches: Tensor) -> Tensor:
         """The position embedding, resized to the map (B, H, W, C), added to it."""
         return patches + resize_pos_embed(self.pos_embed, patches.shape[1:3])
+
+
+def channels_first(maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Each (B, H, W, C) to (B, C, H, W)."""
+    return tuple(x.permute(0, 3, 1, 2).contiguous() for x in maps)

@@ -10,6 +10,8 @@ from segment_anything.modeling.mask_decoder import MLP
 from torch import Tensor, nn
 
 TOKEN = 'hq.hf_token.weight'
+OPTIONAL = ('hq.',)
+"""Beginnings of a decoder's names that a file may lack."""
 
 
 class HighQuality(nn.Module):
@@ -17,7 +19,8 @@ class HighQuality(nn.Module):
     encoder's output, v its map after the first global block, u the decoder's up-scaled map and t
     the token after the two-way transformer,
 
-        f = embedding_encoder(x) + compress_vit_feat(v),   mask = hf_mlp(t) (embedding_maskfeature(u) + f)
+        f    = embedding_encoder(x) + compress_vit_feat(v)
+        mask = hf_mlp(t) (embedding_maskfeature(u) + f)
 
     x: (B, C, h, w); v: (B, channels, h, w); f, u: (B, C / 8, 4h, 4w). The mask is added to SAM's
     own, or takes its place where ``token_only``. Names are HQ-SAM's.
@@ -75,12 +78,13 @@ class HighQuality(nn.Module):
         """SAM's masks (B, M, 4h, 4w) made better.
 
         Args:
-            tokens: The high-quality ones after the transformer, (B, 1 or M, C).
+            tokens: After the transformer, (B, .., C), the high-quality ones first: one, or M.
             upscaled: u, (B, C / 8, 4h, 4w).
             features: f, (B / n, C / 8, 4h, 4w), each for n in a row.
         """
         detail = self.embedding_maskfeature(upscaled).unflatten(0, (len(features), -1))
         detail = (detail + features[:, None]).flatten(0, 1)
+        tokens = tokens[:, : self.hf_token.num_embeddings]
         own = (self.hf_mlp(tokens) @ detail.flatten(2)).unflatten(2, detail.shape[2:])
         return own.expand_as(masks) if self.token_only else masks + own
 

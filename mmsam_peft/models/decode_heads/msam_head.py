@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...registry import MODELS
 from ..backbones.checkpoints import load_part
+from .hq import OPTIONAL, fitted_token
 from .sam_decoder import SIZES, SAMDecoder, exact_position
 
 NO_MASK = 'prompt_encoder.no_mask_embed.weight'
@@ -20,7 +21,7 @@ class TaskDecoder(SAMDecoder):
     """The decoder of one task, whose output channels are elements of its batch, all read from mask
     token 0."""
 
-    def __init__(self, *sizes: int) -> None:
+    def __init__(self, *sizes) -> None:
         super().__init__()
         self.build_decoder(*sizes)
 
@@ -31,7 +32,8 @@ class TaskDecoder(SAMDecoder):
         elements = (x[:, None] + prompts[:, :, None, None]).flatten(
             0, 1
         )  # (B, K, C, h, w) -> (B * K, C, h, w)
-        masks = self.decode_map(elements, position, num_masks=1, fine=self.finer(maps))[1]
+        more = dict(fine=self.finer(maps), details=self.details(maps))
+        masks = self.decode_map(elements, position, num_masks=1, **more)[1]
         return masks.view(len(x), len(prompts), 4 * x.shape[2], 4 * x.shape[3])
 
 
@@ -54,6 +56,7 @@ class MSAMHead(BaseModule):
         num_tokens: Mask tokens of each decoder, SAM's 4; the first gives the masks.
         stride: Image pixels per cell and axis of the encoder's last map: SAM's patch size.
         fine: SAM 2's decoders, for an encoder that returns three maps; see ``SAMMaskHead``.
+        hq: HQ-SAM's decoders, for an encoder that returns an early map too; see ``SAMMaskHead``.
         break_symmetry: After loading a SAM checkpoint, add noise of the row's own spread to all
             rows of a task but its first.
 
@@ -71,6 +74,7 @@ class MSAMHead(BaseModule):
         num_tokens: int = 4,
         stride: int = 16,
         fine: bool = False,
+        hq: dict | None = None,
         break_symmetry: bool = False,
     ) -> None:
         super().__init__()
@@ -82,7 +86,7 @@ class MSAMHead(BaseModule):
         self.channels, self.stride, self.break_symmetry = dict(channels), stride, break_symmetry
         self.decoders = nn.ModuleDict(
             {
-                name: TaskDecoder(in_channels, num_tokens, depth, num_heads, mlp_dim, fine)
+                name: TaskDecoder(in_channels, num_tokens, depth, num_heads, mlp_dim, fine, hq)
                 for name in channels
             }
         )
@@ -113,8 +117,9 @@ class MSAMHead(BaseModule):
                 'current',
             )
             return
+        state = fitted_token(state, next(iter(self.decoders.values())).hq, source)
         for decoder in self.decoders.values():
-            load_part(decoder, state, ('mask_decoder.',), source, sizes=SIZES)
+            load_part(decoder, state, ('mask_decoder.',), source, optional=OPTIONAL, sizes=SIZES)
         load_part(self.pe_layer, state, ('prompt_encoder.pe_layer.',), source, sizes=SIZES)
         if NO_MASK not in state:
             raise ValueError(

@@ -76,6 +76,7 @@ class PromptedDecoder(SAMDecoder):
             sparse,
             multimask,
             fine and [one[prompts.image] for one in fine],
+            None if self.hq is None else self.details(maps)[prompts.image],
         )
 
     def decode_prompted(
@@ -85,10 +86,12 @@ class PromptedDecoder(SAMDecoder):
         sparse: Tensor,
         multimask: bool,
         fine: Sequence[Tensor] | None = None,
+        details: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """From maps (N or 1, C, h, w) with their dense prompts, and tokens (N, T, C), to masks (N,
-        M, 4h, 4w) and their IoU (N, M). ``fine``: of the N objects, as ``finer`` gives them."""
-        fast = fine is None and few_tokens.fits(self.transformer, x)
+        M, 4h, 4w) and their IoU (N, M). ``fine`` and ``details``: of the N objects, as ``finer``
+        and ``details`` give them."""
+        fast = fine is None and details is None and few_tokens.fits(self.transformer, x)
         if fast:
             own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
             tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], 1)
@@ -105,7 +108,10 @@ class PromptedDecoder(SAMDecoder):
         if fast:
             size = tuple(x.shape[2:])
             return few_tokens.upscaled_masks(self.output_upscaling, cells, weights, size), iou
-        return (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:]), iou
+        masks = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
+        if self.hq is not None:
+            masks = self.hq.masks(masks, tokens[:, 1 + NUM_MASKS :], upscaled, details)
+        return masks, iou
 
     def require_fit(self, x: Tensor, prompts: Prompts) -> None:
         """Whether prompts belong to this head and to the maps x (B, C, h, w)."""

@@ -9,6 +9,8 @@ from segment_anything.modeling.mask_decoder import MLP
 from segment_anything.modeling.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
+from .hq import HighQuality
+
 SIZES = 'in_channels, depth, mlp_dim and num_tokens of decode_head'
 """What of a config says which checkpoints fit a decoder."""
 
@@ -34,9 +36,14 @@ class SAMDecoder(nn.Module):
         num_heads: int,
         mlp_dim: int,
         fine: bool = False,
+        hq: dict | None = None,
     ) -> None:
-        """``fine``: SAM 2's decoder, which has a further token, of whether there is an object, and
-        adds the two maps before the last one as it scales up."""
+        """
+        Args:
+            fine: SAM 2's decoder, which has a further token, of whether there is an object, and
+                adds the two maps before the last one as it scales up.
+            hq: Arguments of HQ-SAM's part, ``HighQuality``, but its width; None for none.
+        """
         self.fine = fine
         if fine:
             self.obj_score_token = nn.Embedding(1, dim)
@@ -54,6 +61,7 @@ class SAMDecoder(nn.Module):
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList([MLP(dim, dim, dim // 8, 3)])
+        self.hq = HighQuality(dim, **hq) if hq else None
 
     def finer(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
         """What is added of the two maps before the last, (B, C / 8, 4h, 4w) and (B, C / 4, 2h, 2w);
@@ -78,6 +86,7 @@ class SAMDecoder(nn.Module):
         num_masks: int | None = None,
         *,
         fine: Sequence[Tensor] | None = None,
+        details: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """From a map with its dense prompt to masks.
 
@@ -86,14 +95,21 @@ class SAMDecoder(nn.Module):
             position: (C, h, w), the map's positional encoding.
             num_masks: Only the first so many mask tokens give a mask; None for all N.
             fine: As ``finer`` gives them; of B / n elements, each of them for n in a row.
+            details: As ``details`` gives them, likewise.
 
         Returns:
             The mask tokens (B, num_masks, C) and their mask logits (B, num_masks, 4h, 4w).
         """
-        tokens, x = self.attend(x, position, self.mask_tokens.weight[: self.num_tokens], fine=fine)
-        tokens = tokens[:, 1:][:, :num_masks]
-        masks = self.output_hypernetworks_mlps[0](tokens) @ x.flatten(2)
-        return tokens, masks.unflatten(2, x.shape[2:])
+        mask_tokens = self.mask_tokens.weight[: self.num_tokens]
+        tokens, x = self.attend(x, position, mask_tokens, fine=fine)
+        own, others = tokens[:, 1:].tensor_split([len(mask_tokens)], 1)
+        own = own[:, :num_masks]
+        masks = (self.output_hypernetworks_mlps[0](own) @ x.flatten(2)).unflatten(2, x.shape[2:])
+        return own, masks if self.hq is None else self.hq.masks(masks, others, x, details)
+
+    def details(self, maps: Sequence[Tensor]) -> Tensor | None:
+        """What HQ-SAM's part makes of the encoder's maps; None for a head without it."""
+        return None if self.hq is None else self.hq.features(maps)
 
     def attend(
         self,
@@ -103,11 +119,13 @@ class SAMDecoder(nn.Module):
         sparse: Tensor | None = None,
         fine: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The IoU token and ``mask_tokens`` (N, C), behind them the prompts' (B, T, C), after the
-        two-way transformer, (B, 1 + N + T, C); and the up-scaled map, (B, C / 8, 4h, 4w)."""
+        """The IoU token and ``mask_tokens`` (N, C), behind them HQ-SAM's, where the head has them,
+        and the prompts' (B, T, C), after the two-way transformer, (B, 1 + N + .. + T, C); and the
+        up-scaled map, (B, C / 8, 4h, 4w)."""
         B, C, h, w = x.shape
         first = [self.obj_score_token.weight] if self.fine else []
-        tokens = torch.cat([*first, self.iou_token.weight, mask_tokens]).expand(B, -1, -1)
+        last = [] if self.hq is None else [self.hq.hf_token.weight]
+        tokens = torch.cat([*first, self.iou_token.weight, mask_tokens, *last]).expand(B, -1, -1)
         if sparse is not None:
             tokens = torch.cat([tokens, sparse], 1)
         tokens, x = self.transformer(x, position.to(x.dtype).expand(B, -1, -1, -1), tokens)

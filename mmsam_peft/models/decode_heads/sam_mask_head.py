@@ -15,6 +15,7 @@ from ...peft import apply_peft, build_method
 from ...registry import MODELS
 from ..backbones.checkpoints import load_part
 from ..losses import semantic_logits
+from .hq import OPTIONAL, fitted_token
 from .prompt_training import PromptLoss
 from .prompted import PromptedDecoder
 from .sam_decoder import SIZES, exact_position, to_image
@@ -47,6 +48,9 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         stride: Image pixels per cell and axis of the encoder's last map: SAM's patch size.
         fine: SAM 2's decoder, for an encoder that returns three maps: the two finer ones are added
             as the masks are scaled up, and there is a token of whether there is an object.
+        hq: HQ-SAM's part, for an encoder that returns an early map too: ``channels`` of that map,
+            and ``token_only``; see ``HighQuality``. With several queries each has a high-quality
+            token, which starts as HQ-SAM's plus noise, as the mask tokens do.
         peft: Config of a fine-tuning method for the two-way transformer, whose own weights then
             stay SAM's; the tokens, up-scaling, hypernetwork and class head go on being trained.
             None trains the whole decoder.
@@ -73,6 +77,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         mlp_dim: int = 2048,
         stride: int = 16,
         fine: bool = False,
+        hq: dict | None = None,
         threshold: float = 0.5,
         peft: dict | None = None,
         prompts: bool | dict | None = None,
@@ -133,7 +138,8 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             )
         self.num_queries, self.stride = num_queries, stride
         dim = in_channels
-        self.build_decoder(dim, num_queries or 1, depth, num_heads, mlp_dim, fine)
+        hq = hq and {'num_tokens': num_queries or 1, **hq}
+        self.build_decoder(dim, num_queries or 1, depth, num_heads, mlp_dim, fine, hq)
         self.class_head = None if binary else nn.Linear(dim, num_classes + 1)
         self.no_mask_embed = nn.Embedding(1, dim).requires_grad_(False)
         self.pe_layer = PositionEmbeddingRandom(dim // 2)
@@ -166,6 +172,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             x + self.no_mask_embed.weight[..., None, None],
             exact_position(self.pe_layer, x),
             fine=self.finer(maps),
+            details=self.details(maps),
         )
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -232,6 +239,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
                 'current',
                 level=logging.WARNING,
             )
+        state = fitted_token(state, self.hq, source)
         if self.has_prompts:
             state = self.prompt_keys(state, source)
         own, found = self.mask_tokens.weight, state[key]
@@ -242,6 +250,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         added = {'class_head.weight', 'class_head.bias'}
         if self.peft:
             added |= {f'{self.peft_host}.{name}' for name in self.peft.added}
-        load_part(self, state, ('mask_decoder.', 'prompt_encoder.'), source, added, sizes=SIZES)
+        prefixes = 'mask_decoder.', 'prompt_encoder.'
+        load_part(self, state, prefixes, source, added, OPTIONAL, sizes=SIZES)
         if self.has_prompts:
             self.keep_base_prompts()

@@ -375,3 +375,28 @@ def test_a_turn_that_sizes_do_not_show_is_said(tmp_path, monkeypatch):
     Image.open(tmp_path / 'images' / NAME).save(tmp_path / 'images' / NAME, exif=exif)
     assert (found.mask(found.images[0]) == filled((1, SMALL))).all()
     assert len(said) == 1 and 'as they are shown' in said[0]
+
+
+def test_objects_of_one_class_that_touch_are_told_apart(scope, tmp_path):
+    """Crowds are no objects, and classes that are not asked for hide none."""
+    write_images(tmp_path / 'images')
+    crowd = dict(size=list(SIZE), counts=runs(filled((1, (30, 30, 44, 44))).ravel('F')))
+    write = coco_of([(7, [ring(LARGE)], 0), (7, [ring(SMALL)], 0), (7, crowd, 1)])
+    dataset = AnnotatedDataset(
+        annotations=str(write(tmp_path)),
+        metainfo=dict(classes=('background', 'road')),
+        pipeline=[dict(type='LoadMask')],
+        instances=True,
+    )
+    index = next(
+        i for i in range(len(dataset)) if dataset.get_data_info(i)['img_path'].endswith(NAME)
+    )
+    found = dataset[index]
+    numbers, mask = found['gt_instance_map'], found['gt_seg_map']
+    large, small = (filled((1, area)) == 1 for area in (LARGE, SMALL))
+    inner, outer = numbers[12, 12], numbers[6, 6]
+    assert 0 < inner != outer > 0 and numbers.dtype == np.int32
+    assert ((numbers == inner) == small).mean() > 0.99
+    assert ((numbers == outer) == (large & ~small)).mean() > 0.99
+    assert not numbers[42, 42] and mask[42, 42] == 255
+    assert found['seg_fields'] == ['gt_seg_map', 'gt_instance_map']

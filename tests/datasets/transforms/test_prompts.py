@@ -5,9 +5,17 @@ import pytest
 import torch
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
+from PIL import Image
 
+from mmsam_peft.datasets import FolderDataset
 from mmsam_peft.datasets.feature_cache import seeded
-from mmsam_peft.datasets.transforms import PackSegInputs, RandomAffine, Resize, SamplePrompts
+from mmsam_peft.datasets.transforms import (
+    LoadMask,
+    PackSegInputs,
+    RandomAffine,
+    Resize,
+    SamplePrompts,
+)
 from mmsam_peft.datasets.transforms.prompts import box_of, moved_box
 from mmsam_peft.registry import TRANSFORMS
 
@@ -155,3 +163,29 @@ def test_what_cannot_be_drawn_from(squares):
     for wrong in (dict(box=1.1), dict(objects=0), dict(least=0)):
         with pytest.raises(ValueError, match='SamplePrompts got'):
             SamplePrompts(**wrong)
+
+
+def test_a_folder_of_maps_of_objects(tmp_path):
+    """In 16 bits, beside masks in a folder of their own; one that is missing or of another size is
+    found before training."""
+    for folder in ('images', 'masks/a', 'objects/a'):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / 'images/a').mkdir()
+    numbers = np.zeros((8, 9), np.uint16)
+    numbers[:, :4], numbers[:, 5:] = 300, 70
+    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tmp_path / 'images/a/1.png')
+    Image.fromarray((numbers > 0).astype(np.uint8)).save(tmp_path / 'masks/a/1.png')
+    dataset = FolderDataset(
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='images', seg_map_path='masks', instance_path='objects'),
+        metainfo=dict(classes=('background', 'object')),
+        pipeline=[],
+    )
+    load = LoadMask()
+    with pytest.raises(ValueError, match='map of objects .*1.png: there is no such file'):
+        load(dataset.get_data_info(0))
+    Image.fromarray(numbers).save(tmp_path / 'objects/a/1.png')
+    assert (load(dataset.get_data_info(0))['gt_instance_map'] == numbers).all()
+    Image.fromarray(numbers[:4]).save(tmp_path / 'objects/a/1.png')
+    with pytest.raises(ValueError, match='the map of its objects has'):
+        load(dataset.get_data_info(0))

@@ -13,7 +13,6 @@ ARCH = dict(
     intermediate_size=48,
     patch_size=8,
     use_gated_mlp=True,
-    key_bias=True,  # published sizes have none, which SSF needs
 )
 
 
