@@ -9,6 +9,7 @@ from transformers import (
     Sam2Model,
     Sam2PromptEncoderConfig,
     Sam2VisionConfig,
+    Sam2VisionModel,
 )
 
 from mmsam_peft.models import SAMMaskHead
@@ -16,6 +17,7 @@ from mmsam_peft.models.backbones import Hiera
 from mmsam_peft.models.backbones.hiera_keys import SAM2
 from mmsam_peft.models.decode_heads import MSAMHead
 from mmsam_peft.models.prompt_encoders import Prompts
+from mmsam_peft.peft import count_parameters
 
 ARCH = dict(
     embed_dim=16,
@@ -176,3 +178,37 @@ def test_prompts_are_theirs(model):
         high_resolution_features=[decoder.conv_s0(maps[0]), decoder.conv_s1(maps[1])],
     )
     assert close(found, [masks[0], iou[0]])
+
+
+PUBLISHED = {  # width, heads, blocks, global blocks, windows, background, parameters
+    'tiny': (96, 1, [1, 2, 7, 2], [5, 7, 9], [8, 4, 14, 7], 7, 27_219_392),
+    'small': (96, 1, [1, 2, 11, 2], [7, 10, 13], [8, 4, 14, 7], 7, 34_317_248),
+    'base_plus': (112, 2, [2, 3, 16, 3], [12, 16, 20], [8, 4, 14, 7], 14, 69_107_072),
+    'large': (144, 2, [2, 6, 36, 4], [23, 33, 43], [8, 4, 16, 8], 7, 212_703_536),
+}
+
+
+@pytest.mark.parametrize('arch', PUBLISHED)
+def test_published_sizes(arch):
+    width, heads, stages, everywhere, windows, background, parameters = PUBLISHED[arch]
+    widths = [width * 2**stage for stage in range(4)]
+    trunk = Sam2HieraDetConfig(
+        hidden_size=width,
+        blocks_per_stage=stages,
+        embed_dim_per_stage=widths,
+        num_attention_heads_per_stage=[heads * 2**stage for stage in range(4)],
+        window_size_per_stage=windows,
+        global_attention_blocks=everywhere,
+        window_positional_embedding_background_size=[background] * 2,
+    )
+    config = Sam2VisionConfig(backbone_config=trunk, backbone_channel_list=widths[::-1])
+    with torch.device('meta'):
+        ours, theirs = Hiera(arch), Sam2VisionModel(config)
+    shapes = {name: x.shape for name, x in SAM2.own(theirs.state_dict()).items()}
+    own = {f'image_encoder.{name}': x.shape for name, x in ours.state_dict().items()}
+    assert own.pop('image_encoder.no_mem_embed') == (1, 1, 256) and own == shapes
+    assert count_parameters(ours)[0] == parameters
+    for block, layer in zip(ours.blocks, theirs.backbone.blocks, strict=True):
+        assert block.window_size == layer.window_size
+        assert block.attn.num_heads == layer.attn.num_attention_heads
+        assert block.attn.pool == (layer.query_stride or [1])[0]
