@@ -51,7 +51,11 @@ PIXELS = dict.fromkeys(('scale', 'size', 'img_size', 'crop_size', 'stride', 'max
 MODULES = dict(depth=128, num_layers=128, num_hidden_layers=128, num_convs=64, num_experts=64)
 VALUES = dict.fromkeys(('low', 'high', 'nodata'), 1e39)
 """Of the setting ``pixels``: what files hold, which sizes nothing."""
-MOST = dict(num_classes=1024, num_queries=4096, scale_factor=16, **MODULES, **PIXELS, **VALUES)
+TABLES = dict(learnt_size=1024, background=1024)
+"""Rows and columns of tables of positions."""
+MOST = dict(
+    num_classes=1024, num_queries=4096, scale_factor=16, **MODULES, **PIXELS, **VALUES, **TABLES
+)
 """The largest numbers under keys that say how many modules, classes or pixels there are; under any
 other: ``LARGEST``."""
 WINDOWS = 16
