@@ -326,8 +326,8 @@ def test_blocks_compile_as_one_graph(encoder):
     x = torch.randn(1, 3, 84, 84)
     options = dict(backend='aot_eager', fullgraph=True)
     plain, compiled = (
-        encoder(peft=dict(type='LoRA')),
-        encoder(peft=dict(type='LoRA'), compile=options),
+        encoder(arch=dict(depth=2), peft=dict(type='LoRA')),
+        encoder(arch=dict(depth=2), peft=dict(type='LoRA'), compile=options),
     )
     compiled.load_state_dict(plain.state_dict())
     gradients = []
