@@ -59,11 +59,7 @@ MODULES = dict(
 )
 VALUES = dict.fromkeys(('low', 'high', 'nodata'), 1e39)
 """Of the setting ``pixels``: what files hold, which sizes nothing."""
-TABLES = dict(learnt_size=1024, background=1024)
-"""Rows and columns of tables of positions."""
-MOST = dict(
-    num_classes=1024, num_queries=4096, scale_factor=16, **MODULES, **PIXELS, **VALUES, **TABLES
-)
+MOST = dict(num_classes=1024, num_queries=4096, scale_factor=16, **MODULES, **PIXELS, **VALUES)
 """The largest numbers under keys that say how many modules, classes or pixels there are; under any
 other: ``LARGEST``."""
 WINDOWS = 16
