@@ -112,6 +112,7 @@ class EfficientSAMViT(SAMViT):
     archs, common = ARCHS, COMMON
     named = {(192, 12): 'tiny', (384, 12): 'small'}
     block = PlainBlock
+    sam_decoder = False
 
     def __init__(self, arch: str | dict = 'small', img_size=1024, **kwargs) -> None:
         super().__init__(arch, img_size, **kwargs)
