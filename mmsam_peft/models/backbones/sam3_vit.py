@@ -149,5 +149,5 @@ class SAM3ViT(SAMViT):
     def finish(self, *maps: Tensor) -> tuple[Tensor, ...]:
         *early, x = channels_first(maps)
         levels = {name: level(x) for name, level in self.neck.items()}
-        levels['x1'] = levels['x1'] + self.no_mem_embed.view(-1, 1, 1)
+        levels['x1'] = levels['x1'] + self.no_mem_embed.view(-1, 1, 1).to(levels['x1'].dtype)
         return *early, *levels.values()
