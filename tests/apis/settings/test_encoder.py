@@ -32,7 +32,7 @@ RECIPES += [f'lora_hps/{path.stem}.py' for path in sorted((CONFIGS / 'lora_hps')
 QUICK = ('convlora/kvasir.py', 'convlora/camvid.py', 'lora_hps/pascal_context.py')
 MAP = dict(embed_dim=32, depth=2, num_heads=2, out_channels=32)
 TINY = dict(
-    SAMViT=dict(MAP, global_attn_indexes=(1,), window_size=3),
+    SAMViT=dict(MAP, global_attn_indexes=(0,), window_size=3),
     SAM3ViT=dict(MAP, global_attn_indexes=(1,), window_size=3, learnt_size=3),
     EfficientSAMViT=dict(MAP, learnt_size=3),
     Hiera=dict(
@@ -145,6 +145,8 @@ def test_a_step_in_every_recipe(name, recipe):
     del backbone['arch']
     backbone.arch, cfg.model.checkpoint = arch, None
     head.update(in_channels=32, num_heads=2, mlp_dim=32)
+    if head.get('hq'):
+        head.hq.channels = 32
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).train()
     before = {key: value.clone() for key, value in model.named_parameters()}
