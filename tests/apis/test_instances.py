@@ -104,7 +104,7 @@ def iou(a, b):
 
 
 def test_everything_is_what_sams_generator_finds(model, images, sams_generator):
-    """It drives our predictor, too."""
+    """It drives our predictor, too. Random masks are much alike, and all stay."""
     model.decode_head.iou_prediction_head.layers[-1].bias.data += 2  # SAM's knows no least below 0
     predictor = Predictor(model)
     pixels = np.array(Image.open(images / 'a.png'))
@@ -113,7 +113,7 @@ def test_everything_is_what_sams_generator_finds(model, images, sams_generator):
         predictor.predict([point], [1])[1] for point in ([6, 6], [20, 30], [40, 10], [44, 30])
     ]
     least = float(np.quantile(scores, 0.3))
-    settings = dict(least_score=least, least_stability=0.3, stability_offset=0.01, most_overlap=0.6)
+    settings = dict(least_score=least, least_stability=0.3, stability_offset=0.01, most_overlap=1.0)
     found = automatic_masks(predictor, 4, **settings)
     sam = SimpleNamespace(image_encoder=SimpleNamespace(img_size=64))
     generator = sams_generator(
@@ -122,11 +122,11 @@ def test_everything_is_what_sams_generator_finds(model, images, sams_generator):
         pred_iou_thresh=least,
         stability_score_thresh=0.3,
         stability_score_offset=0.01,
-        box_nms_thresh=0.6,
+        box_nms_thresh=1.0,
     )
     generator.predictor = Driven(predictor)
     expected = generator.generate(pixels)
-    assert len(found) == len(expected) > 1
+    assert 1 < len(found) == len(expected)
     assert [one.prompt.points[0] for one in found] == [
         tuple(one['point_coords'][0]) for one in expected
     ]

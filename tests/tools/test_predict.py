@@ -1,9 +1,12 @@
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from mmsam_peft.apis import save_adapter
 
 
 def test_folder_with_a_broken_image(start, trained, config, data, tmp_path):
@@ -103,3 +106,47 @@ def test_what_does_not_merge(call, trained, config, data, capsys):
     with pytest.raises(SystemExit):
         call(*command, '--task', 'depth')
     assert '--task goes with --merge' in capsys.readouterr().err
+
+
+def test_prompts(call, build, tiny, tmp_path, capsys):
+    """Points, boxes and a grid; prompts are switched on for an adapter that was trained without."""
+    tiny()
+    whole = build({'model.decode_head.prompts': True})
+    state = {key: value for key, value in whole.state_dict().items() if '.lora_' not in key}
+    torch.save(state, tmp_path / 'base.pth')  # a whole SAM, in place of an encoder alone
+    save_adapter(build(trained=True), tmp_path / 'adapter.safetensors', config=tiny())
+    (tmp_path / 'in').mkdir()
+    for name in 'ab':
+        pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / 'in' / f'{name}.png')
+    (tmp_path / 'points.csv').write_text('image,x,y,label,object\na.png,3,4,1,1\na.png,9,9,0,1\n')
+    (tmp_path / 'boxes.csv').write_text('image,x0,y0,x1,y1\na.png,3,4,20,30\nb.png,90,2,99,9\n')
+    given = tmp_path / 'adapter.safetensors', tmp_path / 'in', '--device', 'cpu', '--out-dir'
+    kinds = {
+        'points': ['--points', tmp_path / 'points.csv'],
+        'boxes': ['--boxes', tmp_path / 'boxes.csv'],
+        'everything': ['--everything', 2],
+    }
+    for kind, options in kinds.items():
+        with pytest.raises(SystemExit) as end:
+            call('predict.py', *given, tmp_path / kind, *options)
+        said = capsys.readouterr()
+        assert bool(end.value.code) == (kind == 'boxes')
+        content = json.loads((tmp_path / kind / 'instances.json').read_text())
+        done = ['a.png'] if kind != 'everything' else ['a.png', 'b.png']
+        assert [image['file_name'] for image in content['images']] == done
+        assert kind == 'everything' or len(content['annotations']) == 1
+        for name in done:
+            assert Image.open(tmp_path / kind / 'overlays' / name).size == (50, 40)
+            assert Image.open(tmp_path / kind / 'masks' / name).size == (50, 40)
+        assert kind != 'boxes' or 'b.png: ValueError: got the box x0=90' in said.err
+    for wrong, message in (
+        (['--points', 'a.csv', '--boxes', 'b.csv'], 'not allowed with argument'),
+        (['--everything', '--threshold', '0.3'], '--threshold does not go with --points'),
+        (['--everything', '0'], '--everything 0: at least 1 point'),
+    ):
+        with pytest.raises(SystemExit):
+            call('predict.py', *given, tmp_path, *wrong)
+        assert message in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match='missing.csv'):
+        call('predict.py', *given, tmp_path, '--points', 'missing.csv')
