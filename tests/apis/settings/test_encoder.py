@@ -32,7 +32,8 @@ FIRST = {
 RECIPES = [f'convlora/{path.stem}.py' for path in (CONFIGS / 'convlora').glob('*.py')]
 RECIPES = sorted({*RECIPES} - {'convlora/camvid_upernet.py'})
 RECIPES += [f'lora_hps/{path.stem}.py' for path in sorted((CONFIGS / 'lora_hps').glob('*.py'))]
-QUICK = ('convlora/kvasir.py', 'convlora/camvid.py', 'lora_hps/pascal_context.py')
+QUICK = ('convlora/kvasir.py', 'lora_hps/pascal_context.py')
+EVERYWHERE = ('sam2.1_hiera_tiny', 'sam2.1_hiera_small', 'sam3', 'mobile_sam')
 MAP = dict(embed_dim=32, depth=2, num_heads=2, out_channels=32)
 TINY = dict(
     SAMViT=dict(MAP, global_attn_indexes=(0,), window_size=3),
@@ -69,7 +70,11 @@ def given(recipe: str, name: str):
     return cfg
 
 
-@pytest.mark.parametrize('name', VARIANTS)
+def fast(names) -> list:
+    return [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize('name', fast(VARIANTS))
 def test_what_follows_from_a_name(name):
     variant = VARIANTS[name]
     for recipe in ('lora/kvasir.py', 'talora/nyuv2.py', 'bitfit/quickstart.py'):
@@ -128,13 +133,14 @@ def samples(model) -> list[SegDataSample]:
 
 
 @pytest.mark.parametrize(
-    'recipe',
-    [
-        recipe if recipe in QUICK else pytest.param(recipe, marks=pytest.mark.slow)
+    'name, recipe',
+    [(name, recipe) for name in FIRST for recipe in QUICK]
+    + [
+        pytest.param(name, recipe, marks=pytest.mark.slow)
+        for name in EVERYWHERE
         for recipe in RECIPES
     ],
 )
-@pytest.mark.parametrize('name', FIRST)
 def test_a_step_in_every_recipe(name, recipe):
     """On images of 64 x 64, which some encoders pad, with the encoder and the decoder made small:
     the loss is finite, and changes both."""
