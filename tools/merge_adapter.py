@@ -70,7 +70,7 @@ def main() -> None:
     write_state(state, out)
     decoder = (
         'with the tuned mask decoder'
-        if fits_sam_decoder(model.decode_head)
+        if fits_sam_decoder(model)
         else "with the base checkpoint's mask decoder, if any"
     )
     print(

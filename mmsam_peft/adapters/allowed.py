@@ -48,7 +48,15 @@ LEFT_OUT = re.compile(
 """Keys that prediction does not need, or that read files and run programs."""
 LARGEST = 2**16
 PIXELS = dict.fromkeys(('scale', 'size', 'img_size', 'crop_size', 'stride', 'max_size'), 2**13)
-MODULES = dict(depth=128, num_layers=128, num_hidden_layers=128, num_convs=64, num_experts=64)
+MODULES = dict(
+    depth=128,
+    depths=128,
+    stages=128,
+    num_layers=128,
+    num_hidden_layers=128,
+    num_convs=64,
+    num_experts=64,
+)
 VALUES = dict.fromkeys(('low', 'high', 'nodata'), 1e39)
 """Of the setting ``pixels``: what files hold, which sizes nothing."""
 MOST = dict(num_classes=1024, num_queries=4096, scale_factor=16, **MODULES, **PIXELS, **VALUES)

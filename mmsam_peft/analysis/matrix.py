@@ -22,7 +22,7 @@ def known_hosts() -> Hosts:
     among them; Hugging Face's only where ``transformers`` is installed."""
     found = bool(importlib.util.find_spec('transformers'))
     hosts: Hosts = {}
-    for name, variant in VARIANTS.items():
+    for variant in VARIANTS.values():
         kind = variant.backbone['type']
         if found or kind != 'HFViT':
             title = f'{kind} ({variant.words.partition(" ")[0]})' if kind == 'HFViT' else kind

@@ -107,8 +107,8 @@ def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str,
 
     What the model lacks (prompt encoder, further mask tokens, IoU head) is the base checkpoint's,
     as are frozen position tables, which the model holds resized to its image size. A binary mask
-    head becomes SAM's first mask token. Any other head has no place in SAM: the mask decoder is the
-    base checkpoint's then.
+    head becomes SAM's first mask token. Any other head has no place in SAM, as one without
+    ``fine`` has none in SAM 2: the mask decoder is the base checkpoint's then.
 
     Args:
         task: Whose encoder to merge, where the method adapts one for each task.
@@ -133,7 +133,7 @@ def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str,
         for name, _ in model.named_parameters()
         if name.startswith('backbone.') and any(table in name for table in TABLES)
     } - trained_names(model)
-    parts = ('backbone.', 'decode_head.') if fits_sam_decoder(model.decode_head) else ('backbone.',)
+    parts = ('backbone.', 'decode_head.') if fits_sam_decoder(model) else ('backbone.',)
     names = {name for name, _ in model.named_parameters() if name.startswith(parts)} - added
     names |= {name for name in kept_buffers(model) if name.startswith(parts)}
     own = keys.own({name: state[name].to('cpu', copy=True) for name in names - tables})
@@ -185,9 +185,11 @@ def task_number(model: PEFTSegmentor, task: str | None) -> int | None:
     return tasks.index(task) if per_task else None
 
 
-def fits_sam_decoder(head: nn.Module) -> bool:
-    """Whether SAM's mask decoder can hold this head."""
-    return isinstance(head, SAMMaskHead) and head.class_head is None
+def fits_sam_decoder(model: PEFTSegmentor) -> bool:
+    """Whether the mask decoder that belongs to the encoder, SAM's or SAM 2's, which reads finer
+    maps, can hold the model's head."""
+    head, fine = model.decode_head, not getattr(model.backbone, 'single_map', True)
+    return isinstance(head, SAMMaskHead) and head.class_head is None and head.fine == fine
 
 
 @torch.no_grad()
@@ -211,7 +213,7 @@ def verify_merge(model: PEFTSegmentor, state: dict[str, Tensor], task: str | Non
     image = torch.randn(1, 3, *model.backbone.img_size, generator=torch.Generator().manual_seed(0))
     ours, its = encoder(image), model.backbone(image)
     pairs = list(zip(ours, its, strict=True))
-    if fits_sam_decoder(model.decode_head):
+    if fits_sam_decoder(model):
         head = MODELS.build({**model.head_cfg, 'peft': None}).eval()
         head.load_sam(state, 'The merged model')
         pairs.append((head(ours), model.decode_head(its)))

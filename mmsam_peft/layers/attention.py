@@ -223,7 +223,8 @@ class MapAttention(nn.Module):
         the map."""
         if self.pool > 1:
             tokens = size[0] * size[1]
-            q = torch.cat([self.pooled(q[:, :, :tokens], size), q[:, :, tokens:]], 2)
+            own, extra = self.pooled(q[:, :, :tokens], size), q[:, :, tokens:]
+            q = torch.cat([own, extra], 2) if extra.shape[2] else own
         if self.attention == 'fused':
             x = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         else:

@@ -75,4 +75,5 @@ class RotaryAttention(MapAttention):
             return q, k, v
         turn = angles(x.shape[1:3], self.input_size, q.shape[-1], q)
         cos, sin = turn.cos(), turn.sin()
-        return turned(q, cos, sin), turned(k, cos, sin), v
+        # a copy of v: autograd, which keeps it, would keep all of qkv with a view
+        return turned(q, cos, sin), turned(k, cos, sin), v.contiguous()

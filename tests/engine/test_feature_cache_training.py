@@ -81,14 +81,46 @@ class Rounding(Hook):
         (encoder if self.block is None else encoder.blocks[self.block]).register_forward_hook(round)
 
 
+def mobile_sam(peft: dict) -> dict:
+    """With MobileSAM's encoder, whose stages have several widths and sizes."""
+    arch = dict(
+        embed_dims=(8, 16, 24, 32),
+        depths=(1, 1, 2, 1),
+        num_heads=(2, 3, 4),
+        window_sizes=(3, 2, 3),
+        out_channels=32,
+    )
+    backbone = dict(type='TinyViT', arch=arch, img_size=64, peft=peft, _delete_=True)
+    return {'model.backbone': backbone, 'model.checkpoint': None}
+
+
+def test_two_maps(train, root):
+    """HQ-SAM's head reads an early map as well, which the cache keeps beside the last."""
+    options = {
+        'model.checkpoint': None,
+        'model.backbone.early': True,
+        'model.backbone.arch.depth': 3,
+        'model.backbone.peft': dict(type='LoRA', blocks=[2]),
+        'model.backbone.arch.global_attn_indexes': (0,),
+        'model.decode_head.hq': dict(channels=32),
+        'optim_wrapper.optimizer': dict(type='SGD', lr=0.05, _delete_=True),
+    }
+    cached, plain = train({**options, **cache(root / 'c', views=1)}), train(options)
+    assert len(items(root / 'c')) == 6
+    for key, value in plain.items():
+        torch.testing.assert_close(cached[key], value, rtol=0.02, atol=2e-3)
+
+
 @pytest.mark.parametrize(
     'method, block',
     [
         ({'model.backbone.peft': dict(type='Frozen')}, None),
         ({'model.backbone.peft': dict(type='Frozen'), 'model.backbone.unfreeze': ['neck']}, 1),
         ({'model.backbone.peft': dict(type='LoRA', blocks=[1])}, 0),
+        (mobile_sam(dict(type='Frozen')), None),
+        (mobile_sam(dict(type='LoRA', blocks=[2, 3])), 1),
     ],
-    ids=['decoder', 'neck', 'block'],
+    ids=['decoder', 'neck', 'block', 'mobile, decoder', 'mobile, blocks'],
 )
 def test_training_is_that_of_the_plain_path(train, make_runner, root, method, block):
     """Bit for bit with the same rounding, and nearly without."""

@@ -264,7 +264,7 @@ def test_frozen_beginning(encoder, peft):
     assert all(a.equal(b) for a, b in zip(prefix.finish(kept), model(x), strict=True))
 
 
-@pytest.mark.parametrize('peft', [None, dict(type='ConvLoRA'), dict(type='VPT')])
+@pytest.mark.parametrize('peft', [None, dict(type='VPT')])
 def test_export(encoder, peft):
     """Rotary positions are real numbers; exported, every operator is PyTorch's own."""
     model, x = encoder(peft=peft).eval(), torch.randn(1, 3, 84, 84)

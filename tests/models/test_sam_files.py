@@ -21,6 +21,7 @@ from mmsam_peft.apis.merging import merged_sam_state
 from mmsam_peft.models.backbones import checkpoints
 from mmsam_peft.models.backbones.checkpoints import read_sam_checkpoint
 from mmsam_peft.models.backbones.sam_keys import to_sam_keys
+from mmsam_peft.models.decode_heads import hq
 from mmsam_peft.models.segmentors import peft_segmentor
 
 
@@ -32,7 +33,7 @@ def write(state, path):
 @pytest.fixture
 def log(monkeypatch):
     lines = []
-    for module in (checkpoints, peft_segmentor):
+    for module in (checkpoints, hq, peft_segmentor):
         monkeypatch.setattr(module, 'print_log', lambda line, *args, **kwargs: lines.append(line))
     return lines
 
@@ -321,7 +322,7 @@ def test_hq_sam_gives_its_encoder_and_decoder(sam, segmentor, log, tmp_path):
     }
     model = segmentor(checkpoint=write({**state, **more}, tmp_path / 'hq.pth'))
     model.init_weights()
-    assert 'HQ-SAM' in log[0]
+    assert any('is of HQ-SAM' in line for line in log)
     assert model.backbone.pos_embed.equal(state['image_encoder.pos_embed'])
     assert model.decode_head.iou_token.weight.equal(state['mask_decoder.iou_token.weight'])
 

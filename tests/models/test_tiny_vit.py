@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.model import ExponentialMovingAverage
 
+from mmsam_peft.adapters.file import read_header
 from mmsam_peft.adapters.match import OtherBaseError, adapter_state, load_adapter, save_adapter
 from mmsam_peft.apis.merging import merged_model, merged_sam_state, verify_merge
 from mmsam_peft.layers.conv_norm import ConvNorm
@@ -333,7 +334,9 @@ def test_files_hold_no_statistics_and_know_them(mobile, tmp_path, method):
     """They are the base's: an adapter holds none, fits the base that has the same, and no other."""
     model, path = mobile(method), tmp_path / 'adapter.safetensors'
     assert not any('running' in name for name in adapter_state(model))
-    save_adapter(model, path)
+    steps = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
+    save_adapter(model, path, config=dict(test_pipeline=steps))
+    assert read_header(path)['recipe']['model']['backbone']['type'] == 'TinyViT'
     fresh = mobile(method)
     load_adapter(fresh, path)
     assert logits(fresh).equal(logits(model))

@@ -61,8 +61,8 @@ OFFICIAL: Rules = [
     (r'^(image_encoder\.blocks\.\d+\.mlp)\.fc', r'\1.lin'),
     (r'^(mask_decoder|prompt_encoder)\.', r'efficient_\1.'),
 ]
-"""The mask decoder has other layers than SAM's (GELU, group norms), and its prompt encoder no masks:
-their names are kept out of the way of SAM's."""
+"""The mask decoder has other layers than SAM's (GELU, group norms), and its prompt encoder has none
+for masks: their names are kept out of the way of SAM's."""
 EFFICIENT_SAM = EfficientSAMKeys(
     family='EfficientSAM',
     encoder=re.compile(

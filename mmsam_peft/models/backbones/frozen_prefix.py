@@ -74,7 +74,7 @@ class FrozenPrefix:
         self.encoder, self.blocks = encoder, min(first, depth)
         self.ends = getattr(encoder, 'ends', (depth - 1,))
         single = getattr(encoder, 'single_map', True)
-        self.whole = first > depth and single
+        self.whole = first > depth and single and len(self.ends) == 1
         last = self.blocks - 1
         self.kept = [*(end for end in self.ends if end < last), last]
 

@@ -246,6 +246,10 @@ class HFViT(Encoder):
         self.adapt(peft, unfreeze if self.neck is None else (*unfreeze, 'neck.'), False)
 
     @property
+    def depth(self) -> int:
+        return self.arch['num_hidden_layers']
+
+    @property
     def anatomy(self) -> Anatomy:
         patches = self.embeddings.patch_embeddings
         return Anatomy(

@@ -13,7 +13,7 @@ from ...layers.patches import PatchEmbed
 from ...layers.rotary import RotaryAttention
 from ...registry import MODELS
 from .sam3_keys import LEVELS, SAM3
-from .sam_vit import SAMViT
+from .sam_vit import SAMViT, channels_first
 from .variants import HUB, VARIANTS, Variant
 
 ARCHS = {
@@ -43,7 +43,7 @@ COMMON = dict(
     scales=(4, 2, 1),
 )
 SCALES = dict(zip((4, 2, 1, 0.5), LEVELS, strict=True))
-"""What a level of the neck is called, by its scale: its cells for each of the last map's, by axis."""
+"""What a level of the neck is called, by its cells for each cell and axis of the last map."""
 
 
 class RotaryBlock(Block):
@@ -140,14 +140,14 @@ class SAM3ViT(SAMViT):
         )
 
     def add_position(self, patches: Tensor) -> Tensor:
-        """The position embedding, repeated over the map (B, H, W, C), added to it, and normalised."""
+        """The position embedding, repeated over the map (B, H, W, C), added to it; normalised."""
         H, W = patches.shape[1:3]
         rows, columns = self.pos_tile.shape[1:3]
         tiled = self.pos_tile.repeat(1, -(-H // rows), -(-W // columns), 1)[:, :H, :W]
         return self.ln_pre(patches + tiled)
 
-    def finish(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = x.permute(0, 3, 1, 2)
-        maps = {name: level(x) for name, level in self.neck.items()}
-        maps['x1'] = maps['x1'] + self.no_mem_embed.view(-1, 1, 1)
-        return tuple(maps.values())
+    def finish(self, *maps: Tensor) -> tuple[Tensor, ...]:
+        *early, x = channels_first(maps)
+        levels = {name: level(x) for name, level in self.neck.items()}
+        levels['x1'] = levels['x1'] + self.no_mem_embed.view(-1, 1, 1)
+        return *early, *levels.values()

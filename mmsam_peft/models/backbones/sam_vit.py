@@ -123,12 +123,13 @@ class SAMViT(Encoder):
                 f'out_indices={tuple(out_indices)}: the encoder has blocks 0 to {depth - 1}.'
             )
         self.out_indices, self.early = out_indices, early
-        first = min(self.arch['global_attn_indexes'], default=depth)
+        everywhere = [number for number in range(depth) if not self.window_of(number)]
+        first = everywhere[0] if everywhere else depth
         if early and (out_indices is not None or first >= depth - 1):
             raise ValueError(
                 f'early=True returns the map after the first global block before that of the neck: '
-                f'got out_indices={out_indices} and global blocks '
-                f'{tuple(self.arch["global_attn_indexes"])} of {depth}. Leave one of them away.'
+                f'got out_indices={out_indices} and global blocks {tuple(everywhere)} of {depth}. '
+                'Leave one of them away.'
             )
         self.ends = (first, depth - 1) if early else (depth - 1,)
 
