@@ -64,7 +64,7 @@ def draw_prompts(
 ) -> np.ndarray:
     """The picture (H, W, 3), RGB, with clicks as discs, green on the object, red and crossed beside
     it, and a box in ``colour``."""
-    picture = np.ascontiguousarray(picture)
+    picture = np.array(picture, order='C')
     radius = max(3, round(max(picture.shape[:2]) / 100))
     line = max(1, radius // 3)
     if box is not None:

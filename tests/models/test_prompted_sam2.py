@@ -33,8 +33,8 @@ def model():
         model = Sam2Model(config)
     for part in (model.prompt_encoder, model.mask_decoder):
         part.to_empty(device='cpu')
-        for parameter in part.parameters():
-            parameter.data.normal_(std=0.3)
+        for value in (*part.parameters(), *part.buffers()):
+            value.data.normal_(std=0.3)
     return model.eval()
 
 

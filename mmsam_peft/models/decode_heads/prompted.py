@@ -169,12 +169,13 @@ class PromptedDecoder(SAMDecoder):
         if together in state:  # Hugging Face's SAM 2
             rows = state[together].split(1)
             state = {**state, **{f'{together[:-6]}{i}.weight': row for i, row in enumerate(rows)}}
-        renamed = {
-            key.replace('prompt_encoder.', 'mask_decoder.prompt_encoder.'): value
+        encoded = tuple(f'prompt_encoder.{part}' for part in ENCODED)
+        state = {
+            f'mask_decoder.{key}' if key.startswith(encoded) else key: value
             for key, value in state.items()
-            if key.startswith(tuple(f'prompt_encoder.{part}' for part in ENCODED))
+            if key != together
         }
-        found = {key.removeprefix('mask_decoder.') for key in (*renamed, *state)}
+        found = {key.removeprefix('mask_decoder.') for key in state}
         missing = sorted(self.prompt_names - found)
         if missing and self.train_encoder and not self.prompt_names & found:
             print_log(
@@ -192,7 +193,7 @@ class PromptedDecoder(SAMDecoder):
                 f'prompts need, such as {missing[0]}. Use the weights of a whole SAM, or '
                 'model.decode_head.prompts=None.'
             )
-        return {**state, **renamed}
+        return state
 
     def keep_base_prompts(self) -> None:
         """Remembers the prompts' weights as they are now, to complete files without."""
