@@ -69,8 +69,8 @@ def draw_prompts(
     line = max(1, radius // 3)
     if box is not None:
         corners = [tuple(round(value) for value in box[i : i + 2]) for i in (0, 2)]
-        cv2.rectangle(picture, *corners, EDGE, line + 2, cv2.LINE_AA)
-        cv2.rectangle(picture, *corners, tuple(map(int, colour)), line, cv2.LINE_AA)
+        cv2.rectangle(picture, *corners, EDGE, line + 2)
+        cv2.rectangle(picture, *corners, tuple(map(int, colour)), line)
     for (x, y), label in zip(points, labels, strict=True):
         if label < 0:
             continue
