@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 BATCH_SIZE = 4
 LR, LR_FULL = 1e-3, 2e-4
-FEW, LR_FEW = 10, 2e-3
+FEW, LR_FEW = 20, 2e-3
 """So few images need larger steps: with 5, 1e-3 stayed below decoder-only on one set of four."""
 WARM_UP = 20
 ITERATIONS = 400
@@ -129,8 +129,8 @@ def _lr(num_images: int, method: str, from_scratch: bool) -> Choice:
     if method == 'Full':
         return Choice(LR_FULL, 'all weights move: larger steps undo what the encoder knows')
     if num_images <= FEW:
-        return Choice(LR_FEW, f'at most {FEW} images: never far from the best of four, with 5')
-    return Choice(LR, 'the best of those tried with 20 images')
+        return Choice(LR_FEW, f'at most {FEW} images: never far from the best of four')
+    return Choice(LR, 'the best of those tried with 100 images')
 
 
 def _val_interval(train: float, val: float, epochs: int) -> Choice:

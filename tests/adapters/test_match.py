@@ -143,6 +143,8 @@ def test_header(adapter):
             num_heads=2,
             mlp_dim=32,
             stride=16,
+            fine=False,
+            hq=None,
             threshold=0.5,
             peft=None,
         ),

@@ -42,7 +42,7 @@ def test_validation_takes_a_fifth_of_the_time(number, num_val):
 
 def test_methods_and_memory():
     peft, full, scratch = (
-        training_defaults(20, method=method, from_scratch=scratch).lr.value
+        training_defaults(200, method=method, from_scratch=scratch).lr.value
         for method, scratch in (('LoRA', False), ('Full', False), ('Full', True))
     )
     assert full < peft <= scratch

@@ -168,14 +168,16 @@ def to_image(logits: Tensor, size: tuple[int, int], stride: int) -> Tensor:
     Raises:
         ValueError: The map is not that of an input of this size.
     """
-    padded = [side * stride // 4 for side in logits.shape[2:]]
-    if not all(0 <= long - short < 4 * stride for long, short in zip(padded, size, strict=True)):
-        h, w = (side // 4 for side in logits.shape[2:])
-        raise ValueError(
-            f'A map of {h} x {w} cells is not that of {size[0]} x {size[1]} pixels at '
-            f'stride={stride}: set decode_head.stride to the pixels per cell of the last map that '
-            'the encoder returns.'
-        )
+    h, w = (side // 4 for side in logits.shape[2:])
+    padded = h * stride, w * stride
+    if not all(0 <= long - short < 2 * stride for long, short in zip(padded, size, strict=True)):
+        if size[0] % h or size[1] % w or size[0] * w != size[1] * h:
+            raise ValueError(
+                f'A map of {h} x {w} cells is not that of {size[0]} x {size[1]} pixels at '
+                f'stride={stride}: set decode_head.stride to the pixels per cell of the last map '
+                'that the encoder returns.'
+            )
+        padded = size  # of another stride, but nothing was padded
     return F.interpolate(logits, size=padded, mode='bilinear', align_corners=False)[
         ..., : size[0], : size[1]
     ]
