@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from mmengine.config import ConfigDict
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..adapters.frozen import kept_buffers
 from ..adapters.match import TABLES, trained_names
@@ -187,8 +187,10 @@ def task_number(model: PEFTSegmentor, task: str | None) -> int | None:
 
 def fits_sam_decoder(model: PEFTSegmentor) -> bool:
     """Whether the mask decoder that belongs to the encoder, SAM's or SAM 2's, which reads finer
-    maps, can hold the model's head."""
+    maps, can hold the model's head. No other can."""
     head, fine = model.decode_head, not getattr(model.backbone, 'single_map', True)
+    if not getattr(model.backbone, 'sam_decoder', True):
+        return False
     return isinstance(head, SAMMaskHead) and head.class_head is None and head.fine == fine
 
 

@@ -194,7 +194,7 @@ class MapAttention(nn.Module):
         if extra is not None:
             _, extra_k, extra_v = self.heads(extra)
             k, v = append(k, extra_k), append(v, extra_v)
-        return self.attend(q, k, v, x.shape[1:3]).unflatten(1, self.pooled_size(x))
+        return self.proj(self.attend(q, k, v, x.shape[1:3]).unflatten(1, self.pooled_size(x)))
 
     def attend_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
         """As ``forward``, and the ``extra`` tokens attend too, in every map: also returns what they
@@ -202,7 +202,7 @@ class MapAttention(nn.Module):
         q, k, v = (append(*pair) for pair in zip(self.heads(x), self.heads(extra), strict=True))
         y = self.attend(q, k, v, x.shape[1:3])
         tokens = y.shape[1] - extra.shape[1]
-        return y[:, :tokens].unflatten(1, self.pooled_size(x)), y[:, tokens:]
+        return self.proj(y[:, :tokens].unflatten(1, self.pooled_size(x))), self.proj(y[:, tokens:])
 
     def heads(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values of a map (B, H, W, C) or of N tokens (B, N, C), each (B, heads,
@@ -219,8 +219,8 @@ class MapAttention(nn.Module):
         return x.shape[1] // self.pool, x.shape[2] // self.pool
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
-        """What every query gets, (B, queries, out); the first H * W queries and keys are those of
-        the map."""
+        """What every query gets, before ``proj``, (B, queries, out); the first H * W queries and
+        keys are those of the map."""
         if self.pool > 1:
             tokens = size[0] * size[1]
             own, extra = self.pooled(q[:, :, :tokens], size), q[:, :, tokens:]
@@ -229,7 +229,7 @@ class MapAttention(nn.Module):
             x = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         else:
             x = (q * self.scale @ k.mT).softmax(-1) @ v
-        return self.proj(x.transpose(1, 2).flatten(2))
+        return x.transpose(1, 2).flatten(2)
 
     def pooled(self, q: Tensor, size: tuple[int, int]) -> Tensor:
         """(B, heads, H * W, n) to (B, heads, H * W / pool^2, n)."""
@@ -267,4 +267,4 @@ class Attention(MapAttention):
             q[:, :, : size[0] * size[1]], self.rel_pos_h, self.rel_pos_w, size
         )
         x = ATTENTION[self.attention](q, k, v, rel_h, rel_w, self.scale)
-        return self.proj(x.transpose(1, 2).flatten(2))
+        return x.transpose(1, 2).flatten(2)

@@ -45,7 +45,7 @@ class TableAttention(MapAttention):
             x = (q * self.scale @ k.mT + bias).softmax(-1) @ v
         else:
             x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None], scale=self.scale)
-        return self.proj(x.transpose(1, 2).flatten(2))
+        return x.transpose(1, 2).flatten(2)
 
     def bias(self) -> Tensor:
         """That of every query and key of the map, (heads, H * W, H * W)."""

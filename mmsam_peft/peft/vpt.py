@@ -52,8 +52,8 @@ class VPT(PEFTMethod):
         [p, x] <- [p, x] + Attention(norm1([p, x])),   [p, x] <- [p, x] + MLP(norm2([p, x]))
 
     In SAM's blocks, prompts have no relative position: as queries and as keys their logit is scale
-    * q.k alone. Every window of a windowed block sees all prompts, besides its own tokens and its
-    padding.
+    * q.k alone. In SAM 3's, they are not turned, as if they were in the first cell. Every window of
+    a windowed block sees all prompts, besides its own tokens and its padding.
 
     Deep: every chosen block has prompts of its own, which take the place of those of the block
     before. What a block makes of its prompts is thus dropped, and only their keys and values

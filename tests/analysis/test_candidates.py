@@ -100,7 +100,7 @@ def test_of_hugging_face(monkeypatch, name, keys, maps):
     sum(losses).backward()
     gradients = [p.grad for key, p in theirs.named_parameters() if 'lora_B' in key]
     for layer, gradient in zip(layers, gradients, strict=True):
-        torch.testing.assert_close(layer.lora_B.grad, gradient, rtol=1e-4, atol=1e-6)
+        assert (layer.lora_B.grad - gradient).norm() < 1e-4 * gradient.norm()
     assert theirs.maps == maps and any(
         p.requires_grad for key, p in theirs.named_parameters() if '.neck.' in key
     )

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mmsam_peft.apis.merging import merged_sam_state, verify_merge
 from mmsam_peft.models import SAMViT
 from mmsam_peft.models.backbones.efficient_sam import EFFICIENT_SAM, EfficientSAMViT
 from mmsam_peft.peft import count_parameters
@@ -125,3 +126,34 @@ def test_files_of_sam_and_of_efficient_sam_are_told_apart(tmp_path):
         SAMViT.read_weights(str(tmp_path / 'theirs.pt'))
     with pytest.raises(ValueError, match="of SAM, which .*encoder='sam_vit_b'"):
         EfficientSAMViT.read_weights(str(tmp_path / 'sam.pt'))
+
+
+def test_merged_weights_are_a_file_of_efficient_sam(build, randomise, tmp_path):
+    """With the decoder that it came with; loaded again, the encoder gives the same map."""
+    base, path = official(randomise(Reference())), tmp_path / 'efficient_sam_vits.pt'
+    base['image_encoder.pos_embed'][:, 0] = 0
+    torch.save({'model': base}, path)
+    options = {
+        'model.checkpoint': str(path),
+        'model.backbone': dict(
+            type='EfficientSAMViT',
+            arch=dict(ARCH),
+            img_size=64,
+            peft=dict(type='LoRA'),
+            _delete_=True,
+        ),
+        'model.decode_head.in_channels': 16,
+    }
+    model = build(options, trained=True)
+    state = merged_sam_state(model)
+    assert state.keys() == base.keys()
+    changed = {name for name, value in state.items() if not value.equal(base[name])}
+    assert changed == {f'image_encoder.blocks.{i}.attn.qkv.weight' for i in (0, 1)}
+    assert verify_merge(model, state) < 1e-5
+    again = EfficientSAMViT(ARCH, img_size=64)
+    again.load_sam(EFFICIENT_SAM.own(state), 'merged')
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            again(images)[0], model.backbone(images)[0], rtol=1e-4, atol=1e-4
+        )

@@ -9,12 +9,15 @@ from transformers import (
     Sam2Model,
     Sam2PromptEncoderConfig,
     Sam2VisionConfig,
+    Sam2VisionModel,
 )
 
 from mmsam_peft.models import SAMMaskHead
 from mmsam_peft.models.backbones import Hiera
 from mmsam_peft.models.backbones.hiera_keys import SAM2
 from mmsam_peft.models.decode_heads import MSAMHead
+from mmsam_peft.models.prompt_encoders import Prompts
+from mmsam_peft.peft import count_parameters
 
 ARCH = dict(
     embed_dim=16,
@@ -47,7 +50,7 @@ def theirs(size: int = 64) -> Sam2Model:
     )
     prompts = Sam2PromptEncoderConfig(hidden_size=32, image_size=size)
     decoder = Sam2MaskDecoderConfig(
-        hidden_size=32, mlp_dim=64, num_attention_heads=2, iou_head_hidden_dim=32
+        hidden_size=32, mlp_dim=64, num_attention_heads=2, iou_head_hidden_dim=256
     )
     model = Sam2Model(
         Sam2Config(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
@@ -153,3 +156,59 @@ def test_the_decoder_is_theirs(model, head):
         'mask_decoder.no_mask_embed.weight',
     }
     assert all((own[name] - gradients[name]).norm() <= 1e-5 * largest for name in own)
+
+
+@torch.no_grad()
+def test_prompts_are_theirs(model):
+    """Two objects of an image by two clicks each: three masks of each, and their IoU."""
+    maps = [torch.randn(1, 32, side, side) for side in (16, 8, 4)]
+    head, decoder = SAMMaskHead(prompts=True, **HEAD).eval(), model.mask_decoder.train()
+    head.load_sam(SAM2.own(model.state_dict()), 'theirs')
+    points, labels = 64 * torch.rand(2, 2, 2), torch.tensor([[1, 0], [1, -1]])
+    sparse, dense = model.prompt_encoder(points[None], labels[None], None, None)
+    found = head.prompted(
+        maps, Prompts(image=torch.zeros(2, dtype=torch.long), points=points, labels=labels), True
+    )
+    masks, iou, *_ = decoder(
+        image_embeddings=maps[2],
+        image_positional_embeddings=model.get_image_wide_positional_embeddings(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=True,
+        high_resolution_features=[decoder.conv_s0(maps[0]), decoder.conv_s1(maps[1])],
+    )
+    assert close(found, [masks[0], iou[0]])
+
+
+PUBLISHED = {  # width, heads, blocks, global blocks, windows, background, parameters
+    'tiny': (96, 1, [1, 2, 7, 2], [5, 7, 9], [8, 4, 14, 7], 7, 27_219_392),
+    'small': (96, 1, [1, 2, 11, 2], [7, 10, 13], [8, 4, 14, 7], 7, 34_317_248),
+    'base_plus': (112, 2, [2, 3, 16, 3], [12, 16, 20], [8, 4, 14, 7], 14, 69_107_072),
+    'large': (144, 2, [2, 6, 36, 4], [23, 33, 43], [8, 4, 16, 8], 7, 212_703_536),
+}
+
+
+@pytest.mark.parametrize('arch', PUBLISHED)
+def test_published_sizes(arch):
+    width, heads, stages, everywhere, windows, background, parameters = PUBLISHED[arch]
+    widths = [width * 2**stage for stage in range(4)]
+    trunk = Sam2HieraDetConfig(
+        hidden_size=width,
+        blocks_per_stage=stages,
+        embed_dim_per_stage=widths,
+        num_attention_heads_per_stage=[heads * 2**stage for stage in range(4)],
+        window_size_per_stage=windows,
+        global_attention_blocks=everywhere,
+        window_positional_embedding_background_size=[background] * 2,
+    )
+    config = Sam2VisionConfig(backbone_config=trunk, backbone_channel_list=widths[::-1])
+    with torch.device('meta'):
+        ours, theirs = Hiera(arch), Sam2VisionModel(config)
+    shapes = {name: x.shape for name, x in SAM2.own(theirs.state_dict()).items()}
+    own = {f'image_encoder.{name}': x.shape for name, x in ours.state_dict().items()}
+    assert own.pop('image_encoder.no_mem_embed') == (1, 1, 256) and own == shapes
+    assert count_parameters(ours)[0] == parameters
+    for block, layer in zip(ours.blocks, theirs.backbone.blocks, strict=True):
+        assert block.window_size == layer.window_size
+        assert block.attn.num_heads == layer.attn.num_attention_heads
+        assert block.attn.pool == (layer.query_stride or [1])[0]

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mmsam_peft.layers.rotary import angles, turned
+from mmsam_peft.models import SAMMaskHead
 from mmsam_peft.models.backbones.frozen_prefix import FrozenPrefix
 from mmsam_peft.models.backbones.sam3_keys import SAM3
 from mmsam_peft.models.backbones.sam3_vit import SAM3ViT
@@ -106,6 +107,49 @@ def test_equals_transformers(encoder, randomise, relative, size):
     assert references.keys() | {'no_mem_embed'} == dict(ours.named_parameters()).keys()
     for name, gradient in references.items():
         assert relative(ours.get_parameter(name).grad, gradient) < 1e-5, name
+
+
+def test_tracker_with_its_decoder(relative):
+    """Masks without a prompt, of ``Sam3TrackerModel``; its neck makes the three maps here, so that
+    its ``no_memory_embedding`` meets the last of those that it uses."""
+    from transformers import Sam3TrackerConfig, Sam3TrackerModel
+
+    vision = hugging_face(84).config.to_dict()
+    vision |= dict(
+        scale_factors=[4.0, 2.0, 1.0], backbone_feature_sizes=[[24, 24], [12, 12], [6, 6]]
+    )
+    theirs = Sam3TrackerModel(
+        Sam3TrackerConfig(
+            vision_config=vision,
+            prompt_encoder_config=dict(hidden_size=16, image_size=84, patch_size=14),
+            mask_decoder_config=dict(
+                hidden_size=16, mlp_dim=32, num_attention_heads=2, iou_head_hidden_dim=16
+            ),
+        )
+    ).eval()
+    for parameter in theirs.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    positions = theirs.prompt_encoder.shared_embedding.positional_embedding
+    theirs.shared_image_embedding.positional_embedding.data.copy_(positions)
+    state = SAM3.own(theirs.state_dict())
+    ours = SAM3ViT(ARCH, img_size=84)
+    head = SAMMaskHead(
+        num_classes=3, num_queries=4, in_channels=16, num_heads=2, mlp_dim=32, stride=14, fine=True
+    )
+    ours.load_sam(state, 'theirs')
+    head.load_sam(state, 'theirs')
+    with torch.no_grad():
+        x = torch.randn(2, 3, 84, 84)
+        *finer, last = theirs.get_image_embeddings(x)
+        expected = theirs.mask_decoder.train()(  # in evaluation it chooses among its masks
+            image_embeddings=last,
+            image_positional_embeddings=theirs.get_image_wide_positional_embeddings(),
+            sparse_prompt_embeddings=torch.zeros(2, 1, 0, 16),
+            dense_prompt_embeddings=theirs.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1),
+            multimask_output=False,
+            high_resolution_features=finer,
+        )[0][:, 0]
+        assert relative(head.decode(ours(x))[1][:, :1], expected) < 1e-5
 
 
 @pytest.mark.parametrize('cells', [24, 72, 37])
@@ -282,8 +326,8 @@ def test_blocks_compile_as_one_graph(encoder):
     x = torch.randn(1, 3, 84, 84)
     options = dict(backend='aot_eager', fullgraph=True)
     plain, compiled = (
-        encoder(peft=dict(type='LoRA')),
-        encoder(peft=dict(type='LoRA'), compile=options),
+        encoder(arch=dict(depth=2), peft=dict(type='LoRA')),
+        encoder(arch=dict(depth=2), peft=dict(type='LoRA'), compile=options),
     )
     compiled.load_state_dict(plain.state_dict())
     gradients = []

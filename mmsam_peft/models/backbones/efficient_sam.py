@@ -4,6 +4,7 @@ Efficient Segment Anything", CVPR 2024), as a backbone."""
 import re
 from dataclasses import dataclass
 
+from mmengine.logging import print_log
 from torch import Tensor
 
 from ...layers.attention import MapAttention
@@ -43,6 +44,12 @@ class EfficientSAMKeys(Keys):
         state = super().own(content, source)
         if TABLE in state:
             state[TABLE] = as_map(state[TABLE], source)
+        if any(name.startswith('efficient_mask_decoder.') for name in state):
+            print_log(
+                f"{source}: EfficientSAM's mask decoder has other layers than SAM's, which is the "
+                'one here. Only the encoder is taken.',
+                'current',
+            )
         return state
 
     def authors(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -105,6 +112,7 @@ class EfficientSAMViT(SAMViT):
     archs, common = ARCHS, COMMON
     named = {(192, 12): 'tiny', (384, 12): 'small'}
     block = PlainBlock
+    sam_decoder = False
 
     def __init__(self, arch: str | dict = 'small', img_size=1024, **kwargs) -> None:
         super().__init__(arch, img_size, **kwargs)

@@ -39,6 +39,8 @@ class Encoder(BaseModule):
     """Whether it returns one map. What a neck makes of several is not worth storing."""
     named: ClassVar[dict[tuple[int, int], str]] = {}
     """Names of archs by their width and number of blocks."""
+    sam_decoder = True
+    """Whether a file of its authors has a place for SAM's mask decoder, or SAM 2's."""
 
     def __init__(
         self,

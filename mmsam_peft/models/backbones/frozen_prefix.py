@@ -79,7 +79,9 @@ class FrozenPrefix:
         self.kept = [*(end for end in self.ends if end < last), last]
 
     def __str__(self) -> str:
-        return f'blocks 0 to {self.blocks - 1}' + (' and neck' if self.whole else '')
+        earlier = ' and '.join(map(str, self.kept[:-1]))
+        kept = f', with the maps after {earlier}' if earlier else ''
+        return f'blocks 0 to {self.blocks - 1}' + (' and neck' if self.whole else kept)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
