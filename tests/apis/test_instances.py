@@ -164,7 +164,7 @@ def test_files(model, images, tmp_path):
     """Numbers, overlays and one COCO file, which pycocotools reads; a second run adds nothing."""
     prompts = PromptFile(
         {
-            'deeper/b.png': ImagePrompts(OBJECTS[:3], (64, 64), 42),
+            'in/deeper/b.png': ImagePrompts(OBJECTS[:3], (64, 64), 42),
             'a.png': ImagePrompts(OBJECTS[3:]),
         },
         [dict(id=1, name='thing'), dict(id=5, name='other')],
@@ -175,13 +175,13 @@ def test_files(model, images, tmp_path):
     truth = COCO(str(out / 'instances.json'))
     assert {image['file_name']: image['id'] for image in truth.dataset['images']} == {
         'a.png': 1,
-        'deeper/b.png': 42,
+        'in/deeper/b.png': 42,
     }
     assert truth.dataset['categories'] == prompts.categories
     predictor = Predictor(model)
-    for image_id, name in ((1, 'a'), (42, 'deeper/b')):
+    for image_id, name, given in ((1, 'a', 'a.png'), (42, 'deeper/b', 'in/deeper/b.png')):
         predictor.set_image(images / f'{name}.png')
-        expected = prompted_instances(predictor, prompts.images[f'{name}.png'].objects)
+        expected = prompted_instances(predictor, prompts.images[given].objects)
         found = truth.loadAnns(truth.getAnnIds(image_id))
         numbers = np.array(Image.open(out / 'masks' / f'{name}.png'))
         overlay = Image.open(out / 'overlays' / f'{name}.png')
