@@ -1,6 +1,6 @@
 """Makes the decoder of the quickstart's base model, which answers with prompts and without.
 
-python benchmarks/pretrain_prompts.py BASE.safetensors --out mmsam_peft/assets/quickstart.safetensors
+python benchmarks/pretrain_prompts.py BASE.safetensors --out quickstart.safetensors
 
 BASE has the encoder of configs/pretrain/objects.py, which stays as it is:
 
@@ -13,6 +13,7 @@ first, then more clicks, and corrections. A state beside --out is gone on from.
 """
 
 import argparse
+import math
 import time
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from mmsam_peft.whole_files import whole_file
 
 SIZE, BATCH, OBJECTS, RATE, WARM_UP = 256, 16, 2, 2e-3, 30
 PHASES = (
-    dict(until=0.5, box=0.8, none=0.15, rounds=1),
+    dict(until=0.75, box=0.8, none=0.15, rounds=1),
     dict(until=1.0, box=0.5, none=0.3, rounds=3),
 )
 """How prompts are drawn, up to which share of the steps."""
@@ -87,7 +88,7 @@ def main() -> None:
     )
     parser.add_argument('base')
     parser.add_argument('--out', type=Path, required=True)
-    parser.add_argument('--steps', type=int, default=700)
+    parser.add_argument('--steps', type=int, default=500)
     parser.add_argument('--images', type=int, default=1000)
     args = parser.parse_args()
     init_default_scope(SCOPE)
@@ -107,7 +108,7 @@ def main() -> None:
     for step in range(first, args.steps):
         phase = next(one for one in PHASES if step < one['until'] * args.steps)
         head.prompt_loss.none, head.prompt_loss.rounds = phase['none'], phase['rounds']
-        cosine = 0.5 * (1 + np.cos(np.pi * step / args.steps))
+        cosine = 0.5 * (1 + math.cos(math.pi * step / args.steps))
         for group in optimizer.param_groups:
             group['lr'] = RATE * min(1, (step + 1) / WARM_UP) * cosine
         drawn = np.random.default_rng([1, step]).choice(len(maps), BATCH, replace=False)
@@ -119,7 +120,8 @@ def main() -> None:
         optimizer.step()
         seen.append({name: float(value.detach()) for name, value in losses.items()})
         if (step + 1) % 25 == 0 or step + 1 == args.steps:
-            means = {name: round(np.mean([one[name] for one in seen]), 3) for name in seen[0]}
+            means = {name: sum(one[name] for one in seen) / len(seen) for name in seen[0]}
+            means = {name: round(value, 3) for name, value in means.items()}
             print(step + 1, means, f'{time.process_time() - start:.0f} s', flush=True)
             seen.clear()
             with whole_file(state) as unfinished:

@@ -41,7 +41,8 @@ VARIANTS = {
     'none=0.8': dict(prompts=dict(box=0.12, point=0.08, none=0.8)),
 }
 """What is trained, by name: the options of the config."""
-SEEN = ('IoU@box', 'IoU@1', 'IoU@3', 'NoC@85')
+SEEN = ('IoU@box', 'IoU@1', 'IoU@3')
+FROZEN = ', decoder of the base'
 
 
 def things(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +76,7 @@ def batches(draw, images: int) -> Iterator[dict]:
 
 def prompted(model: torch.nn.Module, draw, images: int) -> dict[str, float]:
     """Scores of the robot user, means over objects of at least 100 pixels."""
-    metric = ClickMetric(thresholds=(85,), clicks=8, iou_at=(1, 3), least=100)
+    metric = ClickMetric(thresholds=(85,), clicks=3, iou_at=(1, 3), least=100)
     metric.bind(model)
     for batch in batches(draw, images):
         metric.process(batch, [sample.to_dict() for sample in batch['data_samples']])
@@ -92,17 +93,24 @@ def dice(model: torch.nn.Module, images: int) -> float:
     return round(evaluator.evaluate(images)['Dice'], 2)
 
 
-def measure(adapter: Path | None, images: int) -> dict:
-    """The model answers with prompts, whether it was trained so or not."""
-    cfg = load_config(CONFIG, dict(prompts=SHARES))
-    model = init_model(cfg, adapter, 'cpu')
+def measure(adapter: Path | None, base: str, images: int, own_decoder: bool = True) -> dict:
+    """The model answers with prompts, whether it was trained so or not.
+
+    Args:
+        own_decoder: False: the base's decoder reads the tuned encoder's maps.
+    """
+    options = {'prompts': SHARES, 'model.checkpoint': base}
+    model = init_model(load_config(CONFIG, options), adapter, 'cpu')
+    if not own_decoder:
+        other = init_model(load_config(CONFIG, options), None, 'cpu')
+        model.decode_head.load_state_dict(other.decode_head.state_dict())
     found = dict(dice=dice(model, images))
     for draw in (roads, things, shapes):
         found[draw.__name__] = prompted(model, draw, images)
     return found
 
 
-def tune(name: str, options: dict, folder: Path, seed: int, epochs: int) -> Path:
+def tune(options: dict, folder: Path, seed: int, epochs: int) -> Path:
     """Trains, or goes on; the adapter of the last epoch."""
     adapter = folder / 'adapter_last.safetensors'
     if not (folder / 'done').is_file():
@@ -127,16 +135,14 @@ def table(path: Path) -> str:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     lines = [
         '| training | Dice, roads, no prompt '
-        + ''.join(
-            f'| {part}, {kind} ' for part in ('roads', 'things', 'shapes') for kind in SEEN[:3]
-        )
+        + ''.join(f'| {part}, {kind} ' for part in ('roads', 'things', 'shapes') for kind in SEEN)
         + '|',
         '|---' * (2 + 9) + '|',
     ]
     for row in rows:
         scores = [
             row['dice'],
-            *(row[part][kind] for part in ('roads', 'things', 'shapes') for kind in SEEN[:3]),
+            *(row[part][kind] for part in ('roads', 'things', 'shapes') for kind in SEEN),
         ]
         lines.append(f'| {row["name"]} | ' + ' | '.join(f'{score:.1f}' for score in scores) + ' |')
     return '\n'.join(lines)
@@ -149,6 +155,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path)
     parser.add_argument('--table', type=Path)
     parser.add_argument('--variants', nargs='+', default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument('--base', default='mmsam_peft://quickstart', help='that knows prompts')
     parser.add_argument('--images', type=int, default=50)
     parser.add_argument('--epochs', type=int, default=6)
     parser.add_argument('--seed', type=int, default=0)
@@ -160,15 +167,20 @@ def main() -> None:
     lines = args.out.read_text().splitlines() if args.out.is_file() else []
     made = {(row['name'], row['seed'], row['epochs']) for row in map(json.loads, lines)}
     for name in args.variants:
-        if (name, args.seed, args.epochs) in made:
-            continue
         options = VARIANTS[name]
         folder = args.out.parent / f'{name.replace(" ", "_")}_{args.seed}_{args.epochs}'
-        adapter = None if options is None else tune(name, options, folder, args.seed, args.epochs)
-        row = dict(name=name, seed=args.seed, epochs=args.epochs, **measure(adapter, args.images))
-        print(json.dumps(row))
-        with open(args.out, 'a') as file:
-            file.write(json.dumps(row) + '\n')
+        for own in (True,) if options is None else (True, False):
+            row = dict(name=f'{name}{"" if own else FROZEN}', seed=args.seed, epochs=args.epochs)
+            if tuple(row.values()) in made:
+                continue
+            adapter = None
+            if options is not None:
+                checkpoint = {'model.checkpoint': args.base}
+                adapter = tune({**options, **checkpoint}, folder, args.seed, args.epochs)
+            row |= measure(adapter, args.base, args.images, own)
+            print(json.dumps(row), flush=True)
+            with open(args.out, 'a') as file:
+                file.write(json.dumps(row) + '\n')
 
 
 if __name__ == '__main__':

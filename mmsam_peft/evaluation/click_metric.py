@@ -78,10 +78,8 @@ class ClickMetric(BaseMetric):
     @property
     def better(self) -> dict[str, str]:
         """Whether 'higher' or 'lower' is better, by the name of each result."""
-        return {
-            name: 'higher' if name.startswith('IoU') else 'lower'
-            for name in self._scores(np.zeros((1, 1 + self.clicks)))
-        }
+        names = self._means([np.zeros((1, 1 + self.clicks))])
+        return {name: 'higher' if name.startswith('IoU') else 'lower' for name in names}
 
     def bind(self, model: nn.Module) -> None:
         """Called by ``MetricModelHook`` before an evaluation."""
@@ -152,6 +150,10 @@ class ClickMetric(BaseMetric):
                 f'None of {len(results)} images has an object of at least {self.least} pixels: '
                 'there is nothing to click at. Leave ClickMetric out, or lower its least.'
             )
+        return self._means(images)
+
+    def _means(self, images: list[np.ndarray]) -> dict[str, float]:
+        """Over all objects and over images, from (n, 1 + clicks) of each."""
         means = [self._scores(one) for one in images]
         found = self._scores(np.concatenate(images))
         return found | {

@@ -186,6 +186,23 @@ def test_later_clicks_are_in_what_is_wrong(model):
     assert middles(8, 33, 16).tolist() == [3, 9, 15, 21, 27]
 
 
+def test_objects_of_images_that_are_padded():
+    """Rows of logits beyond the image take no part."""
+    _, samples = discs(1)
+    samples[0].metainfo['prompts'].update(by_box=[True, False])
+    for name, size in (('gt_sem_seg', 64), ('gt_objects', 64)):
+        field = samples[0].get(name)
+        samples[0].set_field(PixelData(data=field.data[:, :40, :size]), name)
+    labels = torch.full((1, 72, 64), 255)
+    labels[:, :40] = samples[0].gt_sem_seg.data
+    for group in gather(samples, labels, (20, 16), 16, 255):
+        assert group.target.shape[1:] == (18, 16), '72 of the 80 rows of the encoder'
+        assert (group.target[:, 10:] == 255).all() and (group.target[:, :10] != 255).all()
+        for one, (_, number) in zip(group.target, group.seeds, strict=True):
+            objects = samples[0].gt_objects.data[0, 2::4, 2::4]
+            assert ((one[:10] == 1) == (objects == number + 1)).all()
+
+
 def test_a_batch_without_objects_trains_every_parameter(model):
     """Else the other process of a parallel training would wait for ever."""
     for empty in (True, False):

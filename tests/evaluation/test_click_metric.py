@@ -1,5 +1,10 @@
 """The robot at models whose answers are known, against numbers by hand."""
 
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -234,3 +239,35 @@ def test_the_hook_reaches_metrics_of_several_sets():
 
     MetricModelHook().before_run(Runner)
     assert several.metrics[0].model is Runner.model
+
+
+def one_of_two(rank: int, folder: Path) -> None:
+    os.chdir(folder)  # where MMEngine exchanges results
+    torch.distributed.init_process_group('gloo', f'file://{folder}/it', rank=rank, world_size=2)
+    found = shared(([0, 2], [1, 0])[rank])  # as DefaultSampler deals three: one comes twice
+    (folder / f'{rank}.json').write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
+
+
+def shared(numbers: list[int]) -> dict[str, float]:
+    labels = [bar(64), np.zeros((SIDE, SIDE), np.uint8), bar(16, top=40, label=bar(32))]
+    metric = ClickMetric(thresholds=(90,), clicks=4, iou_at=(1,))
+    metric.bind(Model(torch.stack([torch.from_numpy(label == 1) for label in labels])))
+    batch, samples = batch_of(labels)
+    for i in numbers:
+        part = {name: values[i : i + 1] for name, values in batch.items()}
+        metric.process(part, samples[i : i + 1])
+    return metric.evaluate(3)
+
+
+def test_two_processes_with_an_image_without_objects(tmp_path):
+    context = multiprocessing.get_context('fork')
+    processes = [context.Process(target=one_of_two, args=(rank, tmp_path)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    for rank in (0, 1):
+        found = json.loads((tmp_path / f'{rank}.json').read_text())
+        assert found == pytest.approx(shared([0, 1, 2]))

@@ -83,9 +83,9 @@ class Prompts(Setting):
             step = dict(type='SamplePrompts', **_drawn(value))
             pipeline.insert(kinds.index('PackSegInputs'), ConfigDict(step))
         for part in ('train', 'val', 'test'):
-            dataset = (cfg.get(f'{part}_dataloader') or {}).get('dataset') or {}
-            if type_name(dataset) == 'AnnotatedDataset':
-                dataset.setdefault('instances', True)
+            for dataset in _datasets((cfg.get(f'{part}_dataloader') or {}).get('dataset')):
+                if type_name(dataset) == 'AnnotatedDataset':
+                    dataset.setdefault('instances', True)
 
     def disagreements(self, cfg: Config, value: dict) -> list[str]:
         head = _require_fit(cfg, value)
@@ -122,8 +122,8 @@ def _require_fit(cfg: Config, value: dict) -> dict:
             f'prompts={value}: this config is one of several tasks, whose heads do not know which '
             'object a prompt means. Train a binary model, or leave prompts out.'
         )
-    if not isinstance(head, Mapping) or type_name(head) != 'SAMMaskHead':
-        found = type_name(head) if isinstance(head, Mapping) else 'several heads'
+    if not isinstance(head, dict) or type_name(head) != 'SAMMaskHead':
+        found = type_name(head) if isinstance(head, dict) else 'several heads'
         raise ValueError(
             f'prompts={value}: the head of this config, {found}, takes no prompts; '
             'SAMMaskHead does, as in configs/lora/.'
@@ -143,6 +143,14 @@ def _has_prompts(head: dict) -> bool:
 
 def _of_training(cfg: Config) -> list[tuple[str, list]]:
     return [(name, one) for name, one in pipelines(cfg) if name.startswith('train_')]
+
+
+def _datasets(node: Any) -> Iterator[dict]:
+    """A data set's config, and those inside of wrappers."""
+    if isinstance(node, Mapping):
+        yield node
+        for inner in (node.get('dataset'), *(node.get('datasets') or ())):
+            yield from _datasets(inner)
 
 
 def _loss(value: dict) -> dict:

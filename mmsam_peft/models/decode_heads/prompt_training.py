@@ -137,9 +137,9 @@ class PromptLoss(nn.Module):
         for number in range(later + 1):
             with torch.set_grad_enabled(torch.is_grad_enabled() and number in (0, later)):
                 ambiguous = number == 0 and objects.boxes is None
-                *values, logits = self._answer(head, maps, objects, logits, ambiguous)
+                loss, error, iou, logits = self._answer(head, maps, objects, logits, ambiguous)
             if number in (0, later):
-                found.append(tuple(values))
+                found.append((loss, error, iou))
             if number < later:
                 click(objects, logits, number, head.ignore_index)
         return found
@@ -154,10 +154,11 @@ class PromptLoss(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Loss, error of the predicted IoU, real IoU, all (), and new logits (N, 1, 4h, 4w)."""
         prompts = objects.prompts(logits)
-        answers = [
-            self._scored(head, *head.prompted(maps, prompts, multimask), objects.target)
+        asked = [
+            head.prompted(maps, prompts, multimask)
             for multimask in ((True, False) if ambiguous else (False,))
         ]
+        answers = [self._scored(head, masks, held, objects.target) for masks, held in asked]
         loss, error = (torch.stack([answer[i] for answer in answers]).mean() for i in (0, 1))
         return loss, error, *answers[0][2:]
 
@@ -173,7 +174,8 @@ class PromptLoss(nn.Module):
             best = soft.argmax(1)
         each = torch.arange(len(best), device=best.device)
         chosen = masks[each, best][:, None]
-        loss = sum(loss(chosen, target, ignore_index=head.ignore_index) for loss in head.losses)
+        each_loss = [one(chosen, target, ignore_index=head.ignore_index) for one in head.losses]
+        loss = torch.stack(each_loss).sum()
         error = F.mse_loss(predicted.float(), hard)
         return loss, error, hard[each, best].mean(), logits[each, best][:, None].detach().float()
 

@@ -113,3 +113,12 @@ def test_places_that_contradict_it(tmp_path):
     cfg.prompts = SHARES
     with pytest.raises(ValueError, match='no SamplePrompts'):
         check_settings(Config(cfg.to_dict()))
+
+
+def test_annotations_tell_objects_apart():
+    cfg = load_config(CONFIGS / 'convlora/annotated.py', {'prompts': SHARES})
+    for part in ('train', 'val', 'test'):
+        assert cfg[f'{part}_dataloader'].dataset.instances is True
+    assert (
+        'instances' not in load_config(CONFIGS / 'convlora/annotated.py').train_dataloader.dataset
+    )
