@@ -95,10 +95,7 @@ def test_what_follows_from_a_name(name):
         assert cfg.model.decode_head.get('stride', 16) == 16
 
 
-@pytest.mark.parametrize(
-    'name',
-    [name if name in FIRST else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS],
-)
+@pytest.mark.parametrize('name', fast(VARIANTS))
 def test_the_head_fits_the_maps(name):
     """At the native size, of which nothing is padded; and the preprocessing is the encoder's."""
     variant = VARIANTS[name]
