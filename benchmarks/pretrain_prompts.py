@@ -33,7 +33,7 @@ from mmsam_peft.whole_files import whole_file
 
 SIZE, BATCH, OBJECTS, RATE, WARM_UP = 256, 16, 2, 2e-3, 30
 PHASES = (
-    dict(until=0.75, box=0.8, none=0.15, rounds=1),
+    dict(until=0.35, box=0.7, none=0.15, rounds=1),
     dict(until=1.0, box=0.5, none=0.3, rounds=3),
 )
 """How prompts are drawn, up to which share of the steps."""
@@ -88,8 +88,8 @@ def main() -> None:
     )
     parser.add_argument('base')
     parser.add_argument('--out', type=Path, required=True)
-    parser.add_argument('--steps', type=int, default=500)
-    parser.add_argument('--images', type=int, default=1000)
+    parser.add_argument('--steps', type=int, default=2000)
+    parser.add_argument('--images', type=int, default=2000)
     args = parser.parse_args()
     init_default_scope(SCOPE)
     cv2.setNumThreads(0)
