@@ -7,6 +7,13 @@ SCHEME = 'hf://'
 FILES = ('*.safetensors', '*.safetensors.index.json')
 
 
+def page_of(address: str) -> str:
+    """Where a browser finds what is at an address; those of other schemes stay."""
+    if not address.startswith(SCHEME):
+        return address
+    return f'https://huggingface.co/{address.removeprefix(SCHEME)}'
+
+
 def fetch(address: str, local_only: bool = False) -> Path:
     """The folder with the weights of ``hf://OWNER/NAME``, downloaded once into the hub's cache.
 
@@ -27,7 +34,7 @@ def fetch(address: str, local_only: bool = False) -> Path:
             "pip install 'mmsam_peft[hf]', or pip install -e '.[hf]' in a copy of the project."
         ) from error
     name = address.removeprefix(SCHEME)
-    page = f'https://huggingface.co/{name}'
+    page = page_of(address)
     try:
         place = snapshot_download(name, allow_patterns=list(FILES), local_files_only=local_only)
     except GatedRepoError as error:

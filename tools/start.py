@@ -104,7 +104,7 @@ def main() -> None:
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     try:
         start(request, ask=input if terminal else None, train=f'python {train}')
-    except (DatasetError, FileExistsError, OSError, ValueError) as error:
+    except (DatasetError, FileExistsError, ImportError, OSError, ValueError) as error:
         sys.exit(f'{parser.prog}: {error}')
 
 

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, options: dict) -> None:
         if args.tensorboard:
             cfg.visualizer.vis_backends.append(dict(type='TensorboardVisBackend'))
         from mmsam_peft.apis.training import train
-    train(cfg, args.config)
+    train(cfg, args.config, changed=bool(options or args.task or args.amp))
 
 
 if __name__ == '__main__':

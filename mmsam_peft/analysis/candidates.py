@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.backbones.sam_vit import ARCHS, COMMON
-from ..models.backbones.variants import VARIANTS
+from ..models.backbones.variants import VARIANTS, defaults_of
 from ..peft import apply_peft, build_method, specialise_in_place
 from ..peft.conv_lora import ConvLoRALinear
 from ..peft.lora import LoRA, LoRALinear
@@ -85,6 +85,8 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
         )
     if 'sam' in forms and backbone['type'] != 'SAMViT':
         raise ValueError(f'{text}: segment-anything has no {arch}.')
+    if 'eager' in forms and 'attention' not in defaults_of(backbone['type']):
+        raise ValueError(f'{text}: the attention of {arch} has one form.')
     if 'hf' in forms and len(forms) > 1:
         raise ValueError(f'{text}: hf is a form of its own.')
     settings = dict(img_size=size, unfreeze=['neck'])
@@ -98,7 +100,7 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
                 **backbone,
                 **settings,
                 peft=parse_method(method),
-                attention='eager' if 'eager' in forms else 'fused',
+                **(dict(attention='eager') if 'eager' in forms else {}),
                 checkpointing='checkpointed' in forms,
             )
         )

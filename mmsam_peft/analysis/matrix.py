@@ -27,6 +27,7 @@ def known_hosts() -> Hosts:
         if found or kind != 'HFViT':
             title = f'{kind} ({variant.words.partition(" ")[0]})' if kind == 'HFViT' else kind
             hosts.setdefault(title, partial(MODELS.build, dict(variant.backbone)))
+    hosts = dict(sorted(hosts.items(), key=lambda item: (item[0] != 'SAMViT', item[0])))
     hosts |= {
         "SAM's mask decoder": lambda: TwoWayTransformer(
             depth=2, embedding_dim=256, num_heads=8, mlp_dim=2048

@@ -14,7 +14,9 @@ from ..visualization.sheet import sheet
 SCENE = 256
 LEAST, MOST = 0.02, 0.3
 """Shares of a scene that an object covers which is pointed at."""
-Tile = tuple[str, np.ndarray]
+COLOUR = 2
+"""The number of the object whose colour, blue, neither kind of clicks has."""
+Tile = tuple[str, np.ndarray | None]
 
 
 def prompt_panels(predictor: Predictor, seeds: Sequence[int], clicks: int = 3, side: int = 190):
@@ -36,7 +38,8 @@ def scene_row(predictor: Predictor, seed: int, clicks: int, side: int) -> list[T
     predictor.set_image(image)
     points: list[tuple[int, int]] = []
     labels: list[int] = []
-    row, mask, logits = [(f'scene {seed}', image)], np.zeros_like(target), None
+    shown = instance_overlay(image, COLOUR * target, opacity=0.3)
+    row, mask, logits = [(f'scene {seed}: truth', shown)], np.zeros_like(target), None
     while len(points) < clicks and (click := robot_click(mask, target, taken=points)):
         points.append(click[:2])
         labels.append(click[2])
@@ -45,12 +48,12 @@ def scene_row(predictor: Predictor, seed: int, clicks: int, side: int) -> list[T
         )
         best = scores.argmax()
         mask, logits = masks[best], answers[best : best + 1]
-        drawn = draw_prompts(instance_overlay(image, mask.astype(int)), points, labels)
+        drawn = draw_prompts(instance_overlay(image, COLOUR * mask), points, labels)
         row.append((f'click {len(points)}: IoU {iou_of(mask, target):.2f}', drawn))
     box = [target.any(0).nonzero()[0][[0, -1]], target.any(1).nonzero()[0][[0, -1]]]
     corners = np.stack(box, 1).ravel() + [0, 0, 1, 1]
     masks, _, _ = predictor.predict(box=corners, multimask_output=False)
-    drawn = draw_prompts(instance_overlay(image, masks[0].astype(int)), box=corners.tolist())
+    drawn = draw_prompts(instance_overlay(image, COLOUR * masks[0]), box=corners.tolist())
     row += [('', None)] * (clicks + 1 - len(row))
     row.append((f'box: IoU {iou_of(masks[0], target):.2f}', drawn))
     return [(text, tile if tile is None else resized(tile, (side, side))) for text, tile in row]

@@ -79,10 +79,11 @@ def suppress(boxes: Tensor, scores: Tensor, most: float) -> list[int]:
     """Non-maximum suppression: indices of boxes (N, 4), from the highest score (N,) on, without
     those whose IoU with a better one that stays is above ``most``."""
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    left, kept = scores.argsort(descending=True, stable=True), []
+    left = scores.argsort(descending=True, stable=True)
+    kept: list[int] = []
     while len(left):
         best, left = left[0], left[1:]
-        kept.append(best.item())
+        kept.append(int(best))
         corners = boxes[left]
         sides = torch.minimum(corners[:, 2:], boxes[best, 2:]) - torch.maximum(
             corners[:, :2], boxes[best, :2]

@@ -71,10 +71,14 @@ def predict_instances(
     predictor, images = Predictor(model), find_images(source)
     root = common_folder(images, source)
     wanted = dict.fromkeys(images, NO_PROMPTS)
+    names = {image: image.relative_to(root).as_posix() for image in images}
     if prompts is not None:
         found = match_images(prompts.images, images, root)
         wanted = {image: prompts.images[name] for name, image in found.items()}
         wanted = {image: wanted[image] for image in images if image in wanted}
+        names.update(  # so that a COCO file's images are known again
+            {image: name for name, image in found.items() if wanted[image].number is not None}
+        )
         if len(wanted) < len(images):
             print_log(f'{len(wanted)} of {len(images)} images have prompts', 'current')
     out = Path(out_dir)
@@ -90,7 +94,6 @@ def predict_instances(
         overwrite,
     )
     categories = categories_of(model, prompts)
-    names = {image: image.relative_to(root).as_posix() for image in wanted}
     done = {image for image in wanted if folder.has(image)}
     if done:
         print_log(f'{len(done)} of {len(wanted)} images are predicted in {out} already', 'current')

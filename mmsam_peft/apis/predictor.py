@@ -175,8 +175,8 @@ class Predictor:
             multimask_output,
             return_logits,
         )
-        masks, scores, logits = (one[0].cpu().numpy() for one in found)
-        return masks, scores, logits
+        answer, scores, logits = (one[0].cpu().numpy() for one in found)
+        return answer, scores, logits
 
     def predict_torch(
         self,

@@ -28,12 +28,13 @@ class ScreenHook(Hook):
 
     Args:
         config: How the user named the config.
+        changed: Whether the command line changed it.
     """
 
     priority = 'BELOW_NORMAL'  # before the learning rate of the next iteration is set
 
-    def __init__(self, config: str | None) -> None:
-        self.config, self.console = config, None
+    def __init__(self, config: str | None, changed: bool = False) -> None:
+        self.config, self.changed, self.console = config, changed, None
 
     def before_run(self, runner: Runner) -> None:
         self.console = console_of(runner)
@@ -106,7 +107,10 @@ class ScreenHook(Hook):
 
     def after_run(self, runner: Runner) -> None:
         if self.console and getattr(self, 'ended', False):
-            for line in closing(runner, self.config, time.monotonic() - self.began):
+            config = self.config
+            if self.changed:  # MMEngine has dumped it as it was trained
+                config = str(Path(runner.work_dir) / Path(runner.cfg.filename).name)
+            for line in closing(runner, config, time.monotonic() - self.began):
                 self.console.say(line)
 
 

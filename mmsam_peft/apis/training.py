@@ -15,12 +15,14 @@ from .screen import ScreenHook
 from .work_dir import locked, make_room
 
 
-def train(cfg: Config, named: str | None = None) -> None:
+def train(cfg: Config, named: str | None = None, changed: bool = False) -> None:
     """Trains a config in its work directory, alone there; ends as signals ask; see
     docs/reliability.md.
 
     Args:
         named: How the user named the config, for the commands that come next.
+        changed: Whether the command line changed it; the next commands then take the config that
+            the training leaves in its work directory.
 
     Raises:
         RuntimeError: Another training is under way in the work directory.
@@ -34,7 +36,7 @@ def train(cfg: Config, named: str | None = None) -> None:
                 make_room(cfg)
         signals = stack.enter_context(StopSignals())
         runner = build_runner(cfg, quiet=True)
-        runner.register_hook(ScreenHook(named or cfg.filename))
+        runner.register_hook(ScreenHook(named or cfg.filename, changed))
         runner.register_hook(StopHook(signals))
         try:
             runner.train()

@@ -64,13 +64,13 @@ def draw_prompts(
 ) -> np.ndarray:
     """The picture (H, W, 3), RGB, with clicks as discs, green on the object, red and crossed beside
     it, and a box in ``colour``."""
-    picture = np.ascontiguousarray(picture)
+    picture = np.array(picture, order='C')
     radius = max(3, round(max(picture.shape[:2]) / 100))
     line = max(1, radius // 3)
     if box is not None:
         corners = [tuple(round(value) for value in box[i : i + 2]) for i in (0, 2)]
-        cv2.rectangle(picture, *corners, EDGE, line + 2, cv2.LINE_AA)
-        cv2.rectangle(picture, *corners, tuple(map(int, colour)), line, cv2.LINE_AA)
+        cv2.rectangle(picture, *corners, EDGE, line + 2)
+        cv2.rectangle(picture, *corners, tuple(map(int, colour)), line)
     for (x, y), label in zip(points, labels, strict=True):
         if label < 0:
             continue

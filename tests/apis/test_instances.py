@@ -115,6 +115,7 @@ def test_everything_is_what_sams_generator_finds(model, images, sams_generator):
     least = float(np.quantile(scores, 0.3))
     settings = dict(least_score=least, least_stability=0.3, stability_offset=0.01, most_overlap=1.0)
     found = automatic_masks(predictor, 4, **settings)
+    assert automatic_masks(predictor, 2, least_score=1e6) == []
     sam = SimpleNamespace(image_encoder=SimpleNamespace(img_size=64))
     generator = sams_generator(
         sam,
@@ -134,7 +135,6 @@ def test_everything_is_what_sams_generator_finds(model, images, sams_generator):
         assert ours.score == pytest.approx(its['predicted_iou'], abs=1e-4)
         assert ours.stability == pytest.approx(its['stability_score'], abs=0.02)
         assert (ours.mask == its['segmentation']).mean() > 0.99
-    assert automatic_masks(predictor, 2, least_score=1e6) == []
     with pytest.raises(ValueError, match='points_per_side=0, .* expected a number of points'):
         automatic_masks(predictor, 0)
 
@@ -164,7 +164,7 @@ def test_files(model, images, tmp_path):
     """Numbers, overlays and one COCO file, which pycocotools reads; a second run adds nothing."""
     prompts = PromptFile(
         {
-            'deeper/b.png': ImagePrompts(OBJECTS[:3], (64, 64), 42),
+            'in/deeper/b.png': ImagePrompts(OBJECTS[:3], (64, 64), 42),
             'a.png': ImagePrompts(OBJECTS[3:]),
         },
         [dict(id=1, name='thing'), dict(id=5, name='other')],
@@ -175,13 +175,13 @@ def test_files(model, images, tmp_path):
     truth = COCO(str(out / 'instances.json'))
     assert {image['file_name']: image['id'] for image in truth.dataset['images']} == {
         'a.png': 1,
-        'deeper/b.png': 42,
+        'in/deeper/b.png': 42,
     }
     assert truth.dataset['categories'] == prompts.categories
     predictor = Predictor(model)
-    for image_id, name in ((1, 'a'), (42, 'deeper/b')):
+    for image_id, name, given in ((1, 'a', 'a.png'), (42, 'deeper/b', 'in/deeper/b.png')):
         predictor.set_image(images / f'{name}.png')
-        expected = prompted_instances(predictor, prompts.images[f'{name}.png'].objects)
+        expected = prompted_instances(predictor, prompts.images[given].objects)
         found = truth.loadAnns(truth.getAnnIds(image_id))
         numbers = np.array(Image.open(out / 'masks' / f'{name}.png'))
         overlay = Image.open(out / 'overlays' / f'{name}.png')

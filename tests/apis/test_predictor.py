@@ -222,3 +222,18 @@ def test_an_adapter_that_was_trained_without_prompts(build, tiny, tmp_path, pict
     assert predictor.predict([[3, 4]], [1])[0].shape == (3, 96, 128)
     x = plain.extract_feat(torch.randn(1, 3, 64, 64))
     assert torch.equal(plain.decode_head(x), both.decode_head(x))
+    save_adapter(both, tmp_path / 'both.safetensors', config=both.cfg)
+    again = Predictor(init_model(tmp_path / 'both.safetensors', device='cpu'))  # which says it all
+    again.set_image(picture[0])
+    for ours, its in zip(
+        again.predict([[3, 4]], [1]), predictor.predict([[3, 4]], [1]), strict=True
+    ):
+        assert np.array_equal(ours, its)
+
+
+def test_arrays_where_pixels_are_set(predictor, picture):
+    predictor.model.cfg.test_pipeline[0]['pixels'] = dict(low=0, high=100)
+    with pytest.raises(
+        ValueError, match='got an array, but the model sees of image files what pix'
+    ):
+        predictor.set_image(picture[1])

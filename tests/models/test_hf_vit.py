@@ -7,9 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mmsam_peft.adapters.match import save_adapter
+from mmsam_peft.apis.inference import init_model
+from mmsam_peft.apis.merging import merged_sam_state, verify_merge
 from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.models.backbones.hf_vit import FAMILIES, HFViT, build_model, sizes_of
 from mmsam_peft.peft.conv_lora import ConvLoRALinear
+from mmsam_peft.registry import MODELS
 
 SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, patch_size=8)
 OWN = dict(
@@ -142,3 +146,37 @@ def test_without_transformers(monkeypatch):
     monkeypatch.setitem(sys.modules, 'transformers', None)
     with pytest.raises(ImportError, match=r"pip install 'mmsam_peft\[hf\]'"):
         HFViT('dinov2_small')
+
+
+def test_an_adapter_and_a_merged_file(tiny, theirs, saved, run, tmp_path, relative):
+    """The header suffices to build the model on its base, and the merged file loads as a base."""
+    if theirs.type != 'dinov3_vit':
+        return
+    cfg = tiny()
+    backbone = dict(arch('dinov3_vit'), out_channels=32)
+    cfg.model.backbone = dict(
+        type='HFViT', arch=backbone, img_size=64, peft=dict(type='LoRA', targets=['qkv', 'mlp'])
+    )
+    cfg.model.decode_head.stride = 8
+    cfg.model.checkpoint = str(saved)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    expected = run(model.eval())
+    assert relative(run(model.eval()), expected) == 0
+    with torch.autocast('cpu', torch.bfloat16):
+        assert relative(run(model), expected) < 0.05
+    meta = dict(classes=('background', 'disc'), palette=[[0, 0, 0], [0, 255, 0]])
+    save_adapter(model, tmp_path / 'adapter.safetensors', meta, cfg)
+    again = init_model(tmp_path / 'adapter.safetensors', device='cpu', checkpoint=str(saved))
+    assert relative(run(again), expected) < 1e-6
+    state = merged_sam_state(model)
+    verify_merge(model, state)
+    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / 'm.safetensors')
+    cfg.model.backbone.peft = dict(type='Frozen')
+    cfg.model.checkpoint = str(tmp_path / 'm.safetensors')
+    merged = MODELS.build(cfg.model)
+    merged.init_weights()
+    assert relative(run(merged.eval()), expected) < 1e-4

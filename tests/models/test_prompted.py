@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmsam_peft.adapters.match import load_adapter, save_adapter
+from mmsam_peft.apis.merging import merged_sam_state, verify_merge
 from mmsam_peft.models import SAMMaskHead
 from mmsam_peft.models.backbones.sam_keys import to_sam_keys
 from mmsam_peft.models.prompt_encoders import Prompts
@@ -266,3 +267,17 @@ def test_prompts_for_a_head_without(pair):
 def test_wrong_prompts(wrong, message):
     with pytest.raises(ValueError, match=message):
         prompts(**wrong)
+
+
+def test_merged_into_plain_sam(model, sam, relative):
+    """segment-anything's own model, with the merged weights, answers prompts as ours does."""
+    trained, plain = model(True, seed=1), sam(64)
+    state = merged_sam_state(trained)
+    plain.load_state_dict(state)
+    verify_merge(trained, state)
+    image, objects = torch.randn(2, 3, 64, 64), prompts(**KINDS['points in boxes'])
+    with torch.no_grad():
+        found = trained.decode_head.prompted(trained.extract_feat(image), objects, True)
+        expected = of_sam(plain, plain.image_encoder(image), objects, True)
+    for ours, its in zip(found, expected, strict=True):
+        assert relative(ours, its) < 1e-5

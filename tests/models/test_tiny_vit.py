@@ -437,11 +437,11 @@ def test_activation_checkpointing_changes_nothing(method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('method', ['Full', 'LoRA', 'ConvLoRA'])
-def test_compiled_blocks_are_whole_and_the_same(method, relative):
+def test_compiled_blocks_are_whole_and_the_same(relative):
     torch.compiler.reset()
+    arch = dict(ARCH, depths=(1, 1, 1, 1))
     plain, fast = (
-        TinyViT(ARCH, 64, dict(type=method), compile=options)
+        TinyViT(arch, 64, dict(type='LoRA', blocks='last:2'), compile=options)
         for options in (False, dict(fullgraph=True, backend='aot_eager'))
     )
     fast.load_state_dict(plain.state_dict())

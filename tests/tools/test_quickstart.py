@@ -1,5 +1,6 @@
 """The embedded default, in small: fewer images, one epoch, otherwise as a newcomer runs it."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,10 @@ def test_trains_tests_and_predicts(start, scores, tmp_path_factory, method, kind
     assert header['peft']['type'] == kind and header['classes'] == ['background', 'road']
     assert adapter.stat().st_size < 2.1e6
 
-    tested = scores(start('test.py', config, adapter, '--work-dir', work / 'test', *options).stdout)
+    called = next(line for line in shown.splitlines() if 'tools/test.py' in line)
+    left, file = shlex.split(called)[2:]  # the config with the options
+    assert (left, file) == (str(work / 'quickstart.py'), str(adapter))
+    tested = scores(start('test.py', left, file, '--work-dir', work / 'test').stdout)
     assert 20 < tested['Dice'] <= 100  # of 8 % road in an image, guessing gets 15
     start('predict.py', config, adapter, data / 'img_dir/test', '--out-dir', work / 'out')
     masks = sorted((work / 'out/masks').glob('*.png'))

@@ -1,6 +1,6 @@
 """Clicks, boxes and what a model makes of them, on generated scenes.
 
-python tools/analysis_tools/prompt_panels.py CONFIG --scenes 3 8 --out panels.jpg
+python tools/analysis_tools/prompt_panels.py CONFIG --out panels.jpg
     of the config's base weights; or of an adapter: [CONFIG] --weights ADAPTER
 """
 
@@ -19,7 +19,9 @@ def main() -> None:
     )
     parser.add_argument('config', nargs='?')
     parser.add_argument('--weights', help='an adapter or a checkpoint')
-    parser.add_argument('--scenes', type=int, nargs='+', default=[3, 8], help='their seeds')
+    parser.add_argument(
+        '--scenes', type=int, nargs='+', default=[100002, 100014, 100020], help='their seeds'
+    )
     parser.add_argument('--clicks', type=int, default=3)
     parser.add_argument('--side', type=int, default=190, help='pixels of each picture')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/analysis/prompts.jpg'))

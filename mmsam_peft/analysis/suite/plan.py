@@ -20,6 +20,7 @@ from torch import nn
 from ...adapters.match import with_defaults
 from ...apis.inference import build_to_count, is_adaptable
 from ...apis.overrides import apply_overrides
+from ...hub import page_of
 from ...models.backbones.variants import address_of
 from ...peft import count_parameters
 from ...peft.notation import label
@@ -132,7 +133,7 @@ def _absent_weights(checkpoint: str) -> str | None:
     if '://' not in checkpoint:
         return f'weights {checkpoint}: no such file; set model.checkpoint.'
     try:
-        request = urllib.request.Request(checkpoint, method='HEAD')
+        request = urllib.request.Request(page_of(checkpoint), method='HEAD')
         urllib.request.urlopen(request, timeout=PATIENCE).close()
     except (OSError, ValueError) as error:
         return f'weights {checkpoint}: they are not here, and cannot be downloaded ({error}).'

@@ -66,8 +66,11 @@ class Encoder(BaseModule):
             unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
             apply_peft(self, self.peft, (*unfreeze, FURTHER) if self.in_channels > 3 else unfreeze)
         if compile:
+            options = {} if compile is True else dict(compile)
+            if 'uniform' not in self.anatomy.can:  # else for maps of any size, which takes minutes
+                options.setdefault('dynamic', False)
             for block in [module for module in self.modules() if isinstance(module, MapBlock)]:
-                block.compile(**({} if compile is True else compile))
+                block.compile(**options)
 
     @classmethod
     def read_weights(cls, path: str) -> dict[str, Tensor]:

@@ -10,12 +10,13 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
+from ...hub import SCHEME
 from ...layers.token_layout import TokenLayout
 from ...peft import Anatomy, BlockParts
 from ...registry import MODELS
 from .encoder import Encoder
 from .hf_keys import HUGGING_FACE
-from .variants import HUB, VARIANTS, Variant, address_of
+from .variants import VARIANTS, Variant, address_of
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ VARIANTS.update(
         f'dinov2_{size}': Variant(
             f'DINOv2 ViT-{size[0].upper()}/14',
             dict(type='HFViT', arch=f'dinov2_{size}'),
-            f'{HUB}facebook/dinov2-{size}',
+            f'{SCHEME}facebook/dinov2-{size}',
             image_size=518,
             least=518,
             patch=14,
@@ -121,7 +122,7 @@ VARIANTS.update(
         f'dinov3_vit{size}16': Variant(
             f'DINOv3 ViT-{size.upper()}/16',
             dict(type='HFViT', arch=f'dinov3_vit{size}16'),
-            f'{HUB}facebook/dinov3-vit{size}16-pretrain-lvd1689m',
+            f'{SCHEME}facebook/dinov3-vit{size}16-pretrain-lvd1689m',
             licence='DINOv3 License',
             gated=True,
             image_size=768,

@@ -8,13 +8,14 @@ accept it.
 import torch
 from torch import Tensor, nn
 
+from ...hub import SCHEME
 from ...layers.block import Block
 from ...layers.patches import PatchEmbed
 from ...layers.rotary import RotaryAttention
 from ...registry import MODELS
 from .sam3_keys import LEVELS, SAM3
 from .sam_vit import SAMViT, channels_first
-from .variants import HUB, VARIANTS, Variant
+from .variants import VARIANTS, Variant
 
 ARCHS = {
     'sam3': dict(embed_dim=1024, depth=32, num_heads=16, global_attn_indexes=(7, 15, 23, 31)),
@@ -23,7 +24,7 @@ VARIANTS.update(
     sam3=Variant(
         'SAM 3',
         dict(type='SAM3ViT', arch='sam3'),
-        f'{HUB}facebook/sam3',
+        f'{SCHEME}facebook/sam3',
         licence='SAM License',
         gated=True,
         image_size=1008,

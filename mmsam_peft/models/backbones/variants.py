@@ -10,9 +10,10 @@ import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from ...hub import SCHEME as HUB
+from ...hub import page_of
 from ...registry import MODELS
 
 IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
@@ -61,9 +62,7 @@ class Variant:
     @property
     def page(self) -> str | None:
         """Where a person gets the weights."""
-        if self.address and self.address.startswith(HUB):
-            return f'https://huggingface.co/{self.address.removeprefix(HUB)}'
-        return self.address
+        return self.address and page_of(self.address)
 
 
 VARIANTS: dict[str, Variant] = {}
@@ -112,23 +111,30 @@ def has(config: Mapping | None, wanted: Mapping) -> bool:
     """Whether a config says what is wanted, by itself or by its class's defaults."""
     if config is None:
         return not wanted
-    said = {**_defaults(config.get('type')), **config}
-    return all(key in said and _plain(said[key]) == _plain(one) for key, one in wanted.items())
+    said = {**defaults_of(config.get('type')), **config}
+    return all(
+        key in said and _plain(key, said[key]) == _plain(key, one) for key, one in wanted.items()
+    )
 
 
-def _defaults(kind: str | type | None) -> dict[str, Any]:
-    """Of a class's arguments, those that it passes on to base classes included."""
+def defaults_of(kind: str | type | None) -> dict[str, Any]:
+    """Of the arguments of what a config names, those that it passes on to base classes included."""
     found = MODELS.get(kind) if isinstance(kind, str) else kind
+    return _defaults(found) if found else {}
+
+
+@cache
+def _defaults(kind: type) -> dict[str, Any]:
     taken = [
         one
-        for base in reversed(getattr(found, '__mro__', ()))
+        for base in reversed(kind.__mro__)
         for one in inspect.signature(base.__init__).parameters.values()
     ]
     return {one.name: one.default for one in taken if one.default is not one.empty}
 
 
-def _plain(value: Any) -> str:
-    """Types by their bare names, tuples as lists: as JSON has them."""
-    if isinstance(value, str):
-        return value.rpartition('.')[2]
-    return json.dumps(value, sort_keys=True, default=lambda one: getattr(one, '__name__', str(one)))
+def _plain(key: str, value: Any) -> str:
+    """As JSON has it, tuples as lists; a type by its bare name."""
+    if key == 'type':
+        return str(getattr(value, '__name__', value)).rpartition('.')[2]
+    return json.dumps(value, sort_keys=True, default=str)

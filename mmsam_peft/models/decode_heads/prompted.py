@@ -19,6 +19,8 @@ IOU_WIDTH = 256
 MASK_TOKENS = 'mask_tokens.weight'
 ENCODED = ('point_embeddings.', 'not_a_point_embed.', 'mask_downscaling.')
 """Of SAM's prompt encoder, what is not in a head without prompts."""
+STABILITY_DELTA, LEAST_STABILITY = 0.05, 0.98
+"""SAM 2's: a mask is stable if so much of it stays when the threshold of the logits moves."""
 
 
 class PromptedDecoder(SAMDecoder):
@@ -40,13 +42,18 @@ class PromptedDecoder(SAMDecoder):
             MLP(dim, dim, dim // 8, 3) for _ in range(NUM_MASKS - 1)
         )
         self.iou_prediction_head = MLP(dim, IOU_WIDTH, NUM_MASKS, 3, sigmoid_output=self.fine)
-        self.prompt_encoder = PromptEncoder(dim).requires_grad_(train_encoder)
+        self.prompt_encoder = PromptEncoder(dim, self.fine).requires_grad_(train_encoder)
+        if self.fine:
+            self.pred_obj_score_head = MLP(dim, dim, 1, 3).requires_grad_(False)
         self.base_prompts: dict[str, Tensor] = {}
 
     def prompted(
         self, maps: tuple[Tensor, ...], prompts: Prompts, multimask: bool = False
     ) -> tuple[Tensor, Tensor]:
         """The masks of N objects.
+
+        For a single mask SAM 2 takes, except in training, the best of three where its own is not
+        stable.
 
         Args:
             maps: What the encoder returns for the B images of the batch.
@@ -61,6 +68,13 @@ class PromptedDecoder(SAMDecoder):
             ValueError: The head has no prompts; an object of an image that the batch has not; masks
                 of another size than 4h x 4w.
         """
+        return self.answers(maps, prompts, multimask)[:2]
+
+    def answers(
+        self, maps: tuple[Tensor, ...], prompts: Prompts, multimask: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """``prompted``'s masks and IoU; and of SAM 2 the logits (N, 1) of whether there is an
+        object, None of others."""
         x = self._transform_inputs(maps)
         self.require_fit(x, prompts)
         size = tuple(self.stride * side for side in x.shape[2:])
@@ -87,10 +101,10 @@ class PromptedDecoder(SAMDecoder):
         multimask: bool,
         fine: Sequence[Tensor] | None = None,
         details: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """From maps (N or 1, C, h, w) with their dense prompts, and tokens (N, T, C), to masks (N,
-        M, 4h, 4w) and their IoU (N, M). ``fine`` and ``details``: of the N objects, as ``finer``
-        and ``details`` give them."""
+        M, 4h, 4w), their IoU (N, M) and SAM 2's object logits (N, 1). ``fine`` and ``details``:
+        of the N objects, as ``finer`` and ``details`` give them."""
         fast = fine is None and details is None and few_tokens.fits(self.transformer, x)
         if fast:
             own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
@@ -100,18 +114,23 @@ class PromptedDecoder(SAMDecoder):
         else:
             x = x.expand(len(sparse), -1, -1, -1)
             tokens, upscaled = self.attend(x, position, self.mask_tokens.weight, sparse, fine)
-        chosen = list(range(1, NUM_MASKS) if multimask else range(1))
+        score = self.pred_obj_score_head(tokens[:, 0]) if self.fine else None
+        tokens = tokens[:, self.before_iou :]
+        doubtful = self.fine and not multimask and not self.training
+        chosen = list(
+            range(NUM_MASKS) if doubtful else range(multimask, NUM_MASKS if multimask else 1)
+        )
         weights = torch.stack(
             [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in chosen], 1
         )
         iou = self.iou_prediction_head(tokens[:, 0])[:, chosen]
         if fast:
             size = tuple(x.shape[2:])
-            return few_tokens.upscaled_masks(self.output_upscaling, cells, weights, size), iou
+            return few_tokens.upscaled_masks(self.output_upscaling, cells, weights, size), iou, None
         masks = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
         if self.hq is not None:
             masks = self.hq.masks(masks, tokens[:, 1 + NUM_MASKS :], upscaled, details)
-        return masks, iou
+        return *(stable_or_best(masks, iou) if doubtful else (masks, iou)), score
 
     def require_fit(self, x: Tensor, prompts: Prompts) -> None:
         """Whether prompts belong to this head and to the maps x (B, C, h, w)."""
@@ -140,18 +159,23 @@ class PromptedDecoder(SAMDecoder):
         if not self.has_prompts:
             return set()
         later = tuple(f'output_hypernetworks_mlps.{i}.' for i in range(1, NUM_MASKS))
-        starts = ('prompt_encoder.', 'iou_prediction_head.', *later)
+        starts = ('prompt_encoder.', 'iou_prediction_head.', 'pred_obj_score_head.', *later)
         return {name for name in self.state_dict() if name.startswith(starts)}
 
     def prompt_keys(self, state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
         """A state dict under SAM's keys, in which the parts of the prompt encoder have the head's
         names. ValueError when it holds a decoder that knows no prompts."""
-        renamed = {
-            key.replace('prompt_encoder.', 'mask_decoder.prompt_encoder.'): value
+        together = 'prompt_encoder.point_embeddings.weight'
+        if together in state:  # Hugging Face's SAM 2
+            rows = state[together].split(1)
+            state = {**state, **{f'{together[:-6]}{i}.weight': row for i, row in enumerate(rows)}}
+        encoded = tuple(f'prompt_encoder.{part}' for part in ENCODED)
+        state = {
+            f'mask_decoder.{key}' if key.startswith(encoded) else key: value
             for key, value in state.items()
-            if key.startswith(tuple(f'prompt_encoder.{part}' for part in ENCODED))
+            if key != together
         }
-        found = {key.removeprefix('mask_decoder.') for key in (*renamed, *state)}
+        found = {key.removeprefix('mask_decoder.') for key in state}
         missing = sorted(self.prompt_names - found)
         if missing and self.train_encoder and not self.prompt_names & found:
             print_log(
@@ -169,7 +193,7 @@ class PromptedDecoder(SAMDecoder):
                 f'prompts need, such as {missing[0]}. Use the weights of a whole SAM, or '
                 'model.decode_head.prompts=None.'
             )
-        return {**state, **renamed}
+        return state
 
     def keep_base_prompts(self) -> None:
         """Remembers the prompts' weights as they are now, to complete files without."""
@@ -198,3 +222,13 @@ class PromptedDecoder(SAMDecoder):
             state[prefix + name] = self.base_prompts[name].clone()
         others = self.base_prompts[MASK_TOKENS][1:].to(token)
         state[f'{prefix}{MASK_TOKENS}'] = torch.cat([token, others])
+
+
+def stable_or_best(masks: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:
+    """Of SAM 2's four masks (N, 4, h, w) the first, if it hardly changes with the threshold, else
+    the best of the others by their IoU (N, 4): (N, 1, h, w) and (N, 1)."""
+    inside, around = ((masks[:, 0] > sign * STABILITY_DELTA).sum((1, 2)) for sign in (1, -1))
+    stable = (inside >= LEAST_STABILITY * around) | (around == 0)
+    best = torch.where(stable, 0, 1 + iou[:, 1:].argmax(1))
+    rows = torch.arange(len(masks), device=masks.device)
+    return masks[rows, best][:, None], iou[rows, best][:, None]

@@ -63,6 +63,11 @@ class SAMDecoder(nn.Module):
         self.output_hypernetworks_mlps = nn.ModuleList([MLP(dim, dim, dim // 8, 3)])
         self.hq = HighQuality(dim, **hq) if hq else None
 
+    @property
+    def before_iou(self) -> int:
+        """How many tokens come before the IoU token."""
+        return int(self.fine)
+
     def finer(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
         """What is added of the two maps before the last, (B, C / 8, 4h, 4w) and (B, C / 4, 2h, 2w);
         None for a head that is not ``fine``.
@@ -102,7 +107,7 @@ class SAMDecoder(nn.Module):
         """
         mask_tokens = self.mask_tokens.weight[: self.num_tokens]
         tokens, x = self.attend(x, position, mask_tokens, fine=fine)
-        own, others = tokens[:, 1:].tensor_split([len(mask_tokens)], 1)
+        own, others = tokens[:, self.before_iou + 1 :].tensor_split([len(mask_tokens)], 1)
         own = own[:, :num_masks]
         masks = (self.output_hypernetworks_mlps[0](own) @ x.flatten(2)).unflatten(2, x.shape[2:])
         return own, masks if self.hq is None else self.hq.masks(masks, others, x, details)
@@ -119,9 +124,9 @@ class SAMDecoder(nn.Module):
         sparse: Tensor | None = None,
         fine: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The IoU token and ``mask_tokens`` (N, C), behind them HQ-SAM's, where the head has them,
-        and the prompts' (B, T, C), after the two-way transformer, (B, 1 + N + .. + T, C); and the
-        up-scaled map, (B, C / 8, 4h, 4w)."""
+        """SAM 2's object token, where the head has one, the IoU token, ``mask_tokens`` (N, C),
+        HQ-SAM's, likewise, and the prompts' (B, T, C), after the two-way transformer, (B, .., C);
+        and the up-scaled map, (B, C / 8, 4h, 4w)."""
         B, C, h, w = x.shape
         first = [self.obj_score_token.weight] if self.fine else []
         last = [] if self.hq is None else [self.hq.hf_token.weight]
@@ -130,7 +135,7 @@ class SAMDecoder(nn.Module):
             tokens = torch.cat([tokens, sparse], 1)
         tokens, x = self.transformer(x, position.to(x.dtype).expand(B, -1, -1, -1), tokens)
         x = x.transpose(1, 2).reshape(B, C, h, w)  # (B, h * w, C) -> (B, C, h, w)
-        return tokens[:, len(first) :], self.upscaled(x, fine)
+        return tokens, self.upscaled(x, fine)
 
     def upscaled(self, x: Tensor, fine: Sequence[Tensor] | None) -> Tensor:
         """(B, C, h, w) to (B, C / 8, 4h, 4w)."""

@@ -16,32 +16,33 @@ class PromptEncoder(SAMPromptEncoder):
 
     Args:
         dim: Channels C of the map and of the tokens.
+        pad_boxes: A token of no point follows boxes too, as in SAM 2.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, pad_boxes: bool = False) -> None:
         super().__init__(dim, (0, 0), (0, 0), MASK_CHANNELS)
         del self.pe_layer, self.no_mask_embed
+        self.pad_boxes = pad_boxes
 
     def forward(
         self, prompts: Prompts, pe_layer: nn.Module, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor | None]:
         """Prompts of N objects as tokens (N, T, C), and their masks as maps (N, C, h, w), or None.
 
-        T is P + 1 for points alone, which a token of no point follows, P + 2 with boxes, and 0 for
-        masks alone.
+        T is P + 1 for points alone, which a token of no point follows, P + 2 with boxes (P + 3 with
+        ``pad_boxes``), and 0 for masks alone.
 
         Args:
             pe_layer: The positional encoding of the head.
             size: (height, width) of the network's padded input, in pixels.
         """
-        tokens = [
-            self.of_points(prompts.points, prompts.labels, pe_layer, size),
-            self.not_a_point_embed.weight.expand(len(prompts), -1, -1)
-            if prompts.boxes is None
-            else self.of_boxes(prompts.boxes, pe_layer, size),
-        ]
-        if prompts.boxes is None and not prompts.points.shape[1]:
-            tokens = tokens[:1]
+        tokens = [self.of_points(prompts.points, prompts.labels, pe_layer, size)]
+        boxes, padded = prompts.boxes, bool(prompts.points.shape[1])
+        if boxes is not None:
+            tokens.append(self.of_boxes(boxes, pe_layer, size))
+            padded = self.pad_boxes
+        if padded:
+            tokens.append(self.not_a_point_embed.weight.expand(len(prompts), -1, -1))
         dense = None if prompts.masks is None else self.mask_downscaling(prompts.masks)
         return torch.cat(tokens, 1), dense
 
