@@ -16,7 +16,10 @@ COUNTS = dict(train=16, val=4, test=4)
 
 
 def test_base_weights_are_small():
-    assert (ASSETS / 'quickstart.safetensors').stat().st_size < 6e6
+    assert {path.name for path in ASSETS.iterdir() if path.stat().st_size < 6e6} == {
+        'quickstart.safetensors',
+        'quickstart_hiera.safetensors',
+    }
 
 
 @pytest.mark.parametrize(
@@ -50,3 +53,20 @@ def test_trains_tests_and_predicts(start, scores, tmp_path_factory, method, kind
     start('predict.py', config, adapter, data / 'img_dir/test', '--out-dir', work / 'out')
     masks = sorted((work / 'out/masks').glob('*.png'))
     assert len(masks) == COUNTS['test'] and Image.open(masks[0]).size == (256, 256)
+
+
+def test_in_the_shape_of_sam_2(start, tmp_path_factory):
+    data, work = tmp_path_factory.getbasetemp() / 'quickstart', tmp_path_factory.mktemp('hiera')
+    options = ['--encoder', 'small_hiera', '--epochs', 1, '--cfg-options']
+    for part, count in COUNTS.items():
+        options += [
+            f'{part}_dataloader.dataset.data_root={data}',
+            f'{part}_dataloader.dataset.num_images={count}',
+        ]
+    start('train.py', CONFIGS / 'convlora' / 'quickstart.py', '--work-dir', work, *options)
+    log = next(work.glob('*/*.log')).read_text()
+    assert 'Hiera: 103 tensors loaded, 0 of them resized, 0 missing, 0 unused' in log
+    header = read_header(work / 'adapter_best.safetensors')
+    assert header['base_weights']['name'] == 'mmsam_peft://quickstart_hiera'
+    start('predict.py', work / 'adapter_best.safetensors', data / 'img_dir/test', '--out-dir', work)
+    assert len(list((work / 'masks').glob('*.png'))) == COUNTS['test']
