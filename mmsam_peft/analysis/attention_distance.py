@@ -129,9 +129,11 @@ class Probe:
         return fused.flatten(-3)
 
     def take_out(self, layer: nn.Module, inputs: tuple[Tensor]) -> None:
-        """The weights of these keys, (B, queries, heads, channels of a head)."""
-        x = inputs[0]
-        self.weights = x.reshape(len(x), -1, x.shape[-1]).unflatten(-1, (self.heads, -1))
+        """The weights of these keys, (B, queries, heads, channels of a head). Extra tokens, which
+        may come by themselves, are no queries."""
+        x = inputs[0].reshape(len(inputs[0]), -1, inputs[0].shape[-1])
+        if x.shape[1] >= self.map[0] * self.map[1]:
+            self.weights = x.unflatten(-1, (self.heads, -1))
 
     def read(self, block: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
         """Runs the block again and again, for some keys at a time, and adds up the distances."""

@@ -15,7 +15,6 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from ..adapters.header import ADAPTER
-from ..datasets.pixels import Pixels
 from ..models.segmentors import PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
 from ..safe_load import load_safetensors
@@ -131,15 +130,9 @@ def inference_model(
 
 def pipeline_of(model: nn.Module, from_array: bool = False) -> Compose:
     """The test pipeline of the model's config, without labels; ``from_array``: for images in
-    memory. ValueError for these where ``pixels`` says what of a file the model sees."""
+    memory."""
     first, *others = (dict(step) for step in model.cfg.test_pipeline)
-    if from_array and Pixels.of(first.get('pixels')).setting():
-        raise ValueError(
-            f'got an array, but the model sees of image files what pixels={first["pixels"]} makes '
-            'of them: give the path.'
-        )
     if from_array:
-        first = {key: value for key, value in first.items() if key != 'pixels'}
         first['type'] = 'LoadImageFromNDArray'
     return Compose([first] + [step for step in others if type_name(step) != 'LoadAnnotations'])
 

@@ -254,8 +254,14 @@ class Predictor:
 
 @torch.no_grad()
 def embed(model: BaseSegmentor, image: Picture) -> Embedding:
-    """What a model's encoder makes of a path, or of an array in BGR."""
+    """What a model's encoder makes of a path, or of an array in BGR. ValueError for an array where
+    ``pixels`` says what of a file the model sees."""
     from_array = isinstance(image, np.ndarray)
+    if from_array and (pixels := model.cfg.test_pipeline[0].get('pixels')):
+        raise ValueError(
+            f'got an array, but the model sees of image files what pixels={pixels} makes of them: '
+            'give the path.'
+        )
     given = dict(img=image) if from_array else dict(img_path=os.fspath(image))
     packed = pipeline_of(model, from_array)(given)
     data = model.data_preprocessor({key: [packed[key]] for key in ('inputs', 'data_samples')})

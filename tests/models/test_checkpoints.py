@@ -5,7 +5,8 @@ import torch
 from mmengine.runner import save_checkpoint
 from safetensors.torch import save_file
 
-from mmsam_peft.models.backbones import checkpoints, sam_vit
+from mmsam_peft.models.backbones import checkpoints
+from mmsam_peft.models.backbones import encoder as encoders
 from mmsam_peft.models.backbones.checkpoints import read_sam_checkpoint
 from mmsam_peft.models.backbones.sam_keys import to_sam_keys
 
@@ -142,7 +143,7 @@ def test_partial_checkpoints_say_what_is_missing(
     sam, encoder, log, tmp_path, monkeypatch, dropped, group
 ):
     warnings = []
-    monkeypatch.setattr(sam_vit, 'print_log', lambda line, *args, **kwargs: warnings.append(line))
+    monkeypatch.setattr(encoders, 'print_log', lambda line, *args, **kwargs: warnings.append(line))
     state = {key: value for key, value in sam().state_dict().items() if dropped not in key}
     state['image_encoder.extra'] = torch.ones(1)
     model = encoder(peft=dict(type='Frozen'), checkpoint=write(state, tmp_path / 'sam.pth'))
