@@ -109,7 +109,7 @@ NO_TEMPLATE = {  # configs that are not three lines, and why
     r'(convlora/custom|talora/custom_multitask|segformer/custom_b0)': 'your own data: to be copied',
     r'convlora/annotated': 'your own data: to be copied',
     r'convlora/camvid_upernet': 'another head',
-    r'pretrain/objects': 'a data set, a schedule and an aim of its own',
+    r'pretrain/objects(_hiera)?': 'a data set, a schedule and an aim of its own',
 }
 TEMPLATE = re.compile(
     r"_base_ = '\.\./_base_/(?:sam|msam)/(?P<recipe>\w+)\.py'\n"
@@ -373,6 +373,7 @@ def test_the_tree_is_the_matrix():
         'dinov2/kvasir.py',
         'dinov3/kvasir.py',
         'pretrain/objects.py',
+        'pretrain/objects_hiera.py',
     }
     assert cells | others == set(NAMES)
 
