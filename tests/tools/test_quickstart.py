@@ -68,5 +68,5 @@ def test_in_the_shape_of_sam_2(start, tmp_path_factory):
     assert 'Hiera: 103 tensors loaded, 0 of them resized, 0 missing, 0 unused' in log
     header = read_header(work / 'adapter_best.safetensors')
     assert header['base_weights']['name'] == 'mmsam_peft://quickstart_hiera'
-    start('predict.py', work / 'adapter_best.safetensors', data / 'img_dir/test', '--out-dir', work)
-    assert len(list((work / 'masks').glob('*.png'))) == COUNTS['test']
+    start('predict.py', work / 'adapter_best.safetensors', data / 'img_dir/val', '--out-dir', work)
+    assert len(list((work / 'masks').glob('*.png'))) == COUNTS['val']
