@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sam2_names import SMALL as ARCH
 from transformers import (
     Sam2Config,
     Sam2HieraDetConfig,
@@ -19,15 +20,6 @@ from mmsam_peft.models.decode_heads import MSAMHead
 from mmsam_peft.models.prompt_encoders import Prompts
 from mmsam_peft.peft import count_parameters
 
-ARCH = dict(
-    embed_dim=16,
-    num_heads=1,
-    stages=(1, 2, 3, 1),
-    windows=(8, 4, 6, 3),
-    global_attn_indexes=(4,),
-    background=3,
-    out_channels=32,
-)
 HEAD = dict(in_channels=32, num_heads=2, mlp_dim=64, fine=True)
 
 
