@@ -22,12 +22,6 @@ def load(address):
     return CheckpointLoader.load_checkpoint(address)
 
 
-def unreachable(monkeypatch):
-    monkeypatch.setattr(constants, 'ENDPOINT', 'http://127.0.0.1:9')
-    template = 'http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}'
-    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
-
-
 def test_addresses():
     assert parsed('hf://a/b') == ('a/b', None, None)
     assert parsed('hf://a/b/c/d.safetensors@refs/pr/1') == ('a/b', 'c/d.safetensors', 'refs/pr/1')
@@ -55,12 +49,24 @@ def test_the_model_of_a_repository(hub, monkeypatch):
     assert sum('GET /a/b/resolve' in one for one in hub.asked) == 1
     assert load('hf://a/b')['weight'].tolist() == [1, 1]
     assert sum('GET /a/b/resolve' in one for one in hub.asked) == 1
-    unreachable(monkeypatch)
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
     assert load('hf://a/b')['weight'].tolist() == [1, 1]
     assert load('hf://a/b/model.safetensors')['weight'].tolist() == [1, 1]
     assert safe_load.is_at_hand('hf://a/b') and not safe_load.is_at_hand('hf://a/c')
     with pytest.raises(FileNotFoundError, match=r'Cannot download hf://a/b/x.pth .*cache does not'):
         load('hf://a/b/x.pth')
+    with pytest.raises(FileNotFoundError, match=r'Cannot download hf://a/c .*cache does not'):
+        load('hf://a/c')
+
+
+@pytest.mark.slow  # the client tries again and again
+def test_without_a_network(hub, monkeypatch):
+    hub.repositories['a/b'] = {'model.safetensors': WEIGHTS}
+    load('hf://a/b')
+    monkeypatch.setattr(constants, 'ENDPOINT', 'http://127.0.0.1:9')
+    template = 'http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}'
+    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
+    assert load('hf://a/b')['weight'].tolist() == [1, 1]
     with pytest.raises(FileNotFoundError, match=r'Cannot download hf://a/c .*cache does not'):
         load('hf://a/c')
 

@@ -1,0 +1,198 @@
+"""Folders on disks and in object stores, such as ``s3://bucket/masks``, by fsspec."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from ...datasets.folder import IMAGE_SUFFIXES
+from ...visualization.names import output_names
+from ...whole_files import whole_file, write_whole
+from ..images import common_folder, find_images
+
+MARKS = ('ETag', 'etag', 'mtime', 'LastModified', 'last_modified', 'updated', 'created')
+"""What stores call that which is another when a file has changed, the best first."""
+
+
+class Image(NamedTuple):
+    """An image file to be predicted."""
+
+    place: str
+    """Its path, or its address."""
+    below: str
+    """Its path below the folder that is predicted."""
+    name: str
+    """That of its predictions below theirs, with the suffix .png."""
+    state: str
+    """Another one when the image changes."""
+
+
+class Folder:
+    """A folder, on a disk or in a store; files are written completely or not at all.
+
+    Raises:
+        ImportError: The store needs a package, which the message names.
+        ValueError: Nothing knows such an address.
+    """
+
+    def __init__(self, address: str | os.PathLike) -> None:
+        self.address = os.fspath(address)
+        try:
+            self.system, root = url_to_fs(self.address)
+        except ImportError as error:
+            raise ImportError(f'{self.address}: {error}') from error
+        self.root = root.rstrip('/')
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.system, LocalFileSystem)
+
+    @property
+    def name(self) -> str:
+        """The same for every way to write the address."""
+        return os.path.realpath(self.root) if self.is_local else self.address.rstrip('/')
+
+    def path(self, name: str) -> str:
+        return f'{self.root}/{name}'
+
+    def files(self, below: str = '') -> dict[str, dict]:
+        """What the store says of every file, by its name below this folder."""
+        top = f'{self.root}/{below}'.rstrip('/')
+        self.system.invalidate_cache(top)
+        found = self.system.find(top, detail=True) if self.system.exists(top) else {}
+        return {path[len(self.root) + 1 :]: about for path, about in found.items()}
+
+    def read(self, name: str) -> bytes | None:
+        """None where there is no such file."""
+        try:
+            return self.system.cat_file(self.path(name))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        if self.is_local:
+            write_whole(self.path(name), content)
+        else:
+            self.system.pipe_file(self.path(name), content)
+
+    def create(self, name: str, content: bytes) -> None:
+        """Writes a file if there is none of this name."""
+        if not self.is_local:
+            if not self.system.exists(self.path(name)):
+                self.system.pipe_file(self.path(name), content)
+            return
+        target = Path(self.path(name))
+        with whole_file(target.with_name(f'{target.name}.new')) as unfinished:
+            unfinished.write_bytes(content)
+            try:
+                os.link(unfinished, target)
+            except FileExistsError:
+                pass
+            except OSError:  # a disk without hard links
+                if not target.exists():
+                    target.write_bytes(content)
+        target.with_name(f'{target.name}.new').unlink(missing_ok=True)
+
+    def put(self, path: Path, name: str) -> None:
+        """Uploads a file."""
+        self.system.put_file(str(path), self.path(name))
+
+    def remove(self, name: str) -> None:
+        if self.system.exists(self.path(name)):
+            self.system.rm_file(self.path(name))
+
+
+@contextmanager
+def here(image: Image, scratch: Path) -> Iterator[Path]:
+    """The image as a file on this machine, while it lasts."""
+    if '://' not in image.place:
+        yield Path(image.place)
+        return
+    system, path = url_to_fs(image.place)
+    number, name = tempfile.mkstemp(PurePosixPath(image.place).suffix, dir=scratch)
+    os.close(number)
+    try:
+        system.get_file(path, name)
+        yield Path(name)
+    finally:
+        os.unlink(name)
+
+
+def list_images(source: str, out: Folder) -> tuple[str, list[Image]]:
+    """The folder of the images that a file, a folder or a pattern names, here or in a store, and
+    the images; those of ``out`` are none. Hidden files are left out.
+
+    Raises:
+        FileNotFoundError: There are none.
+    """
+    if '://' not in source:
+        paths = find_images(source)
+        top = common_folder(paths, source)
+        names = output_names(paths, top)
+        found = [
+            Image(
+                os.path.abspath(path),
+                path.relative_to(top).as_posix(),
+                names[path].as_posix(),
+                _state_here(path),
+            )
+            for path in paths
+        ]
+        return os.path.realpath(top), found
+    return _in_store(source, out)
+
+
+def _in_store(source: str, out: Folder) -> tuple[str, list[Image]]:
+    system, root = url_to_fs(source)
+    scheme = source.partition('://')[0]
+    system.invalidate_cache()
+    listed = system.glob(root, detail=True) if system.isdir(root) is False else {}
+    if not listed:
+        listed = system.find(root, detail=True)
+    paths = [
+        PurePosixPath(path)
+        for path, about in listed.items()
+        if about.get('type', 'file') == 'file'
+        and PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
+        and not (system == out.system and path.startswith(f'{out.root}/'))
+    ]
+    top = PurePosixPath(root)
+    if not system.isdir(root) and paths:
+        top = PurePosixPath(os.path.commonpath([path.parent for path in paths]))
+    paths = sorted(
+        path for path in paths if not any(part[0] == '.' for part in path.relative_to(top).parts)
+    )
+    if not paths:
+        raise FileNotFoundError(
+            f'No image at {source}: give a file, a folder or a quoted glob pattern of images '
+            f'({" ".join(IMAGE_SUFFIXES)}).'
+        )
+    names = output_names(paths, top)
+    images = [
+        Image(
+            f'{scheme}://{str(path).lstrip("/")}',
+            path.relative_to(top).as_posix(),
+            names[path].as_posix(),
+            _state_there(listed[str(path)]),
+        )
+        for path in paths
+    ]
+    return f'{scheme}://{str(top).lstrip("/")}', images
+
+
+def _state_here(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:  # such as a link to nothing; reading it will say so
+        return ''
+    return f'{status.st_size} {status.st_mtime_ns}'
+
+
+def _state_there(about: dict) -> str:
+    mark = next((str(about[key]) for key in MARKS if about.get(key) is not None), '')
+    return f'{about.get("size")} {mark}'
