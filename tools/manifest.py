@@ -23,7 +23,7 @@ def main() -> None:
     out = Folder(args.out)
     if not out.files(PLACE):
         parser.error(f'{args.out} has no {PLACE}: no job has predicted there')
-    counts = merge(out, list_images(args.images, out)[1])
+    counts = merge(out, list_images(args.images)[1])
     print(f'{args.out}/{TABLE}: ' + ', '.join(f'{counts[one]} {one}' for one in sorted(counts)))
     sys.exit(counts.keys() != {DONE})
 

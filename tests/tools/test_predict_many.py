@@ -29,7 +29,7 @@ def processes(words: tuple[str, ...]) -> list[int]:
             said = place.joinpath('cmdline').read_bytes().decode(errors='replace').split('\0')
         except OSError:  # it has ended
             continue
-        if set(words) <= set(said) and 'torchrun' not in ' '.join(said):
+        if set(words) <= set(said) and not any(word.endswith('/torchrun') for word in said):
             found.append(int(place.name))
     return sorted(found)
 
@@ -92,7 +92,7 @@ def test_an_array_then_torchrun_with_a_process_that_is_killed(build, tiny, tmp_p
             job.kill()
     log = (tmp_path / 'log').read_text()
     assert status == 1, log  # of manifest.py, for the image that failed
-    assert 'Signal 9 (SIGKILL)' in log and f'1 failed, {NUMBER + 1} in all' in log
+    assert 'exitcode: -9' in log and f'1 failed, {NUMBER + 1} in all' in log
 
     table = list(csv.DictReader((out / 'manifest.csv').open()))
     assert len(table) == len({row['image'] for row in table}) == NUMBER + 1
@@ -105,7 +105,7 @@ def test_an_array_then_torchrun_with_a_process_that_is_killed(build, tiny, tmp_p
     good = [row for row in rows if row != 'bad.jpg']
     assert len(good) == len(set(good)) == NUMBER  # each was noted once
     parts = {part.name.rpartition('-')[0] for part in (out / 'manifest').iterdir()}
-    assert len(parts) > 3  # of the array, of those that were stopped, of those after them
+    assert len(parts) >= 3  # of the array, of those that were stopped, of those after them
     list(predict(init_model(adapter, checkpoint=str(base)), str(tmp_path / 'in'), tmp_path / 'one'))
     expected = {
         path.name: np.array(Image.open(path)) for path in (tmp_path / 'one/masks').iterdir()

@@ -32,7 +32,7 @@ from ..prediction import (
     write,
 )
 from .manifest import DONE, FAILED, Row, Writer, read_rows
-from .stores import Folder, Image, here, list_images
+from .stores import Folder, Image, head_of, here, list_images
 
 DRAWN = ('overlays', 'panels')
 """Folders of pictures for people, larger than the masks."""
@@ -91,7 +91,7 @@ class Job:
         self.made_by = fingerprint(
             model, amp=settings.amp, extras=settings.extras, folders=list(self.folders)
         )
-        self.top, self.images = list_images(source, self.out)
+        self.top, self.images = list_images(source)
         self._refuse_to_replace_images()
         self._claim()
 
@@ -113,10 +113,7 @@ class Job:
             self._refuse_files()
             self.out.create(RECORD, f'{json.dumps(head)}\n'.encode())
             text = self.out.read(RECORD)
-        try:
-            found = json.loads((text or b'').splitlines()[0])
-        except (ValueError, IndexError):
-            found = {}
+        found = head_of(text)
         if found == head:
             return
         place = self.out.address

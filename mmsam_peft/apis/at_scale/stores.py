@@ -1,19 +1,22 @@
 """Folders on disks and in object stores, such as ``s3://bucket/masks``, by fsspec."""
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from ...datasets.folder import IMAGE_SUFFIXES
 from ...visualization.names import output_names
-from ...whole_files import whole_file, write_whole
+from ...whole_files import UNFINISHED, whole_file, write_whole
 from ..images import common_folder, find_images
+from ..outputs import RECORD
 
 MARKS = ('ETag', 'etag', 'mtime', 'LastModified', 'last_modified', 'updated', 'created')
 """What stores call that which is another when a file has changed, the best first."""
@@ -65,7 +68,11 @@ class Folder:
         top = f'{self.root}/{below}'.rstrip('/')
         self.system.invalidate_cache(top)
         found = self.system.find(top, detail=True) if self.system.exists(top) else {}
-        return {path[len(self.root) + 1 :]: about for path, about in found.items()}
+        return {
+            path[len(self.root) + 1 :]: about
+            for path, about in found.items()
+            if not UNFINISHED.fullmatch(path)
+        }
 
     def read(self, name: str) -> bytes | None:
         """None where there is no such file."""
@@ -123,9 +130,9 @@ def here(image: Image, scratch: Path) -> Iterator[Path]:
         os.unlink(name)
 
 
-def list_images(source: str, out: Folder) -> tuple[str, list[Image]]:
+def list_images(source: str) -> tuple[str, list[Image]]:
     """The folder of the images that a file, a folder or a pattern names, here or in a store, and
-    the images; those of ``out`` are none. Hidden files are left out.
+    the images. Hidden files are left out, and so is what was predicted.
 
     Raises:
         FileNotFoundError: There are none.
@@ -144,10 +151,10 @@ def list_images(source: str, out: Folder) -> tuple[str, list[Image]]:
             for path in paths
         ]
         return os.path.realpath(top), found
-    return _in_store(source, out)
+    return _in_store(source)
 
 
-def _in_store(source: str, out: Folder) -> tuple[str, list[Image]]:
+def _in_store(source: str) -> tuple[str, list[Image]]:
     system, root = url_to_fs(source)
     scheme = source.partition('://')[0]
     system.invalidate_cache()
@@ -159,8 +166,9 @@ def _in_store(source: str, out: Folder) -> tuple[str, list[Image]]:
         for path, about in listed.items()
         if about.get('type', 'file') == 'file'
         and PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
-        and not (system == out.system and path.startswith(f'{out.root}/'))
     ]
+    predicted = _predicted(system, paths)
+    paths = [path for path in paths if predicted.isdisjoint(path.parents)]
     top = PurePosixPath(root)
     if not system.isdir(root) and paths:
         top = PurePosixPath(os.path.commonpath([path.parent for path in paths]))
@@ -183,6 +191,26 @@ def _in_store(source: str, out: Folder) -> tuple[str, list[Image]]:
         for path in paths
     ]
     return f'{scheme}://{str(top).lstrip("/")}', images
+
+
+def _predicted(system: AbstractFileSystem, paths: Iterable[PurePosixPath]) -> set[PurePosixPath]:
+    """The folders of predictions among those that the paths are in."""
+    found = set()
+    for place in {above for path in paths for above in path.parent.parents}:
+        record = f'{place}/{RECORD}'
+        if system.exists(record):
+            found |= {place / name for name in head_of(system.cat_file(record)).get('folders', ())}
+    return found
+
+
+def head_of(record: bytes | None) -> dict:
+    """The first line of a record, which says what made the predictions; empty where there is
+    none."""
+    try:
+        head = json.loads((record or b'').splitlines()[0])
+    except (ValueError, IndexError):
+        return {}
+    return head if isinstance(head, dict) else {}
 
 
 def _state_here(path: Path) -> str:

@@ -188,7 +188,7 @@ def test_object_stores(given, tmp_path):
     list(job.run(job.left()))
     assert 'masks/0/2.png' not in job.out.files('masks')  # which was another image's
     with pytest.raises(FileNotFoundError, match='No image at memory://nothing'):
-        list_images('memory://nothing', job.out)
+        list_images('memory://nothing')
     with pytest.raises(ValueError, match='nosuch'):
         Folder('nosuch://a')
 
