@@ -6,8 +6,10 @@ from typing import NamedTuple
 import yaml
 from torch import nn
 
+from ..adapters.recipe import ASSET
 from ..hub import SCHEME, parsed
 from ..models.segmentors import MultiTaskSegmentor
+from .from_header import frozen
 
 ON_HUB = {
     'sam_vit_b': 'facebook/sam-vit-base',
@@ -45,11 +47,10 @@ def card(model: nn.Module, about: About) -> str:
     parts = [
         f'---\n{yaml.safe_dump(front_matter(model, about), sort_keys=False)}---',
         f'# {title}',
-        f'An adapter for {encoder}, tuned with {method} by '
-        '[mmsam_peft](https://pypi.org/project/mmsam_peft/): what training changed, without the '
-        'base weights.',
+        f'{encoder}, tuned with {method} by mmsam_peft. '
+        + ('It holds all weights.' if _is_whole(model, header) else 'Base weights are not in it.'),
         '![Images and predictions](example.png)' if about.picture else '',
-        _use(header, about),
+        _use(model, header, about),
         _data(header, about),
         _classes(model, header),
         _scores(header, about),
@@ -92,25 +93,26 @@ def base_on_hub(model: nn.Module) -> str | None:
     return None
 
 
-def _use(header: dict, about: About) -> str:
+def _is_whole(model: nn.Module, header: dict) -> bool:
+    return not frozen(model).keys() - set(header.get('tensors', ()))
+
+
+def _use(model: nn.Module, header: dict, about: About) -> str:
     name = f'{SCHEME}{about.repository}' if about.repository else 'adapter.safetensors'
-    base, config = header.get('base_weights') or {}, header.get('recipe') is None
-    given = ["'config.py'", f"'{name}'"] if config else [f"'{name}'"]
-    asset = str(base.get('name', '')).startswith('mmsam_peft://')
-    if not base.get('published') and not asset and not config:
-        given.append(f"checkpoint='{base.get('name', 'PATH OF THE BASE WEIGHTS')}'")
+    base = header.get('base_weights') or {}
+    given = [f"'{name}'"] if header.get('recipe') else ["'config.py'", f"'{name}'"]
+    where = ''
+    if base.get('published'):
+        where = 'Its base weights are downloaded from where their authors publish them.'
+    elif not _is_whole(model, header) and not str(base.get('name')).startswith(ASSET):
+        given.append(f"checkpoint='{base.get('name', 'BASE WEIGHTS')}'")
+        where = 'Its base weights have to be there; their hash is checked.'
     return (
         '## Use\n\n```python\nfrom mmsam_peft.apis import init_model, predict\n'
         f'model = init_model({", ".join(given)})\n'
-        "list(predict(model, 'images', 'outputs'))  # outputs/masks, outputs/overlays\n```"
-        + (
-            '\n\nIts base weights are downloaded from where their authors publish them.'
-            if base.get('published')
-            else ''
-            if asset
-            else '\n\nIts base weights have to be there; their hash is checked.'
-        )
-    )
+        "list(predict(model, 'images', 'outputs'))  # outputs/masks, outputs/overlays\n```\n\n"
+        f'{where}'
+    ).rstrip()
 
 
 def _data(header: dict, about: About) -> str:
@@ -171,12 +173,13 @@ def _number(value: float | None) -> str:
 
 
 def _licences(model: nn.Module, header: dict, about: About) -> str:
-    base = header.get('base_weights') or {}
-    licence = base.get('licence') or (model.variant.licence if model.variant else None)
-    name = base.get('name', 'of the base')
     own = f'The adapter: {about.licence}.' if about.licence else 'The author gives no licence.'
-    known = f'{licence}, by their authors' if licence else 'one of their own: ask their authors'
-    return f'## Licences\n\n{own} The base weights, {name}, are not in it; they have {known}.'
+    base = header.get('base_weights')
+    if not base:
+        return f'## Licences\n\n{own}'
+    licence = base.get('licence') or (model.variant.licence if base.get('published') else None)
+    known = licence or 'ask whoever publishes them'
+    return f'## Licences\n\n{own} The base weights, {base["name"]}, have their own: {known}.'
 
 
 def _file(header: dict, about: About) -> str:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from mmseg.structures import SegDataSample
 from torch import nn
 
 from ..models.segmentors import MultiTaskSegmentor
-from ..visualization.classes import look_of, overlay
+from ..visualization.classes import Look, look_of, overlay
 from ..visualization.images import resized
 from ..visualization.panel import panel, panel_items
 from ..visualization.sheet import sheet
@@ -35,17 +36,17 @@ def example_panels(model: nn.Module, images: Sequence[Path]) -> np.ndarray:
     if isinstance(model, MultiTaskSegmentor):
         width = max(row.shape[1] for row in rows)
         return np.concatenate([_padded(row, width) for row in rows])
-    return sheet('Image and prediction', [_tiles(row) for row in rows], _legend(model))
+    return sheet('', [_tiles(row) for row in rows], _legend(model))
 
 
-def _row(model: nn.Module, pixels: np.ndarray, prediction):
+def _row(model: nn.Module, pixels: np.ndarray, prediction: SegDataSample):
     if isinstance(model, MultiTaskSegmentor):
         return panel(pixels, panel_items(model.tasks.values(), prediction))
-    mask = prediction.pred_sem_seg.data.squeeze(0).cpu().numpy()
+    mask = prediction.pred_sem_seg.data.squeeze(0).long().numpy()
     return pixels, overlay(pixels, mask, _look(model))
 
 
-def _look(model: nn.Module):
+def _look(model: nn.Module) -> Look:
     meta = model.dataset_meta
     return look_of(meta.get('classes'), meta.get('palette'))
 
@@ -61,7 +62,8 @@ def _legend(model: nn.Module) -> list[tuple[str, tuple[int, int, int]]]:
 
 def _tiles(row: tuple[np.ndarray, np.ndarray]) -> list[tuple[str, np.ndarray]]:
     """On paper of one size, whatever the image's."""
-    return [(name, _framed(one)) for name, one in zip(('', ''), row, strict=True)]
+    names = ('image', 'prediction')
+    return [(name, _framed(one)) for name, one in zip(names, row, strict=True)]
 
 
 def _framed(picture: np.ndarray) -> np.ndarray:

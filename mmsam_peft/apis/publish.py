@@ -1,5 +1,6 @@
 """A folder that others can use and trust: adapter, config, card, picture; and its upload."""
 
+import copy
 import getpass
 import hashlib
 import json
@@ -23,7 +24,7 @@ from ..whole_files import write_whole
 from .card import About, card
 from .configs import read_config
 from .example_panels import example_panels
-from .from_header import config_from_header
+from .from_header import config_from_header, frozen, skeleton
 from .inference import init_model
 
 FILES = ('adapter.safetensors', 'config.py', 'README.md', 'example.png')
@@ -75,7 +76,11 @@ def publish(
     header = parse_header(metadata[ADAPTER], path)
     clean = {key: _without_places(value) for key, value in header.items()}
     made = standing_alone(config, path, header)
-    model = init_model(made, path, 'cpu', checkpoint=checkpoint)
+    tried = copy.deepcopy(made)
+    if not frozen(skeleton(path, made, None)).keys() - tensors.keys():  # it holds all weights
+        tried.model.checkpoint = None
+        made.model.checkpoint = made.model.checkpoint if config else None
+    model = init_model(tried, path, 'cpu', checkpoint=checkpoint)
 
     owner = (repository or '').partition('/')[0]
     for name, text in (

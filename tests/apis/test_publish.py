@@ -1,4 +1,3 @@
-import re
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +121,7 @@ def test_the_config_of_the_training(trained, tiny, tmp_path):
     assert (out / 'example.png').is_file()
     with pytest.raises(ValueError, match='those of a config'):
         publish(str(adapter), out, None, base, validation_images=True)
-    other = tiny({'model.backbone.peft.rank': 3})
+    other = tiny({'model.backbone.peft.rank': 5})
     other.dump(tmp_path / 'other.py')
     with pytest.raises(ValueError, match='trained on another peft'):
         publish(str(adapter), tmp_path / 'new', str(tmp_path / 'other.py'), base)
@@ -130,7 +129,7 @@ def test_the_config_of_the_training(trained, tiny, tmp_path):
 
 
 def test_nothing_private(trained, tmp_path, monkeypatch):
-    """A header's place on the disk is cut, and the file sealed again; words of a user are refused."""
+    """A header's place on the disk is cut, the file sealed again; words of a user are refused."""
     base, out = str(tmp_path / 'base.pth'), tmp_path / 'out'
     adapter = trained(provenance=dict(command='train.py /home/mary/secret/config.py', packages={}))
     publish(str(adapter), out, checkpoint=base)
@@ -150,6 +149,19 @@ def test_nothing_private(trained, tmp_path, monkeypatch):
     for text in ('Dice / IoU, and/or', 'https://a.org/b/c', 'hf://a/b', 'configs/lora/a.py', '1/2'):
         require_nothing_private('It', text)
     require_nothing_private('It', 'hf://mmiller/discs', 'mmiller')
+
+
+def test_an_adapter_without_a_base(build, tiny, tmp_path):
+    """Of a training of everything; it is whole."""
+    model = build({'model.backbone.peft': dict(type='Full')}, trained=True)
+    config = tiny({'model.backbone.peft': dict(type='Full')})
+    write_adapter(
+        adapter_state(model), adapter_header(model, META, config), tmp_path / 'a.safetensors'
+    )
+    publish(str(tmp_path / 'a.safetensors'), tmp_path / 'out', repository='a/b')
+    card = (tmp_path / 'out/README.md').read_text()
+    assert "init_model('hf://a/b')\n" in card and 'It holds all weights' in card
+    assert 'None: the file does not say how good it is' in card
 
 
 def test_upload(trained, hub, tmp_path, monkeypatch):
@@ -172,7 +184,7 @@ def test_upload(trained, hub, tmp_path, monkeypatch):
     upload(out, 'lab/discs', public=True)
     upload(out, 'lab/open', public=True)
     assert 'lab/open' not in hub.private
-    for name in ('discs', 'a/b/c', '-/..'):
+    for name in ('discs', 'a/b/c', 'a b/c'):
         with pytest.raises(ValueError, match='no name of a repository'):
             upload(out, name)
 
@@ -183,7 +195,9 @@ def test_where_the_base_is(build):
         'hf://facebook/dinov2-small': 'facebook/dinov2-small',
         'hf://a/b/c.pth@v1': 'a/b',
         'https://huggingface.co/lkeab/hq-sam/resolve/main/sam_hq_vit_b.pth': 'lkeab/hq-sam',
-        'https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth': 'facebook/sam-vit-base',
+        'https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth': (
+            'facebook/sam-vit-base'
+        ),
         'https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_base_plus.pt': (
             'facebook/sam2.1-hiera-base-plus'
         ),
@@ -194,4 +208,3 @@ def test_where_the_base_is(build):
     }.items():
         model.checkpoint = address
         assert base_on_hub(model) == expected
-    assert re.fullmatch(r'[\w-]+/[\w.-]+', 'facebook/sam-vit-base')
