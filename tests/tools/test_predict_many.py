@@ -34,7 +34,9 @@ def processes(words: tuple[str, ...]) -> list[int]:
     return sorted(found)
 
 
-def test_an_array_then_torchrun_with_a_process_that_is_killed(build, tiny, tmp_path, port):
+@pytest.fixture
+def given(build, tiny, tmp_path) -> tuple[Path, Path]:
+    """An adapter and its base; images in in/, of which one is damaged."""
     model, adapter, base = build(trained=True), tmp_path / 'a.safetensors', tmp_path / 'base.pth'
     model.load_base()
     meta = dict(classes=('background', 'disc'), palette=[[0, 0, 0], [0, 255, 0]])
@@ -46,7 +48,25 @@ def test_an_array_then_torchrun_with_a_process_that_is_killed(build, tiny, tmp_p
         Image.fromarray(large).save(tmp_path / f'in/{number}.png')
     Image.fromarray(large).save(tmp_path / 'in/bad.jpg')
     (tmp_path / 'in/bad.jpg').write_bytes((tmp_path / 'in/bad.jpg').read_bytes()[:900])
+    return adapter, base
 
+
+def masks(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.array(Image.open(path)) for path in folder.glob('masks/*.png')}
+
+
+def require_right_masks(given: tuple[Path, Path], folder: Path, out: Path) -> None:
+    """Those that one process makes by itself."""
+    model = init_model(given[0], checkpoint=str(given[1]))
+    list(predict(model, str(folder / 'in'), folder / 'one'))
+    expected, found = masks(folder / 'one'), masks(out)
+    assert found.keys() == expected.keys() and len(found) == NUMBER
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert len({mask.tobytes() for mask in found.values()}) > NUMBER / 2
+
+
+def test_an_array_then_torchrun_with_a_process_that_is_killed(given, tmp_path, port):
+    adapter, base = given
     out, common = tmp_path / 'out', [adapter, tmp_path / 'in', tmp_path / 'out']
     environment = {
         **os.environ,
@@ -106,11 +126,32 @@ def test_an_array_then_torchrun_with_a_process_that_is_killed(build, tiny, tmp_p
     assert len(good) == len(set(good)) == NUMBER  # each was noted once
     parts = {part.name.rpartition('-')[0] for part in (out / 'manifest').iterdir()}
     assert len(parts) >= 3  # of the array, of those that were stopped, of those after them
-    list(predict(init_model(adapter, checkpoint=str(base)), str(tmp_path / 'in'), tmp_path / 'one'))
-    expected = {
-        path.name: np.array(Image.open(path)) for path in (tmp_path / 'one/masks').iterdir()
-    }
-    found = {path.name: np.array(Image.open(path)) for path in (out / 'masks').iterdir()}
-    assert found.keys() == expected.keys() and len(found) == NUMBER
-    assert all(np.array_equal(found[name], expected[name]) for name in expected)
-    assert len({mask.tobytes() for mask in found.values()}) > NUMBER / 2
+    require_right_masks(given, tmp_path, out)
+
+
+def test_ray_with_a_worker_that_is_killed(given, tmp_path):
+    out = tmp_path / 'out'
+    command = [sys.executable, TOOLS / 'ray_predict.py', given[0].name, 'in', 'out']
+    environment = {**os.environ, 'HOME': str(tmp_path), 'RAY_USAGE_STATS_ENABLED': '0'}
+    with (tmp_path / 'log').open('w') as log:
+        job = subprocess.Popen(
+            [*command, '--workers', '2', '--checkpoint', given[1].name],
+            cwd=tmp_path,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            while not (parts := sorted(out.glob('manifest/*.jsonl'))):
+                assert job.poll() is None, (tmp_path / 'log').read_text()
+                time.sleep(0.02)
+            os.kill(int(parts[0].name.partition('-')[0]), signal.SIGKILL)
+            status = job.wait(400)
+        finally:
+            job.kill()
+    log = (tmp_path / 'log').read_text()
+    assert status == 1 and f'{NUMBER} images predicted, 1 failed: see out' in log, log
+    assert 'not predicted: bad.jpg: ValueError' in log
+    workers = {part.name.partition('-')[0] for part in (out / 'manifest').iterdir()}
+    assert len(workers) > 1  # another has gone on
+    require_right_masks(given, tmp_path, out)

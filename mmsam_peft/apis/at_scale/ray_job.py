@@ -3,6 +3,7 @@ reading back where computing is slow, and takes machines as they come."""
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ def run_with_ray(
             "This needs Ray: pip install 'mmsam_peft[ray]', or pip install -e '.[ray]' in a copy "
             'of the project. Without it: tools/dist_predict.sh.'
         ) from error
+    settings, source, out = _from_anywhere(settings), _whole_path(source), _whole_path(out)
     left = Job(settings.model('cpu'), settings, source, out).left()
     if not left:
         return
@@ -66,3 +68,20 @@ def run_with_ray(
     )
     for row in rows.iter_rows():
         yield Row(**{field: row[field] for field in Row._fields})
+
+
+def _from_anywhere(settings: Settings) -> Settings:
+    """With whole paths: workers may start in another folder."""
+    given = dict(weights=settings.weights, config=settings.config, checkpoint=settings.checkpoint)
+    options = {key: _path_if_any(value) for key, value in (settings.options or {}).items()}
+    return replace(
+        settings, options=options, **{key: _path_if_any(value) for key, value in given.items()}
+    )
+
+
+def _path_if_any(value: Any) -> Any:
+    return os.path.abspath(value) if isinstance(value, str) and os.path.exists(value) else value
+
+
+def _whole_path(place: str) -> str:
+    return place if '://' in place else os.path.abspath(place)
