@@ -72,6 +72,7 @@ class Job:
 
     Args:
         out: A folder, or the address of one in an object store.
+        listed: What ``list_images`` finds, where another process has looked.
 
     Raises:
         FileExistsError: The folder holds predictions of another model, of other settings or of
@@ -80,7 +81,14 @@ class Job:
         ValueError: A prediction would replace an image; extras that the model has not.
     """
 
-    def __init__(self, model: nn.Module, settings: Settings, source: str, out: str) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: Settings,
+        source: str,
+        out: str,
+        listed: tuple[str, list[Image]] | None = None,
+    ) -> None:
         self.model, self.settings, self.out = model, settings, Folder(out)
         suffixes = {**output_folders(model), **settings.extras.folders}
         self.folders = {
@@ -91,7 +99,7 @@ class Job:
         self.made_by = fingerprint(
             model, amp=settings.amp, extras=settings.extras, folders=list(self.folders)
         )
-        self.top, self.images = list_images(source)
+        self.top, self.images = listed or list_images(source)
         self._refuse_to_replace_images()
         self._claim()
 
@@ -144,14 +152,16 @@ class Job:
     def left(self, part: int = 0, parts: int = 1) -> list[Image]:
         """The images of one of ``parts`` equal parts whose predictions are not there, or have
         changed since. A name's checksum says in which part it is, whatever else there is."""
-        rows, there = read_rows(self.out, self.made_by), set()
-        for folder in self.folders:
-            there |= self.out.files(folder).keys()
+
+        def is_in(name: str) -> bool:
+            return zlib.crc32(name.encode(errors='surrogateescape')) % parts == part
+
+        rows = read_rows(self.out, self.made_by, is_in)
+        there = set().union(*map(self.out.files, self.folders))
         return [
             image
             for image in self.images
-            if zlib.crc32(image.below.encode()) % parts == part
-            and not self._is_done(image, rows.get(image.below), there)
+            if is_in(image.below) and not self._is_done(image, rows.get(image.below), there)
         ]
 
     def _is_done(self, image: Image, row: Row | None, there: set[str]) -> bool:

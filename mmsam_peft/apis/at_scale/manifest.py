@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from .stores import Folder, Image
@@ -34,8 +34,10 @@ class Row(NamedTuple):
     """The time, in seconds since 1970."""
 
 
-def read_rows(out: Folder, made_by: str | None = None) -> dict[str, Row]:
-    """The newest row of each image.
+def read_rows(
+    out: Folder, made_by: str | None = None, wanted: Callable[[str], bool] = lambda _: True
+) -> dict[str, Row]:
+    """The newest row of each image whose name is ``wanted``.
 
     Raises:
         FileExistsError: Rows of another model, or of other settings, than ``made_by``.
@@ -51,7 +53,8 @@ def read_rows(out: Folder, made_by: str | None = None) -> dict[str, Row]:
                 'into one folder. Give another folder.'
             )
         for row in map(Row._make, lines):
-            if row.image not in rows or rows[row.image].at <= row.at:
+            newer = row.image not in rows or rows[row.image].at <= row.at
+            if newer and wanted(row.image):
                 rows[row.image] = row
     return rows
 
@@ -112,5 +115,5 @@ def merge(out: Folder, images: Iterable[Image]) -> Counter:
         seconds, error = (f'{known.seconds:.3f}', known.error) if known else ('', '')
         mask = known.mask if known and status == DONE else ''
         table.writerow((image.below, mask, status, seconds, error))
-    out.write(TABLE, text.getvalue().encode())
+    out.write(TABLE, text.getvalue().encode(errors='surrogateescape'))
     return counts

@@ -19,8 +19,8 @@ IMAGES_AT_ONCE = 32
 class Worker:
     """A process with a model of its own."""
 
-    def __init__(self, settings: Settings, source: str, out: str) -> None:
-        self.job = Job(settings.model(), settings, source, out)
+    def __init__(self, settings: Settings, source: str, out: str, top: str) -> None:
+        self.job = Job(settings.model(), settings, source, out, (top, []))
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         images = [Image(*map(str, one)) for one in zip(*batch.values(), strict=True)]
@@ -52,7 +52,8 @@ def run_with_ray(
             'of the project. Without it: tools/dist_predict.sh.'
         ) from error
     settings, source, out = _from_anywhere(settings), _whole_path(source), _whole_path(out)
-    left = Job(settings.model('cpu'), settings, source, out).left()
+    job = Job(settings.model('cpu'), settings, source, out)
+    left = job.left()
     if not left:
         return
     ray.init(ignore_reinit_error=True, log_to_driver=False)
@@ -60,7 +61,7 @@ def run_with_ray(
     columns: list[dict[str, Any]] = [image._asdict() for image in left]
     rows = ray.data.from_items(columns, override_num_blocks=blocks).map_batches(
         Worker,
-        fn_constructor_args=(settings, source, out),
+        fn_constructor_args=(settings, source, out, job.top),
         compute=ActorPoolStrategy(min_size=1, max_size=workers),
         batch_size=IMAGES_AT_ONCE,
         num_cpus=cpus,

@@ -63,16 +63,16 @@ class Folder:
     def path(self, name: str) -> str:
         return f'{self.root}/{name}'
 
-    def files(self, below: str = '') -> dict[str, dict]:
-        """What the store says of every file, by its name below this folder."""
+    def files(self, below: str = '') -> set[str]:
+        """The names of all files below this folder, or below one in it."""
         top = f'{self.root}/{below}'.rstrip('/')
-        self.system.invalidate_cache(top)
-        found = self.system.find(top, detail=True) if self.system.exists(top) else {}
-        return {
-            path[len(self.root) + 1 :]: about
-            for path, about in found.items()
-            if not UNFINISHED.fullmatch(path)
-        }
+        if self.is_local:  # a store's listing says more of each file than a million have room for
+            found = [f'{place}/{name}' for place, _, names in os.walk(top) for name in names]
+        else:
+            self.system.invalidate_cache(top)
+            found = self.system.find(top) if self.system.exists(top) else []
+        names = {path[len(self.root) + 1 :] for path in found}
+        return {name for name in names if not UNFINISHED.fullmatch(name)}
 
     def read(self, name: str) -> bytes | None:
         """None where there is no such file."""

@@ -216,13 +216,33 @@ def test_a_disk_that_is_full_stops_the_job_and_keeps_the_rows(given, tmp_path, m
     assert same(masks(job.out), expected)
 
 
+def test_odd_names(given, tmp_path):
+    model, settings, _, _ = given
+    names = [
+        'a, "b".png',
+        'line\nbreak.png',
+        'ünï 😀.png',
+        'byte\udcff.png',
+        '[x]*?.png',
+        '-o=1.png',
+    ]
+    for number, name in enumerate(names):
+        draw(tmp_path / 'odd' / name, number)
+    job = Job(model, settings, str(tmp_path / 'odd'), str(tmp_path / 'out [1]'))
+    list(job.run(job.left()))
+    assert {path.name for path in (tmp_path / 'out [1]/masks').iterdir()} == set(names)
+    assert job.left() == [] and merge(job.out, job.images) == {DONE: len(names)}
+    text = job.out.read('manifest.csv').decode(errors='surrogateescape')
+    assert {row['image'] for row in csv.DictReader(io.StringIO(text, newline=''))} == set(names)
+
+
 def test_the_worker_of_ray(given, tmp_path):
     """What Ray calls, with what Ray gives it."""
     model, settings, source, expected = given
     job = Job(model, settings, source, str(tmp_path / 'out'))
     images = job.left()
     batch = {key: np.array([image._asdict()[key] for image in images]) for key in images[0]._fields}
-    made = Worker(settings, source, str(tmp_path / 'out'))(batch)
+    made = Worker(settings, source, str(tmp_path / 'out'), job.top)(batch)
     assert sorted(made['status']) == [DONE] * (NUMBER + 1) + [FAILED]
     assert same(masks(job.out), expected)
     assert [image.below for image in job.left()] == ['bad.png']
