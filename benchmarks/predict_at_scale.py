@@ -3,9 +3,10 @@ start-up, bytes, and the time to find out what is left of a million images.
 
 OMP_NUM_THREADS=1 python benchmarks/predict_at_scale.py --images FOLDER
 OMP_NUM_THREADS=1 python benchmarks/predict_at_scale.py --images FOLDER --most 6 --arch base
-    Weights are random: the quickstart's encoder, or SAM's of an arch. One process and two take
-    turns; seconds are the wall clock's, and processor seconds those of one process without its
-    start-up.
+python benchmarks/predict_at_scale.py --masks FOLDER...
+    The last gives the mean bytes of true masks, written as predictions are. Weights are random: the
+    quickstart's encoder, or SAM's of an arch. One process and two take turns; seconds are the
+    clock's, and processor seconds those of one process without its start-up.
 """
 
 import argparse
@@ -21,7 +22,9 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
 
+import numpy as np
 import torch
+from PIL import Image
 
 from mmsam_peft.analysis.machine import machine
 from mmsam_peft.apis import init_model, save_adapter
@@ -31,6 +34,7 @@ from mmsam_peft.apis.at_scale.stores import Folder
 from mmsam_peft.apis.configs import read_config
 from mmsam_peft.apis.overrides import apply_overrides
 from mmsam_peft.models.backbones import SAMViT
+from mmsam_peft.visualization.masks import write_mask
 
 ROOT = Path(__file__).parents[1]
 MILLION = 1_000_000
@@ -92,6 +96,18 @@ def bytes_of(folder: Path) -> float:
     return sum(sizes) / len(sizes)
 
 
+def bytes_of_masks(folder: Path, place: Path) -> dict:
+    """Of masks of class numbers, as they would be predicted."""
+    sizes, pixels = [], []
+    for path in sorted(folder.iterdir()):
+        mask = torch.from_numpy(np.array(Image.open(path)))
+        write_mask(mask[None], None, place / 'mask.png')
+        sizes.append((place / 'mask.png').stat().st_size)
+        pixels.append(mask.numel())
+    bits = 8 * sum(sizes) / sum(pixels)
+    return dict(masks=len(sizes), bytes=sum(sizes) / len(sizes), bits_per_pixel=bits)
+
+
 def seconds_to_go_on(place: Path, row_bytes: str) -> dict:
     """To read the manifest of a million images."""
     (place / PLACE).mkdir(parents=True)
@@ -112,7 +128,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--images', required=True, help='a folder of images')
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument('--images', help='a folder of images')
+    given.add_argument('--masks', type=Path, nargs='+', help='folders of masks, PNG')
     parser.add_argument('--most', type=int, default=200, help='of them (default: %(default)s)')
     parser.add_argument('--arch', help="of SAM's (default: the quickstart's encoder)")
     parser.add_argument('--size', type=int, default=1024, help='with --arch (default: %(default)s)')
@@ -121,6 +139,10 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
+        if args.masks:
+            for masks in args.masks:
+                print(f'{masks}: {bytes_of_masks(masks, place)}')
+            return
         images = place / 'images'
         images.mkdir()
         for path in islice(sorted(Path(args.images).iterdir()), args.most):

@@ -47,7 +47,7 @@ def card(model: nn.Module, about: About) -> str:
     parts = [
         f'---\n{yaml.safe_dump(front_matter(model, about), sort_keys=False)}---',
         f'# {title}',
-        f'{encoder}, tuned with {method} by mmsam_peft. '
+        f'A model tuned with {method} by mmsam_peft. Its encoder: {encoder}. '
         + ('It holds all weights.' if _is_whole(model, header) else 'Base weights are not in it.'),
         '![Images and predictions](example.png)' if about.picture else '',
         _use(model, header, about),
@@ -177,6 +177,8 @@ def _licences(model: nn.Module, header: dict, about: About) -> str:
     base = header.get('base_weights')
     if not base:
         return f'## Licences\n\n{own}'
+    if base['name'].startswith(ASSET):
+        return f'## Licences\n\n{own} The base weights come with mmsam_peft.'
     licence = base.get('licence') or (model.variant.licence if base.get('published') else None)
     known = licence or 'ask whoever publishes them'
     return f'## Licences\n\n{own} The base weights, {base["name"]}, have their own: {known}.'
