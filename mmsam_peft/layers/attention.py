@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .chunked import chunked
-from .windows import cell_by_cell, map_of, padded_to, parts, project, windows_of
+from .windows import cell_by_cell, map_of, padded_to, project, regions, windows_of
 
 is_exporting = getattr(
     torch.compiler, 'is_exporting', torch.compiler.is_compiling
@@ -252,15 +252,14 @@ class MapAttention(nn.Module):
         """What the cells of the map, padded where ``proj`` needs it, get in their windows, before
         ``proj``: (B, H / pool, W / pool, out). With ``both`` also what the extra tokens get in each
         window, (B, windows, P, out)."""
-        H, W = x.shape[1:3]
         y, pad = project(self.qkv, x, window, pad)
         whole, answers, lines = not cell_by_cell(self.proj), [], []
-        for rows, h in parts(H, window):
+        for parts in regions(y, x.shape[1:3], window):
             line = []
-            for columns, w in parts(W, window):
-                windows = windows_of(padded_to(y[:, rows, columns], window, pad), window)
+            for part, size in parts:
+                windows = windows_of(padded_to(part, window, pad), window)
                 q, k, v = self.cells(windows)
-                size = (window, window) if whole else (h, w)
+                size = (window, window) if whole else size
                 if size != (window, window):
                     q = q.unflatten(2, (window, window))[:, :, : size[0], : size[1]].flatten(2, 3)
                 if extras is not None:

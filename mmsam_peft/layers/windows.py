@@ -6,8 +6,6 @@ attention, as keys and values, but a layer that looks at each cell by itself mak
 padded cells. It gets the map's own cells and one padded cell, and nothing that is only padding.
 """
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,19 +52,43 @@ def window_unpartition(x: Tensor, padded: tuple[int, int], size: tuple[int, int]
     return map_of(x.unflatten(0, (-1, rows, columns)))[:, : size[0], : size[1]]
 
 
-def parts(side: int, window: int) -> Iterator[tuple[slice, int]]:
-    """A side of a map as what whole windows fill and the rest; and how many cells of each window
-    that is."""
-    whole = side - side % window
-    if whole:
-        yield slice(whole), window
-    if whole < side:
-        yield slice(whole, None), side - whole
+def regions(y: Tensor, size: tuple[int, int], window: int) -> list[list[tuple[Tensor, tuple]]]:
+    """A map, or one that is padded already, in rows of parts whose windows are padded alike: those
+    of whole windows, those at the right, at the bottom and in the corner. Each with the (h, w)
+    cells of its windows that are no padding.
+
+    Args:
+        y: (B, H or Hp, W or Wp, C)
+        size: (H, W)
+    """
+    (H, W), (rows, columns) = size, y.shape[1:3]
+    heights, widths = extents(H, window), extents(W, window)
+    return [
+        [
+            (part, (h, w))
+            for part, (_, w) in zip(line.split(lengths(widths, columns), 2), widths, strict=True)
+        ]
+        for line, (_, h) in zip(y.split(lengths(heights, rows), 1), heights, strict=True)
+    ]
+
+
+def extents(side: int, window: int) -> list[tuple[int, int]]:
+    """A side of a map as the cells that fill whole windows, and the rest; beside each, how many of
+    a window's cells that is."""
+    rest = side % window
+    return [(side - rest, window)] * (side > rest) + [(rest, rest)] * (rest > 0)
+
+
+def lengths(found: list[tuple[int, int]], total: int) -> list[int]:
+    """Of the parts of a side, of which the last has the padding, where there is some."""
+    *first, _ = (length for length, _ in found)
+    return [*first, total - sum(first)]
 
 
 def cell_by_cell(layer: nn.Module) -> bool:
     """Whether what a layer makes of a cell depends on that cell alone. A plain linear layer says
-    so by its type, a method's by an attribute of this name. To hooks, windows are shown."""
+    so by its type, a method's by an attribute of this name. (Dropout does not count: all padded
+    cells share a draw.) To hooks, windows are shown."""
     hooked = layer._forward_hooks or layer._forward_pre_hooks
     return not hooked and getattr(layer, 'cell_by_cell', type(layer) is nn.Linear)
 
@@ -96,4 +118,5 @@ def project(
         return layer(x), None
     last = x.new_zeros(1, 1, C) if pad is None else pad[:, 0].to(x.dtype)
     y = layer(torch.cat([x.flatten(1, 2), last.expand(B, -1, -1)], 1))
-    return y[:, :-1].unflatten(1, (H, W)), y[:, -1:, None]
+    cells, last = y.split((H * W, 1), 1)  # a split's gradient is put together, a slice's added
+    return cells.unflatten(1, (H, W)), last[:, None]
