@@ -15,14 +15,13 @@ with N = H * W queries of the map, or those of its first rows and columns alone,
 every query gets, in the shape of q.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .chunked import chunked
+from .chunked import CHUNK, chunked
 from .windows import cell_by_cell, map_of, padded_to, project, regions, windows_of
 
 is_exporting = getattr(
@@ -131,26 +130,34 @@ def chunked_attention(
     return chunked(*(x.flatten(0, 1) for x in (q, k, v, rel_h, rel_w)), scale).view(q.shape)
 
 
-FORMS = {
-    'cpu': {math.inf: chunked_attention},
-    'other': {256: bias_attention, math.inf: concat_attention},
-}
-"""By device, the fused form for up to so many queries: the fastest on CPUs as measured by
-benchmarks/attention.py; elsewhere the forms that flash and memory-efficient kernels take, with
-their gradients."""
+def form_on_cpu(q: Tensor, k: Tensor) -> Callable[..., Tensor]:
+    """The fastest as measured by benchmarks/attention.py. A matrix of one chunk is kept: it is
+    smaller than what else a block keeps, and need not be computed again."""
+    if q.shape[:3].numel() * k.shape[2] > CHUNK or q.dtype.itemsize < 4:
+        return chunked_attention
+    return eager_attention if q.requires_grad else bias_attention
 
 
-def fused_form(device: str, queries: int) -> Callable[..., Tensor]:
-    """The form for a type of device; to be exported, one of PyTorch's own operators, which run
-    where this package is not."""
-    forms = FORMS['other' if is_exporting() or device not in FORMS else device]
-    return next(form for limit, form in forms.items() if queries <= limit)
+def form_elsewhere(q: Tensor, k: Tensor) -> Callable[..., Tensor]:
+    """One that flash and memory-efficient kernels take, with its gradients."""
+    return bias_attention if q.shape[2] <= 256 else concat_attention
+
+
+FORMS = {'cpu': form_on_cpu, 'other': form_elsewhere}
+"""By device, what chooses the fused form for queries and keys."""
+
+
+def fused_form(q: Tensor, k: Tensor) -> Callable[..., Tensor]:
+    """The form to compute with; to be exported, one of PyTorch's own operators, which run where
+    this package is not."""
+    device = 'other' if is_exporting() or q.device.type not in FORMS else q.device.type
+    return FORMS[device](q, k)
 
 
 def fused_attention(
     q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float
 ) -> Tensor:
-    return fused_form(q.device.type, q.shape[2])(q, k, v, rel_h, rel_w, scale)
+    return fused_form(q, k)(q, k, v, rel_h, rel_w, scale)
 
 
 ATTENTION = {'fused': fused_attention, 'eager': eager_attention}
