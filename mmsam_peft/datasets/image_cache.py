@@ -5,10 +5,10 @@ import json
 import os
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
@@ -16,7 +16,7 @@ from ..whole_files import write_whole
 from .transforms import LoadImageFromFile, LoadImageOrArray, LoadMask, Resize
 
 FORMAT = 1
-"""Of the items, and of how files become images: an other number leaves old items alone."""
+"""Of the items, and of how files become images: another number leaves old items alone."""
 READERS = (LoadImageFromFile, LoadImageOrArray)
 
 
@@ -26,11 +26,13 @@ class ImageStore:
 
     Args:
         folder: Made when the first item is written.
-        room: How many bytes this process may write.
+        room: How many bytes may be written, by this process and the workers of its loaders.
     """
 
     def __init__(self, folder: Path, room: float) -> None:
-        self.folder, self.room = folder, room
+        self.folder = folder
+        # in shared memory: workers are started anew for each epoch where they do not persist
+        self.room = torch.tensor(room, dtype=torch.float64).share_memory_()
 
     def path(self, name: str) -> Path:
         return self.folder / name[:2] / name
@@ -57,7 +59,7 @@ class ImageStore:
         except IsADirectoryError:
             return  # a folder where the file belongs: it stays, and the image is read each time
         except OSError as error:
-            self.room = 0
+            self.room.zero_()
             _warn(f'{error} No more images are stored; they are read and resized each time.')
 
 
@@ -176,12 +178,3 @@ def _plain(value):
 
 def _as_tuple(value):
     return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
-
-
-def bytes_in(folder: Path) -> int:
-    """The size of all files in it; one that is taken away meanwhile counts nothing."""
-    total = 0
-    for path in folder.rglob('*'):
-        with suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total
