@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.storage import unpacked
+from ..layers.stored_linear import StoredLinear, stored_linear
 from ..registry import PEFT
 from .base import Mergeable, PEFTMethod
 from .placement import Blocks, target_linears
@@ -22,13 +24,13 @@ def low_rank_linear(
     laid out row by row, so that its gradient is z^T g rather than (g^T z)^T, which a CPU takes many
     times as long for.
     """
-    y = F.linear(x.flatten(0, -2), weight, bias)
+    y = stored_linear(x.flatten(0, -2), weight, bias)
     return y.addmm_(z.flatten(0, -2).to(y.dtype), up.T.to(y.dtype).contiguous()).view(
         *x.shape[:-1], -1
     )
 
 
-class LoRALinear(Mergeable, nn.Linear):
+class LoRALinear(Mergeable, StoredLinear):
     """A frozen linear layer with a trained low-rank update:
 
         y = W0 x + b + (alpha / r) * B A x
@@ -72,7 +74,7 @@ class LoRALinear(Mergeable, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
-            return F.linear(x, self.weight, self.bias)
+            return stored_linear(x, self.weight, self.bias)
         return self.updated(x, F.linear(x, self.lora_A))
 
     def updated(self, x: Tensor, z: Tensor) -> Tensor:
@@ -80,7 +82,7 @@ class LoRALinear(Mergeable, nn.Linear):
         return low_rank_linear(x, self.weight, self.bias, z, self.scale * self.B)
 
     def merged_values(self) -> dict[str, Tensor]:
-        return dict(weight=self.weight + self.scale * (self.B @ self.lora_A))
+        return dict(weight=unpacked(self.weight) + self.scale * (self.B @ self.lora_A))
 
 
 @PEFT.register_module()
