@@ -1,9 +1,12 @@
 """Storing what a method leaves frozen in fewer bits."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
-from ..layers.storage import STORAGES
+from ..layers.storage import PACKED, STORAGES, is_packed, widen
 from ..layers.stored_linear import StoredLinear
 from ..registry import PEFT
 from .base import PEFTMethod
@@ -60,3 +63,21 @@ def store_frozen(host: nn.Module, method: PEFTMethod, base_dtype: str) -> None:
     for layer in frozen:
         stored = STORAGES[base_dtype].store(layer.weight.detach())
         layer.weight = nn.Parameter(stored, requires_grad=False)
+
+
+@contextmanager
+def packed_later(host: nn.Module) -> Iterator[None]:
+    """While it lasts, packed weights are float32: MMEngine takes the mean of every parameter before
+    and after ``init_weights``."""
+    packed = [
+        (layer, layer.weight.dtype)
+        for layer in host.modules()
+        if isinstance(layer, StoredLinear) and is_packed(layer.weight)
+    ]
+    for layer, _ in packed:
+        layer.weight.data = widen(layer.weight.data)
+    try:
+        yield
+    finally:
+        for layer, dtype in packed:
+            layer.weight.data = PACKED[dtype].store(layer.weight.data)

@@ -143,5 +143,5 @@ def test_a_base_in_fewer_bits(way, autocast, relative):
     models = [build('LoRA', base_dtype=way, compile=c) for c in (False, dict(fullgraph=True))]
     with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
         plain, compiled = map(train_step, models)
-    for one, other in zip(compiled, plain, strict=True):
-        assert relative(one.float(), other.float()) < (0.1 if autocast else 1e-3)
+    assert relative(compiled[0].float(), plain[0].float()) < (0.02 if autocast else 1e-4)
+    assert len(compiled) == len(plain) and all(g.isfinite().all() for g in compiled)

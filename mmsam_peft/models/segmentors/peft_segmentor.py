@@ -22,6 +22,7 @@ from ...adapters.match import (
 )
 from ...datasets.pixels import Pixels
 from ...peft import PEFTMethod
+from ...peft.base_dtype import packed_later
 from ...registry import MODELS
 from ...safe_load import is_at_hand
 from ..backbones.checkpoints import read_sam_checkpoint
@@ -82,7 +83,8 @@ class PEFTSegmentor(EncoderDecoder):
         self.peft_cfg = dict(backbone.get('peft') or dict(type='Full'))
 
     def init_weights(self) -> None:
-        super().init_weights()
+        with packed_later(self.backbone):
+            super().init_weights()
         frozen = {
             f'backbone.{name}' for name, _ in self.backbone.named_parameters()
         } - trained_names(self)
@@ -186,6 +188,7 @@ class PEFTSegmentor(EncoderDecoder):
             at_hand = self.checkpoint is not None and self.base_loaded
             check_loaded(self, carried, state, at_hand)
             self._settle_base(state_dict, prefix, carried, at_hand)
+            own = {prefix + key: value for key, value in self.state_dict().items()}  # as loaded
             for key, value in own.items():
                 state_dict.setdefault(key, value)
         elif not own.keys() & state_dict.keys():
