@@ -63,9 +63,10 @@ def test_checkpoints_give_the_same_model(build, tiny, run, tmp_path, way):
 
 
 def test_a_wide_checkpoint_loads_into_a_stored_model(build, tiny, run, tmp_path):
-    path = write_pth(build(trained=True), tmp_path / 'epoch_1.pth')
+    wide = build(trained=True)
+    path = write_pth(wide, tmp_path / 'epoch_1.pth')
     at_hand = init_model(tiny(option('int8')), path, 'cpu')
-    older = write_pth(build(trained=True), tmp_path / 'older.pth', header=False)
+    older = write_pth(wide, tmp_path / 'older.pth', header=False)
     (tmp_path / 'base.pth').unlink()
     for file in (path, older):
         alone = init_model(tiny(option('int8')), file, 'cpu')
