@@ -164,6 +164,16 @@ def test_an_adapter_without_a_base(build, tiny, tmp_path):
     assert 'None: the file does not say how good it is' in card
 
 
+def test_several_tasks(tasks_adapter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base, out = str(tmp_path / 'base.pth'), tmp_path / 'out'
+    publish(str(tasks_adapter), out, checkpoint=base, images=images(tmp_path / 'shown'))
+    card = (out / 'README.md').read_text()
+    assert '* parts: SemanticSegmentation\n* depth: Depth\n' in card and '## Classes' not in card
+    assert Image.open(out / 'example.png').height > 300
+    init_model(str(out / 'config.py'), str(out / 'adapter.safetensors'), checkpoint=base)
+
+
 def test_upload(trained, hub, tmp_path, monkeypatch):
     adapter, base, out = trained(), str(tmp_path / 'base.pth'), tmp_path / 'out'
     publish(str(adapter), out, checkpoint=base, repository='lab/discs')
