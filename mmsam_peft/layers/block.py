@@ -94,7 +94,7 @@ class MapBlock(nn.Module):
             return self.attn.attend_both(x, extra)
         windows, padded = window_partition(x, self.window_size)
         y, answers = self.attn.attend_both(windows, extra)
-        answers = answers.unflatten(0, (len(x), -1)).mean(1)  # (B * windows, P, C) -> (B, P, C)
+        answers = answers.unflatten(0, (x.shape[0], -1)).mean(1)  # (B * windows, P, C) -> (B, P, C)
         return self.together(y, padded, x), answers
 
     def together(self, windows: Tensor, padded: tuple[int, int], x: Tensor) -> Tensor:

@@ -160,11 +160,11 @@ class ConvLoRALinear(LoRALinear):
         bottlenecks (B, r)."""
         w_gate, w_noise = self.lora_w_gate.to(p.dtype), self.lora_w_noise.to(p.dtype)
         if self.num_experts == 1:  # nothing to choose; the gate's parameters take part with zero
-            return p.new_zeros(len(p), dtype=torch.long), p.new_ones(len(p)) + 0 * (
+            return p.new_zeros(p.shape[0], dtype=torch.long), p.new_ones(p.shape[0]) + 0 * (
                 w_gate.sum() + w_noise.sum()
             )
         noise = (
-            torch.randn(len(p), self.num_experts, device=p.device, dtype=p.dtype)
+            torch.randn(p.shape[0], self.num_experts, device=p.device, dtype=p.dtype)
             if self.training
             else None
         )

@@ -27,7 +27,7 @@ def main() -> None:
         'given',
         nargs='+',
         metavar='[CONFIG] WEIGHTS OUT',
-        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). OUT: NAME.onnx or NAME.pt2',
+        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). OUT: .onnx or .pt2',
     )
     parser.add_argument(
         '--checkpoint',

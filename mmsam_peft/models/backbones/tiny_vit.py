@@ -174,7 +174,7 @@ class TinyViTBlock(Block):
     def attend_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
         windows, padded = window_partition(x, self.window_size)
         y, answers = self.attn.attend_both(self.norm1(windows), self.norm1(extra))
-        answers = answers.unflatten(0, (len(x), -1)).mean(1)  # (B * windows, P, C) -> (B, P, C)
+        answers = answers.unflatten(0, (x.shape[0], -1)).mean(1)  # (B * windows, P, C) -> (B, P, C)
         return window_unpartition(y, padded, x.shape[1:3]), answers
 
 
