@@ -244,7 +244,9 @@ def write_hugging_face(
         made.save_pretrained(unfinished)
         text = json.dumps(image_processor(model), indent=2)
         (unfinished / 'preprocessor_config.json').write_text(f'{text}\n')
-        unfinished.chmod(0o755)  # temporary folders are their owner's alone
+        for path in unfinished.iterdir():
+            path.chmod(0o644)  # safetensors keeps its files to their owner
+        unfinished.chmod(0o755)  # and so are temporary folders
         os.replace(unfinished, out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.attention import is_exporting
 from ..layers.token_layout import TokenLayout
 from ..registry import PEFT
 from .anatomy import anatomy_of
@@ -61,9 +62,11 @@ def choice_probabilities(clean: Tensor, std: Tensor) -> Tensor:
 
         P(e) = E_t[prod_{j != e} Phi((c_e + std_e t - c_j) / std_j)],   t ~ N(0, 1)
 
-    by the trapezoidal rule in steps of 1/8, in float64; divided by their sum.
+    by the trapezoidal rule in steps of 1/8, in float64; divided by their sum. An exported graph
+    computes them in float32: runtimes have no other error function.
     """
-    c, std = clean.double(), std.double()
+    dtype = torch.float32 if is_exporting() else torch.float64
+    c, std = clean.to(dtype), std.to(dtype)
     t = torch.linspace(-8, 8, 129, dtype=c.dtype, device=c.device)
     noisy = c[..., None] + std[..., None] * t  # (B, e, t)
     below = (noisy[:, :, None] - c[:, None, :, None]) / std[:, None, :, None]  # (B, e, j, t)

@@ -67,7 +67,7 @@ def several_tasks(kind: str) -> dict:
         'model.decode_head': head,
         'model.data_preprocessor.test_cfg': dict(size=(64, 64)),
         'test_pipeline': STEPS,
-        **peft(kind),
+        **peft(kind, **(dict(orthonormal=True) if kind == 'TALoRA' else {})),
     }
 
 
