@@ -27,8 +27,8 @@ def description(
 
     ``kind``: 'binary', 'multi-class' or 'tasks'; ``classes``, ``palette`` (RGB); ``threshold`` of
     the object's probability, of a binary model; ``outputs`` by name, with the kind, classes and
-    palette of each task. ``preprocessing``: ``inside`` and ``resize`` say what the file does itself,
-    the rest what to do where it does not. ``base``: name and licence of the base weights.
+    palette of each task. ``preprocessing``: ``inside`` and ``resize`` say what the file does, the
+    rest what to do where it does not. ``base``: name and licence of the base weights.
     ``adapter``: name, SHA-256 and method of the adapter, and whether it was merged.
     """
     return dict(

@@ -57,7 +57,8 @@ def antialiased(new: int, made: Tensor | int, old: int, interpolation: str) -> T
 
 def shrunk(images: Tensor, rows: Tensor, columns: Tensor, whole: bool) -> Tensor:
     """(B, C, h, w) by matrices (H, h) and (W, w) to (B, C, H, W), columns first; ``whole`` rounds
-    after each axis to 0 .. 255, as Pillow does for images of 8 bits."""
+    after each axis to 0 .. 255, as Pillow does for images of 8 bits. Its weights are whole numbers
+    of 2^-22, so that what is near a half may differ by one."""
     images = images @ columns.T
     if whole:
         images = (images + 0.5).floor().clamp(0, 255)
