@@ -128,7 +128,7 @@ def test_of_hugging_face(monkeypatch, name, keys, maps, form):
         layer.lora_B.data.copy_(B)
     images = torch.randn(1, 3, size, size)
     losses = [run(encoder, images) for encoder in (ours, theirs)]
-    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*losses, rtol=1e-4, atol=0)
     sum(losses).backward()
     wanted = 'q_proj.lora_B' if name == 'sam3' else 'lora_B'
     gradients = [p.grad for key, p in theirs.named_parameters() if wanted in key]
