@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.stored_linear import stored_linear
 from ..layers.token_layout import TokenLayout
 from ..layers.windows import map_of, padded_to, windows_of
 from ..registry import PEFT
@@ -150,7 +151,7 @@ class ConvLoRALinear(LoRALinear):
         windows = windows_of(z, window)
         mixed = self.experts(windows.flatten(0, 2)).to(z.dtype)
         mixed = map_of(mixed.unflatten(0, windows.shape[:3]))
-        y = F.linear(x, self.weight, self.bias)
+        y = stored_linear(x.flatten(0, -2), self.weight, self.bias).view(*x.shape[:-1], -1)
         bias = y.new_zeros(y.shape[-1]) if self.bias is None else self.bias.to(y.dtype)
         y = padded_to(y, window, bias[None, None, None])
         return add_low_rank(y, mixed if self.merged else z + mixed, self.scale * self.B)

@@ -174,6 +174,7 @@ class HFPeft(PEFTMethod):
             or 'v' of a fused qkv.
     """
 
+    stores = False
     merges = 'fully'
 
     def __init__(

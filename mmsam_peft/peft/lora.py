@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.storage import unpacked
+from ..layers.stored_linear import StoredLinear, stored_linear
 from ..registry import PEFT
 from .base import Mergeable, PEFTMethod
 from .placement import Blocks, target_linears
@@ -20,7 +22,8 @@ def low_rank_linear(
 
     What is kept for the backward pass, beside what the linear layer needs, is as thin as z.
     """
-    return add_low_rank(F.linear(x, weight, bias), z, up)
+    y = stored_linear(x.flatten(0, -2), weight, bias)
+    return add_low_rank(y, z, up).view(*x.shape[:-1], -1)
 
 
 def add_low_rank(y: Tensor, z: Tensor, up: Tensor) -> Tensor:
@@ -36,7 +39,7 @@ def add_low_rank(y: Tensor, z: Tensor, up: Tensor) -> Tensor:
     return rows.addmm_(*update).view(y.shape)
 
 
-class LoRALinear(Mergeable, nn.Linear):
+class LoRALinear(Mergeable, StoredLinear):
     """A frozen linear layer with a trained low-rank update:
 
         y = W0 x + b + (alpha / r) * B A x
@@ -82,7 +85,7 @@ class LoRALinear(Mergeable, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
-            return F.linear(x, self.weight, self.bias)
+            return stored_linear(x, self.weight, self.bias)
         return self.updated(x, F.linear(x, self.lora_A))
 
     def updated(self, x: Tensor, z: Tensor) -> Tensor:
@@ -90,7 +93,7 @@ class LoRALinear(Mergeable, nn.Linear):
         return low_rank_linear(x, self.weight, self.bias, z, self.scale * self.B)
 
     def merged_values(self) -> dict[str, Tensor]:
-        return dict(weight=self.weight + self.scale * (self.B @ self.lora_A))
+        return dict(weight=unpacked(self.weight) + self.scale * (self.B @ self.lora_A))
 
 
 @PEFT.register_module()

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.conv_norm import ConvNorm
+from ..layers.storage import unpacked
 from ..registry import PEFT
 from .anatomy import anatomy_of
 from .base import Mergeable, PEFTMethod
@@ -46,7 +47,8 @@ class ScaledShifted(Mergeable):
         return y + torch.addcmul(shift, y, scale)
 
     def merged_values(self) -> dict[str, Tensor]:
-        values = dict(weight=spread(self.ssf_gamma, self.weight.dim() - 1) * self.weight)
+        weight = unpacked(self.weight)
+        values = dict(weight=spread(self.ssf_gamma, weight.dim() - 1) * weight)
         if self.bias is not None:
             values['bias'] = self.ssf_gamma * self.bias + self.ssf_beta
         return values

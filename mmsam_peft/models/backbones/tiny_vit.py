@@ -193,7 +193,7 @@ class TinyViT(Encoder):
             and window_sizes of the last three, which have attention, and, where they differ from
             MobileSAM's, mlp_ratio and out_channels.
         img_size: The (H, W) of the training images, which files name; the network has it nowhere.
-        peft, unfreeze, attention, checkpointing, compile, checkpoint, in_channels: As for
+        peft, unfreeze, attention, checkpointing, compile, checkpoint, in_channels, base_dtype: As for
             ``SAMViT``.
 
     Raises:
@@ -215,6 +215,7 @@ class TinyViT(Encoder):
         compile: bool | dict = False,
         checkpoint: str | None = None,
         in_channels: int = 3,
+        base_dtype: str = 'float32',
     ) -> None:
         sizes = sizes_of(arch, ARCHS, COMMON)
         if [len(sizes[name]) for name in ARCHS['5m']] != [4, 4, 3, 3]:
@@ -254,7 +255,7 @@ class TinyViT(Encoder):
             LayerNorm2d(out),
         )
         self.walk = run_blocks  # where a method may put a module: the name is part of adapter files
-        self.adapt(peft, unfreeze, compile)
+        self.adapt(peft, unfreeze, compile, base_dtype)
 
     @property
     def blocks(self) -> list[TinyViTBlock]:

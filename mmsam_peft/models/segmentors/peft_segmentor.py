@@ -8,10 +8,21 @@ from mmengine.logging import print_log
 from mmseg.models import EncoderDecoder
 from torch import Tensor, nn
 
+from ...adapters.apart import without_base
 from ...adapters.file import carried_header
-from ...adapters.match import OtherBaseError, adapter_names, check_loaded, trained_names
+from ...adapters.header import parse_header
+from ...adapters.match import (
+    TABLES,
+    OtherBaseError,
+    adapter_names,
+    check_loaded,
+    hash_of_file,
+    is_rounded,
+    trained_names,
+)
 from ...datasets.pixels import Pixels
 from ...peft import PEFTMethod
+from ...peft.base_dtype import packed_later
 from ...registry import MODELS
 from ...safe_load import is_at_hand
 from ..backbones.checkpoints import read_sam_checkpoint
@@ -41,6 +52,9 @@ class PEFTSegmentor(EncoderDecoder):
             channels than ``pixels`` makes.
     """
 
+    recorded_base: str | None = None
+    """The hash of the base weights in their file, where they are stored in fewer bits."""
+
     def __init__(
         self,
         backbone: dict,
@@ -69,7 +83,8 @@ class PEFTSegmentor(EncoderDecoder):
         self.peft_cfg = dict(backbone.get('peft') or dict(type='Full'))
 
     def init_weights(self) -> None:
-        super().init_weights()
+        with packed_later(self.backbone):
+            super().init_weights()
         frozen = {
             f'backbone.{name}' for name, _ in self.backbone.named_parameters()
         } - trained_names(self)
@@ -96,8 +111,14 @@ class PEFTSegmentor(EncoderDecoder):
             self.backbone.load_sam(state, self.checkpoint)
             if hasattr(self.decode_head, 'load_sam'):
                 self.decode_head.load_sam(state, self.checkpoint)
+            self.record_base(state, {'backbone.': 'image_encoder.'})
         except ValueError as error:
             raise OtherBaseError(str(error)) from error
+
+    def record_base(self, state: dict[str, Tensor], names: dict[str, str]) -> None:
+        """Keeps the hash of base weights that were loaded, where the encoder rounds them."""
+        if is_rounded(self):
+            self.recorded_base = hash_of_file(self, state, names)
 
     def extract_feat(self, inputs: Tensor | Encoded) -> tuple[Tensor, ...]:
         """The encoder's maps of images, or of what its frozen beginning has made of them
@@ -164,7 +185,10 @@ class PEFTSegmentor(EncoderDecoder):
                 for key, value in state_dict.items()
                 if key.startswith(prefix)
             }
-            check_loaded(self, carried, state, self.checkpoint is not None and self.base_loaded)
+            at_hand = self.checkpoint is not None and self.base_loaded
+            check_loaded(self, carried, state, at_hand)
+            self._settle_base(state_dict, prefix, carried, at_hand)
+            own = {prefix + key: value for key, value in self.state_dict().items()}  # as loaded
             for key, value in own.items():
                 state_dict.setdefault(key, value)
         elif not own.keys() & state_dict.keys():
@@ -176,8 +200,25 @@ class PEFTSegmentor(EncoderDecoder):
             )
         else:
             self._complete(state_dict, prefix)
+            if all(f'{prefix}{key}' in state_dict for key in self._frozen()):
+                self.record_base(state_dict, {'backbone.': f'{prefix}backbone.'})
         self._check_tensors(own, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+    def _settle_base(self, state_dict: dict, prefix: str, carried: dict, at_hand: bool) -> None:
+        """Base weights that a ``.pth`` holds rounded never replace those at hand; without such,
+        its header knows the hash of what they were."""
+        kept = parse_header(carried['header'], carried['path'])
+        if carried['whole'] and (kept.get('base_dtype') or is_rounded(self)):
+            if not at_hand:
+                self.recorded_base = kept['base']
+            for name in self._frozen() if at_hand else ():
+                state_dict.pop(prefix + name, None)
+
+    def _frozen(self) -> set[str]:
+        """What of the state dict is in the file of base weights."""
+        state = self.state_dict()
+        return state.keys() - without_base(self, state, TABLES).keys()
 
     def _complete(self, state_dict: dict, prefix: str) -> None:
         """What was trained without prompts gets the base weights' own, where the head has them."""
