@@ -52,5 +52,7 @@ class StoredLinear(nn.Linear):
     """A linear layer whose weight may be stored in any way. A subclass multiplies with it by
     :func:`stored_linear`, and reads it by ``storage.widen``."""
 
+    cell_by_cell = True
+
     def forward(self, x: Tensor) -> Tensor:
         return stored_linear(x, self.weight, self.bias)
