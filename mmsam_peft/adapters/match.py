@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from mmengine.registry import Registry
@@ -16,11 +16,9 @@ from .allowed import find_class
 from .file import as_checkpoint, read_adapter, write_adapter
 from .frozen import frozen_weights
 from .header import FORMAT, parse_header
+from .positions import alike, is_table, sketch
 from .recipe import base_weights, plain, recipe
 
-TABLES = ('pos_embed', 'rel_pos')
-"""Positions, which are resized to the image size when loaded; resizing rounds differently from
-machine to machine."""
 ANSWERING = 'decode_head.answering.'
 """The decoder of the base where that answers to prompts; a file that was trained without prompts
 knows nothing of it."""
@@ -28,12 +26,19 @@ knows nothing of it."""
 
 def base_hash(*adapted: tuple[nn.Module, PEFTMethod]) -> str:
     """SHA-256 of the frozen weights of (host, method) pairs, by name, in float32, without position
-    tables. What is frozen is what the method does not train, whatever was frozen later."""
-    return _hash_of(
-        (name, value)
-        for host, method in adapted
-        for name, value in sorted(frozen_weights(host, method).items())
-    )
+    tables, of which ``base_positions`` tells. What is frozen is what the method does not train,
+    whatever was frozen later."""
+    return _hash_of(_frozen(adapted))
+
+
+def base_positions(*adapted: tuple[nn.Module, PEFTMethod]) -> list[float] | None:
+    """What the frozen position tables of (host, method) pairs are, see ``sketch``."""
+    return sketch(_frozen(adapted))
+
+
+def _frozen(adapted: Iterable[tuple[nn.Module, PEFTMethod]]) -> Iterator[tuple[str, Tensor]]:
+    for host, method in adapted:
+        yield from sorted(frozen_weights(host, method).items())
 
 
 def is_rounded(model: nn.Module) -> bool:
@@ -68,7 +73,7 @@ def hash_of_file(model: nn.Module, state: dict[str, Tensor], names: dict[str, st
 def _hash_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
     for name, value in parameters:
-        if not any(table in name for table in TABLES):
+        if not is_table(name):
             digest.update(name.encode())
             digest.update(value.detach().to('cpu', torch.float32).contiguous().numpy())
     return digest.hexdigest()
@@ -130,6 +135,7 @@ def adapter_header(
         **_made_of(model),
         base=base_of(model),
         **_stored(model),
+        positions=base_positions(*model.adapted.values()),
         base_weights=base_weights(model),
         classes=plain(meta.get('classes')),
         palette=plain(meta.get('palette')),
@@ -142,7 +148,9 @@ def _stored(model: nn.Module) -> dict:
     """How the base is stored, where it is not in float32, and the hash of what it is then."""
     if not is_rounded(model):
         return {}
-    return dict(base_dtype=model.backbone.base_dtype, rounded_base=base_hash(*model.adapted.values()))
+    return dict(
+        base_dtype=model.backbone.base_dtype, rounded_base=base_hash(*model.adapted.values())
+    )
 
 
 def _made_of(model: nn.Module) -> dict:
@@ -229,6 +237,11 @@ def check_loaded(
             f'this model {base[:16]}. Set model.checkpoint to the weights it was '
             'trained on.'
         )
+    elif not alike(header.get('positions'), base_positions(*model.adapted.values())):
+        raise OtherBaseError(
+            f'{path} was trained on another base than this model: their position tables differ. '
+            'Set model.checkpoint to the weights it was trained on.'
+        )
 
 
 def _lent_prompts(model: nn.Module, found: dict, own: dict) -> set[str]:
@@ -269,8 +282,9 @@ def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_h
             f'{missing[0]}. Copy it again from where it was written.'
         )
     if not at_hand:
-        found = _hash_of((name, state[prefix + name]) for prefix, name in frozen)
-        if found != (header.get('rounded_base') or header['base']):
+        held = [(name, state[prefix + name]) for prefix, name in frozen]
+        known = header.get('rounded_base') or header['base']
+        if _hash_of(held) != known or not alike(header.get('positions'), sketch(held)):
             raise ValueError(
                 f'{path} is damaged: its frozen weights do not have the hash that its '
                 'header names. Copy it again from where it was written.'
@@ -285,8 +299,9 @@ def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_h
             )
         return
     for name in (prefix + name for prefix, name in frozen):
-        is_table = any(table in name for table in TABLES)
-        if not is_table and not own[name].equal(state[name].to(own[name])):
+        here, there = own[name], state[name].to(own[name])
+        same = alike(sketch([(name, here)]), sketch([(name, there)]))  # True for no table
+        if not (same if is_table(name) else here.equal(there)):
             raise OtherBaseError(
                 f'{path} was trained on another base than this model: {name} differs. '
                 'Set model.checkpoint to the weights it was trained on.'

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..adapters.frozen import kept_buffers
-from ..adapters.match import TABLES, is_rounded, trained_names
+from ..adapters.match import is_rounded, trained_names
+from ..adapters.positions import TABLES
 from ..finite import require_finite
 from ..models.backbones.checkpoints import read_checkpoint
 from ..models.backbones.sam_keys import SAM

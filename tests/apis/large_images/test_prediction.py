@@ -1,16 +1,12 @@
 """Large images predicted from the disk are what the whole image predicted at once is."""
 
-import json
-
 import numpy as np
 import pytest
 import rasterio
-import torch
 from affine import Affine
 
-from mmsam_peft.apis import inference_model, init_model
-from mmsam_peft.apis.large_images import Settings, predict_large
-from mmsam_peft.apis.large_images import prediction as module
+from mmsam_peft.apis import inference_model
+from mmsam_peft.apis.large_images import predict_large
 from mmsam_peft.registry import DATASETS  # noqa: F401
 
 UTM, NORTH_UP = 'EPSG:32633', Affine(0.5, 0, 500000, 0, -0.5, 5400000)
@@ -37,7 +33,9 @@ def model(build, tiny):
         options = {**WINDOWS, **(options or {})}
         made = build(options, trained=True)
         made.cfg = tiny(options)
-        made.dataset_meta = dict(classes=('background', 'disc', 'ring'), palette=[[0, 0, 0], [0, 255, 0], [9, 8, 7]])
+        made.dataset_meta = dict(
+            classes=('background', 'disc', 'ring'), palette=[[0, 0, 0], [0, 255, 0], [9, 8, 7]]
+        )
         return made
 
     return model
