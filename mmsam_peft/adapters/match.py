@@ -267,7 +267,7 @@ def with_defaults(registry: Registry, cfg: dict) -> dict:
     prompts = cfg.pop('prompts', None)
     if prompts not in (None, False):  # how they are trained, a file does not depend on
         by_base = isinstance(prompts, dict) and prompts.get('base')
-        cfg['prompts'] = 'by the decoder of the base' if by_base else True
+        cfg['prompts'] = dict(base=True) if by_base else True
     if cfg.get('peft'):
         cfg['peft'] = with_defaults(PEFT, cfg['peft'])
     return cfg

@@ -126,13 +126,30 @@ def predict_instances(
     write_whole(out / TOGETHER, json.dumps(together(files, categories)).encode())
 
 
-def options_for_prompts(config: Config | None, weights: str | os.PathLike) -> dict:
+def options_for_prompts(
+    config: Config | None, weights: str | os.PathLike, by_base: bool = False
+) -> dict:
     """What switches prompts on in a model that could answer them and was trained without: SAM's own
-    prompt encoder comes from its base weights. Nothing for other models."""
+    prompt encoder comes from its base weights. Nothing for other models.
+
+    Args:
+        by_base: Its decoder, too, is to answer.
+
+    Raises:
+        ValueError: ``by_base``, and the model was trained to answer with its own decoder.
+    """
     head = header_of(weights)[0]['head'] if config is None else config.model.decode_head
     is_binary = str(head['type']).endswith('SAMMaskHead') and not head.get('num_queries')
-    if not is_binary or head.get('prompts') not in (None, False):
+    prompts = head.get('prompts')
+    if by_base and prompts and not (isinstance(prompts, Mapping) and prompts.get('base')):
+        raise ValueError(
+            f"{weights} was trained to answer prompts with its own decoder, not with the base's: "
+            'leave --update out, or train with prompts.keep or without prompts.'
+        )
+    if not is_binary or prompts not in (None, False):
         return {}
+    if by_base:
+        return {name: dict(base=True) for name in PROMPTS_ON}
     print_log(
         f"{weights} was trained without prompts: SAM's own prompt encoder answers, with the tuned "
         'encoder and mask decoder.',

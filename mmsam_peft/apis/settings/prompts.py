@@ -72,10 +72,9 @@ class Prompts(Setting):
     def apply(self, cfg: Config, value: dict) -> None:
         """Raises ValueError where the model or its data cannot be prompted."""
         head = _require_fit(cfg, value)
-        if not _has_prompts(head):
-            head['prompts'] = ConfigDict()  # into which options can be merged
-        if value['keep']:
-            head['prompts'] = ConfigDict(base=True)
+        own = head.get('prompts') if isinstance(head.get('prompts'), Mapping) else {}
+        rest = {key: one for key, one in own.items() if key != 'base'}
+        head['prompts'] = ConfigDict({**rest, **({'base': True} if value['keep'] else {})})
         head['loss_prompts'] = ConfigDict(_loss(value))
         for name, pipeline in _of_training(cfg):
             pipeline[:] = [step for step in pipeline if type_name(step) != 'SamplePrompts']
@@ -97,7 +96,7 @@ class Prompts(Setting):
         faults = [
             f'model.decode_head.{key}: {head.get(key)}'
             for key, same in (
-                ('prompts', _has_prompts(head)),
+                ('prompts', _has_prompts(head) and _by_base(head) == bool(value['keep'])),
                 ('loss_prompts', head.get('loss_prompts') == _loss(value)),
             )
             if not same
@@ -144,6 +143,10 @@ def _require_fit(cfg: Config, value: dict) -> dict:
 
 def _has_prompts(head: dict) -> bool:
     return head.get('prompts') not in (None, False)
+
+
+def _by_base(head: dict) -> bool:
+    return isinstance(head['prompts'], Mapping) and bool(head['prompts'].get('base'))
 
 
 def _of_training(cfg: Config) -> list[tuple[str, list]]:

@@ -213,8 +213,10 @@ class PromptedDecoder(SAMDecoder):
 
         ValueError when these had no prompts either.
         """
+        if not self.has_prompts or self.answering is not None:
+            return
         token = state.get(f'{prefix}{MASK_TOKENS}')
-        if not self.has_prompts or not isinstance(token, Tensor) or len(token) != 1:
+        if not isinstance(token, Tensor) or len(token) != 1:
             return
         if not self.base_prompts:
             raise ValueError(
