@@ -133,23 +133,15 @@ def options_for_prompts(
     prompt encoder comes from its base weights. Nothing for other models.
 
     Args:
-        by_base: Its decoder, too, is to answer.
-
-    Raises:
-        ValueError: ``by_base``, and the model was trained to answer with its own decoder.
+        by_base: The base's decoder is to answer, however the model was trained.
     """
     head = header_of(weights)[0]['head'] if config is None else config.model.decode_head
     is_binary = str(head['type']).endswith('SAMMaskHead') and not head.get('num_queries')
     prompts = head.get('prompts')
-    if by_base and prompts and not (isinstance(prompts, Mapping) and prompts.get('base')):
-        raise ValueError(
-            f"{weights} was trained to answer prompts with its own decoder, not with the base's: "
-            'leave --update out, or train with prompts.keep or without prompts.'
-        )
+    if by_base and is_binary:
+        return dict.fromkeys(PROMPTS_ON, 'base')
     if not is_binary or prompts not in (None, False):
         return {}
-    if by_base:
-        return {name: dict(base=True) for name in PROMPTS_ON}
     print_log(
         f"{weights} was trained without prompts: SAM's own prompt encoder answers, with the tuned "
         'encoder and mask decoder.',

@@ -11,7 +11,7 @@ from mmsam_peft.models.prompt_encoders import Prompts
 from mmsam_peft.peft.lora import LoRALinear
 from mmsam_peft.registry import MODELS
 
-BY_BASE = {'model.decode_head.prompts': dict(base=True)}
+BY_BASE = {'model.decode_head.prompts': 'base'}
 PROMPTS = Prompts(torch.tensor([0]), torch.tensor([[[30.0, 20.0]]]), torch.tensor([[1]]))
 
 
@@ -76,11 +76,13 @@ def test_an_adapter_and_what_is_merged(build, tiny, whole, tmp_path):
     assert torch.equal(token[:1], model.decode_head.mask_tokens.weight) and len(token) == 4
 
 
-def test_an_adapter_that_was_trained_without_prompts(build, tiny, whole, tmp_path):
-    """The encoder is the tuned one, the decoder that answers the base's."""
+@pytest.mark.parametrize('prompts', [None, True])
+def test_an_adapter_whose_own_decoder_was_trained(build, tiny, whole, tmp_path, prompts):
+    """With prompts or without: the encoder is the tuned one, the decoder that answers the base's."""
     first = whole('first.pth', 1)
-    model = build({'model.checkpoint': first}, trained=True)
-    save_adapter(model, tmp_path / 'plain.safetensors', config=tiny({'model.checkpoint': first}))
+    options = {'model.checkpoint': first, 'model.decode_head.prompts': prompts}
+    model = build(options, trained=True)
+    save_adapter(model, tmp_path / 'plain.safetensors', config=tiny(options))
     both = init_model(
         tmp_path / 'plain.safetensors', device='cpu', cfg_options=BY_BASE, checkpoint=first
     )

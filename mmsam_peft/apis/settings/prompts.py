@@ -72,9 +72,10 @@ class Prompts(Setting):
     def apply(self, cfg: Config, value: dict) -> None:
         """Raises ValueError where the model or its data cannot be prompted."""
         head = _require_fit(cfg, value)
-        own = head.get('prompts') if isinstance(head.get('prompts'), Mapping) else {}
-        rest = {key: one for key, one in own.items() if key != 'base'}
-        head['prompts'] = ConfigDict({**rest, **({'base': True} if value['keep'] else {})})
+        if value['keep']:
+            head['prompts'] = 'base'
+        elif not _has_prompts(head) or head['prompts'] == 'base':
+            head['prompts'] = ConfigDict()  # into which options can be merged
         head['loss_prompts'] = ConfigDict(_loss(value))
         for name, pipeline in _of_training(cfg):
             pipeline[:] = [step for step in pipeline if type_name(step) != 'SamplePrompts']
@@ -96,7 +97,7 @@ class Prompts(Setting):
         faults = [
             f'model.decode_head.{key}: {head.get(key)}'
             for key, same in (
-                ('prompts', _has_prompts(head) and _by_base(head) == bool(value['keep'])),
+                ('prompts', _has_prompts(head) and (head['prompts'] == 'base') == bool(value['keep'])),
                 ('loss_prompts', head.get('loss_prompts') == _loss(value)),
             )
             if not same
@@ -143,10 +144,6 @@ def _require_fit(cfg: Config, value: dict) -> dict:
 
 def _has_prompts(head: dict) -> bool:
     return head.get('prompts') not in (None, False)
-
-
-def _by_base(head: dict) -> bool:
-    return isinstance(head['prompts'], Mapping) and bool(head['prompts'].get('base'))
 
 
 def _of_training(cfg: Config) -> list[tuple[str, list]]:

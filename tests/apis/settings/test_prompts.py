@@ -61,7 +61,7 @@ def test_keeping_answers_with_the_decoder_of_the_base(tmp_path):
     cfg = load_config(CELL, {'prompts.keep': 1})
     check_settings(cfg)
     head = cfg.model.decode_head
-    assert head.prompts == dict(base=True) and head.loss_prompts.keep == 1
+    assert head.prompts == 'base' and head.loss_prompts.keep == 1
     cfg.dump(tmp_path / 'saved.py')
     check_settings(load_config(tmp_path / 'saved.py'))
     again = load_config(tmp_path / 'saved.py', {'prompts.keep': 0})
