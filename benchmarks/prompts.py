@@ -39,7 +39,7 @@ VARIANTS = {
     'without prompts': {},
     'none=0.2': dict(prompts=SHARES),
     'keep=1': dict(prompts=dict(SHARES, keep=1)),
-    'keep=1, none=0.5': dict(prompts=dict(box=0.3, point=0.2, none=0.5, keep=1)),
+    'keep=2': dict(prompts=dict(SHARES, keep=2)),
     'keep=2, none=0.5': dict(prompts=dict(box=0.3, point=0.2, none=0.5, keep=2)),
 }
 """What is trained, by name: the options of the config."""
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path)
     parser.add_argument('--table', type=Path)
     parser.add_argument('--variants', nargs='+', default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument('--base', default='mmsam_peft://quickstart_prompts', help='that knows prompts')
+    parser.add_argument('--base', default='mmsam_peft://quickstart_prompts')
     parser.add_argument('--images', type=int, default=50)
     parser.add_argument('--epochs', type=int, default=6)
     parser.add_argument('--seed', type=int, default=0)
