@@ -19,6 +19,8 @@ from .header import FORMAT, parse_header
 from .positions import alike, is_table, sketch
 from .recipe import base_weights, plain, recipe
 
+BY_BASE = 'base'
+"""What ``prompts`` of a head say where the decoder of the base answers."""
 ANSWERING = 'decode_head.answering.'
 """The decoder of the base where that answers to prompts; a file that was trained without prompts
 knows nothing of it."""
@@ -204,7 +206,8 @@ def check_loaded(
         'peft': with_defaults(PEFT, header['peft']),
         'head': with_defaults(MODELS, header['head']),
     }
-    lent = _lent_prompts(model, found['head'], own['head'])
+    lent_hosts = () if found['head'].get('prompts') == BY_BASE else (ANSWERING,)
+    lent, unused = _lent_prompts(model, found['head'], own['head'])
     for key, cure in (
         ('arch', 'Set backbone.arch as found.'),
         ('img_size', 'Set backbone.img_size as found.'),
@@ -220,7 +223,7 @@ def check_loaded(
                 f'{path} was trained on another {key}: the file has {there}, this model '
                 f'{here}. {cure}'
             )
-    expected, names = adapter_names(model), set(header.get('tensors', state)) | lent
+    expected, names = adapter_names(model), set(header.get('tensors', state)) - unused | lent
     if names != expected:
         only_file, only_model = sorted(names - expected)[:3], sorted(expected - names)[:3]
         raise ValueError(
@@ -228,7 +231,6 @@ def check_loaded(
             f'{only_file}, only the model {only_model}. Set backbone.unfreeze as in the '
             'config it was trained with.'
         )
-    lent_hosts = () if header['head'].get('prompts') else (ANSWERING,)
     if whole:
         _check_own_base(model, header, state, path, base_at_hand)
     elif header['base'] != (base := base_of(model, *lent_hosts)):
@@ -244,13 +246,21 @@ def check_loaded(
         )
 
 
-def _lent_prompts(model: nn.Module, found: dict, own: dict) -> set[str]:
-    """The tensors that a model with prompts lends to a file that was trained without, whose head
-    then counts as the model's own."""
-    if not own.get('prompts') or found.get('prompts'):
-        return set()
-    found['prompts'] = own['prompts']
-    return {f'decode_head.{name}' for name in model.decode_head.prompt_names}
+def _lent_prompts(model: nn.Module, found: dict, own: dict) -> tuple[set[str], set[str]]:
+    """The tensors that a model with prompts lends to a file that was trained without; and those of
+    a file that was trained with them which a model has no use for where the base's decoder answers.
+    The file's head then counts as the model's own."""
+    if not own.get('prompts') or found.get('prompts') == own['prompts']:
+        return set(), set()
+    by_base = own['prompts'] == BY_BASE
+    if found.get('prompts') and not by_base:
+        return set(), set()
+    trained, found['prompts'] = found.get('prompts'), own['prompts']
+    names = {f'decode_head.{name}' for name in model.decode_head.prompt_names}
+    if by_base and trained:
+        answering = model.decode_head.answering.prompt_names
+        return set(), {f'decode_head.{name}' for name in answering}
+    return names, set()
 
 
 def cure_for_one_task(found: list[str], own: list[str]) -> str:
@@ -324,8 +334,7 @@ def with_defaults(registry: Registry, cfg: dict) -> dict:
         cfg = {**plain(defaults), **cfg}
     prompts = cfg.pop('prompts', None)
     if prompts not in (None, False):  # how they are trained, a file does not depend on
-        by_base = isinstance(prompts, dict) and prompts.get('base')
-        cfg['prompts'] = 'by the decoder of the base' if by_base else True
+        cfg['prompts'] = BY_BASE if prompts == BY_BASE else True
     if cfg.get('peft'):
         cfg['peft'] = with_defaults(PEFT, cfg['peft'])
     return cfg

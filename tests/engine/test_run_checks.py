@@ -6,7 +6,13 @@ from mmseg.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmsam_peft.engine.run_checks import check_channels, check_config, check_length, check_losses
+from mmsam_peft.engine.run_checks import (
+    check_channels,
+    check_config,
+    check_length,
+    check_losses,
+    check_prompts,
+)
 from mmsam_peft.models.losses import StructureLoss
 from mmsam_peft.registry import MODELS
 
@@ -225,3 +231,11 @@ def test_labels_are_checked_before_a_test(make_runner, root):
         make_runner({'load_from': None}).test()
     with pytest.raises(ValueError, match='2: ignore_index of evaluator'):
         make_runner({'test_evaluator.ignore_index': 2}).test()
+
+
+def test_a_prompt_encoder_that_nothing_would_train(build):
+    check_prompts(build({'model.decode_head.prompts': True}))
+    asked = {'model.decode_head.prompts': dict(train_encoder=True)}
+    with pytest.raises(ValueError, match='train_encoder=True, but nothing is trained on prompts'):
+        check_prompts(build(asked))
+    check_prompts(build({**asked, 'model.decode_head.loss_prompts': {}}))
