@@ -21,6 +21,9 @@ from .recipe import base_weights, plain, recipe
 TABLES = ('pos_embed', 'rel_pos')
 """Positions, which are resized to the image size when loaded; resizing rounds differently from
 machine to machine."""
+ANSWERING = 'decode_head.answering.'
+"""The decoder of the base where that answers to prompts; a file that was trained without prompts
+knows nothing of it."""
 
 
 def base_hash(*adapted: tuple[nn.Module, PEFTMethod]) -> str:
@@ -29,6 +32,35 @@ def base_hash(*adapted: tuple[nn.Module, PEFTMethod]) -> str:
     return _hash_of(
         (name, value)
         for host, method in adapted
+        for name, value in sorted(frozen_weights(host, method).items())
+    )
+
+
+def is_rounded(model: nn.Module) -> bool:
+    """Whether the encoder stores its base in fewer bits."""
+    return getattr(model.backbone, 'base_dtype', 'float32') != 'float32'
+
+
+def base_of(model: nn.Module, *left_out: str) -> str:
+    """The base hash of a model, without the hosts of the prefixes ``left_out``: what it has
+    recorded where it stores its base in fewer bits, which round the weights, and the hash is that
+    of the file's."""
+    adapted = {name: pair for name, pair in model.adapted.items() if name not in left_out}
+    if model.recorded_base and len(adapted) == len(model.adapted):
+        return model.recorded_base
+    return base_hash(*adapted.values())
+
+
+def hash_of_file(model: nn.Module, state: dict[str, Tensor], names: dict[str, str]) -> str:
+    """The base hash of a model with the encoder's frozen weights as a file has them.
+
+    Args:
+        state: The file's tensors.
+        names: How it calls the parts of a model: ``{'backbone.': 'image_encoder.'}``.
+    """
+    return _hash_of(
+        (name, state.get(f'{names.get(prefix, prefix)}{name}', value))
+        for prefix, (host, method) in model.adapted.items()
         for name, value in sorted(frozen_weights(host, method).items())
     )
 
@@ -96,12 +128,22 @@ def adapter_header(
         format=FORMAT,
         version=__version__,
         **_made_of(model),
-        base=base_hash(*model.adapted.values()),
+        base=base_of(model),
+        **_stored(model),
         base_weights=base_weights(model),
         classes=plain(meta.get('classes')),
         palette=plain(meta.get('palette')),
         **recipe(model, config),
         **about,
+    )
+
+
+def _stored(model: nn.Module) -> dict:
+    """How the base is stored, where it is not in float32, and the hash of what it is then."""
+    if not is_rounded(model):
+        return {}
+    return dict(
+        base_dtype=model.backbone.base_dtype, rounded_base=base_hash(*model.adapted.values())
     )
 
 
@@ -180,9 +222,10 @@ def check_loaded(
             f'{only_file}, only the model {only_model}. Set backbone.unfreeze as in the '
             'config it was trained with.'
         )
+    lent_hosts = () if header['head'].get('prompts') else (ANSWERING,)
     if whole:
         _check_own_base(model, header, state, path, base_at_hand)
-    elif header['base'] != (base := base_hash(*model.adapted.values())):
+    elif header['base'] != (base := base_of(model, *lent_hosts)):
         raise OtherBaseError(
             f'{path} was trained on another base: the file has {header["base"][:16]}, '
             f'this model {base[:16]}. Set model.checkpoint to the weights it was '
@@ -195,7 +238,7 @@ def _lent_prompts(model: nn.Module, found: dict, own: dict) -> set[str]:
     then counts as the model's own."""
     if not own.get('prompts') or found.get('prompts'):
         return set()
-    found['prompts'] = True
+    found['prompts'] = own['prompts']
     return {f'decode_head.{name}' for name in model.decode_head.prompt_names}
 
 
@@ -212,7 +255,8 @@ def cure_for_one_task(found: list[str], own: list[str]) -> str:
 
 
 def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_hand: bool) -> None:
-    """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names."""
+    """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names. Where
+    one of the two has them rounded, their hashes are compared."""
     own = model.state_dict()
     frozen = [
         (prefix, name)
@@ -227,10 +271,19 @@ def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_h
             f'{missing[0]}. Copy it again from where it was written.'
         )
     if not at_hand:
-        if _hash_of((name, state[prefix + name]) for prefix, name in frozen) != header['base']:
+        found = _hash_of((name, state[prefix + name]) for prefix, name in frozen)
+        if found != (header.get('rounded_base') or header['base']):
             raise ValueError(
                 f'{path} is damaged: its frozen weights do not have the hash that its '
                 'header names. Copy it again from where it was written.'
+            )
+        return
+    if header.get('base_dtype') or is_rounded(model):
+        if header['base'] != (base := base_of(model)):
+            raise OtherBaseError(
+                f'{path} was trained on another base than this model: the file has '
+                f'{header["base"][:16]}, this model {base[:16]}. Set model.checkpoint to the '
+                'weights it was trained on.'
             )
         return
     for name in (prefix + name for prefix, name in frozen):
@@ -256,8 +309,10 @@ def with_defaults(registry: Registry, cfg: dict) -> dict:
             if p.default is not p.empty and not p.name.startswith('loss')
         }
         cfg = {**plain(defaults), **cfg}
-    if cfg.pop('prompts', None) not in (None, False):
-        cfg['prompts'] = True  # how they are trained, a file does not depend on
+    prompts = cfg.pop('prompts', None)
+    if prompts not in (None, False):  # how they are trained, a file does not depend on
+        by_base = isinstance(prompts, dict) and prompts.get('base')
+        cfg['prompts'] = 'by the decoder of the base' if by_base else True
     if cfg.get('peft'):
         cfg['peft'] = with_defaults(PEFT, cfg['peft'])
     return cfg
