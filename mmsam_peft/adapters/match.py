@@ -142,9 +142,7 @@ def _stored(model: nn.Module) -> dict:
     """How the base is stored, where it is not in float32, and the hash of what it is then."""
     if not is_rounded(model):
         return {}
-    return dict(
-        base_dtype=model.backbone.base_dtype, rounded_base=base_hash(*model.adapted.values())
-    )
+    return dict(base_dtype=model.backbone.base_dtype, rounded_base=base_hash(*model.adapted.values()))
 
 
 def _made_of(model: nn.Module) -> dict:

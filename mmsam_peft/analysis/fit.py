@@ -130,8 +130,7 @@ def fits(
         peak = (one.peak + max(batch - 1, 0) * more) * SLACK + (memory - room)
         found.append(Fit(way, batch, peak, one.flops / whole, one.stand_in))
     return sorted(
-        found,
-        key=lambda fit: (not fit.batch, *((fit.time, -fit.batch) if fit.batch else (fit.peak,))),
+        found, key=lambda fit: (not fit.batch, *((fit.time, -fit.batch) if fit.batch else (fit.peak,)))
     )
 
 

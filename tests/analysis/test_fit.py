@@ -30,10 +30,7 @@ CASES = {
     'checkpointing': CHECKPOINTING,
     'Conv-LoRA': {'model.backbone.peft': dict(type='ConvLoRA', _delete_=True)},
     'nf4': {'model.backbone.base_dtype': 'nf4', **CHECKPOINTING},
-    'bfloat16': {
-        'optim_wrapper.type': 'AutocastOptimWrapper',
-        'model.backbone.base_dtype': 'bfloat16',
-    },
+    'bfloat16': {'optim_wrapper.type': 'AutocastOptimWrapper', 'model.backbone.base_dtype': 'bfloat16'},
     'full': {'model.backbone.peft': dict(type='Full', _delete_=True)},
 }
 

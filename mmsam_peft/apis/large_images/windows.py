@@ -134,7 +134,9 @@ class Windows:
         picture[~there] = 0
         return picture
 
-    def _scale(self, picture: np.ndarray, row: int, column: int, top: int, left: int) -> np.ndarray:
+    def _scale(
+        self, picture: np.ndarray, row: int, column: int, top: int, left: int
+    ) -> np.ndarray:
         """The window of the picture as scaling all of it would have made it."""
         box = []
         for axis, number, first in ((self.columns, column, left), (self.rows, row, top)):
@@ -160,9 +162,7 @@ class Windows:
 
     def _require_small(self) -> None:
         seen = [
-            max(
-                end - first for first, end in (axis.seen(i, self.support) for i in range(len(axis)))
-            )
+            max(end - first for first, end in (axis.seen(i, self.support) for i in range(len(axis))))
             for axis in (self.rows, self.columns)
         ]
         if seen[0] * seen[1] > MOST_SEEN:

@@ -72,7 +72,9 @@ def distance(logits: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:
     return divergence + 1 - overlap
 
 
-def questions(head: nn.Module, maps: tuple[Tensor, ...], samples: list) -> Iterator[Question]:
+def questions(
+    head: nn.Module, maps: tuple[Tensor, ...], samples: list
+) -> Iterator[Question]:
     """What the base is asked, and its answers."""
     device, image, points, rngs = maps[-1].device, [], [], []
     for number, sample in enumerate(samples):

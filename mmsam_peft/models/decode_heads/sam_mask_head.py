@@ -148,9 +148,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         self.answering = None
         if prompts is not None:
             sizes = dict(depth=depth, num_heads=num_heads, mlp_dim=mlp_dim, stride=stride)
-            self.add_prompts(
-                {} if prompts is True else dict(prompts), dim, hq=hq, **sizes, **kwargs
-            )
+            self.add_prompts({} if prompts is True else dict(prompts), dim, hq=hq, **sizes, **kwargs)
         self.prompt_loss = None if loss_prompts is None else PromptLoss(**loss_prompts)
         if self.prompt_loss is not None and self.prompt_loss.keep and self.answering is None:
             raise ValueError(

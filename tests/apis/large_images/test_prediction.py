@@ -37,9 +37,7 @@ def model(build, tiny):
         options = {**WINDOWS, **(options or {})}
         made = build(options, trained=True)
         made.cfg = tiny(options)
-        made.dataset_meta = dict(
-            classes=('background', 'disc', 'ring'), palette=[[0, 0, 0], [0, 255, 0], [9, 8, 7]]
-        )
+        made.dataset_meta = dict(classes=('background', 'disc', 'ring'), palette=[[0, 0, 0], [0, 255, 0], [9, 8, 7]])
         return made
 
     return model
