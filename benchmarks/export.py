@@ -1,7 +1,8 @@
 """An exported file against the model on real or random images: scores, masks, processor time.
 
     python benchmarks/export.py CONFIG ADAPTER --images DIR --masks DIR --out RESULTS.json
-    python benchmarks/export.py CONFIG --random 4 --out RESULTS.json
+    python benchmarks/export.py configs/lora/kvasir.py --random 4 \\
+        --set model.checkpoint=None image_size=512 --out RESULTS.json
 
 Alternates the model (``inference_model``), ONNX Runtime with float32 and with weights of 8 bits,
 each on one thread, image by image, in one process. Dice is of class 1, the mean over images.
@@ -37,11 +38,11 @@ def main() -> None:
     parser.add_argument('--images')
     parser.add_argument('--masks')
     parser.add_argument('--random', type=int, help='so many random images of 640 x 480 pixels')
-    parser.add_argument('--set', nargs='*', default=[], help='model.checkpoint=None ...')
+    parser.add_argument('--set', nargs='*', default=[], help='image_size=512 ...')
     parser.add_argument('--out', required=True)
     args = parser.parse_args()
     options = {
-        key: None if value == 'None' else value
+        key: None if value == 'None' else int(value) if value.isdigit() else value
         for key, value in (one.split('=', 1) for one in args.set)
     }
     model = init_model(load_config(args.config, options), args.weights, 'cpu')

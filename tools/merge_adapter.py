@@ -39,7 +39,7 @@ def main() -> None:
         'given',
         nargs='+',
         metavar='[CONFIG] WEIGHTS OUT',
-        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). OUT: .pth or .safetensors, '
+        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). OUT: .pth, .safetensors, '
         "or a folder for Hugging Face's transformers",
     )
     parser.add_argument(

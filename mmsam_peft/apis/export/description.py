@@ -104,4 +104,4 @@ def _adapter(model: nn.Module, weights: str | os.PathLike | None, merged: bool) 
 
 
 def as_text(found: dict) -> str:
-    return json.dumps(found, sort_keys=True)
+    return json.dumps(found)

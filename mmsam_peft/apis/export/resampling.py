@@ -82,6 +82,7 @@ def sides_in_proportion(
     h, w = (torch.full((), side, dtype=torch.float64) for side in (height, width))
     longest, shortest = torch.maximum(h, w), torch.minimum(h, w)
     if rounding == 'half_even':
-        return tuple((side * long_sides[0] / longest).round().clamp(min=1) for side in (h, w))
+        rows, columns = ((side * long_sides[0] / longest).round().clamp(min=1) for side in (h, w))
+        return rows, columns
     scale = torch.minimum(long_sides[0] / longest, long_sides[1] / shortest)
-    return tuple((side * scale + 0.5).floor() for side in (h, w))
+    return (h * scale + 0.5).floor(), (w * scale + 0.5).floor()
