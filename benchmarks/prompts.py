@@ -166,7 +166,9 @@ def main() -> None:
     parser.add_argument('--out', type=Path)
     parser.add_argument('--table', type=Path)
     parser.add_argument('--variants', nargs='+', default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument('--base', default='mmsam_peft://quickstart_prompts', help='that knows prompts')
+    parser.add_argument(
+        '--base', default='mmsam_peft://quickstart_prompts', help='that knows prompts'
+    )
     parser.add_argument('--images', type=int, default=50)
     parser.add_argument('--epochs', type=int, default=6)
     parser.add_argument('--seed', type=int, default=0)

@@ -22,9 +22,7 @@ SIZES = [((37, 90), (64, 48)), ((64, 48), (64, 48)), ((200, 31), (16, 64)), ((5,
 @pytest.mark.parametrize(('old', 'new'), SIZES)
 def test_images_as_pillow_resizes_them(interpolation, old, new):
     image = np.random.default_rng(0).integers(0, 256, (*old, 3), dtype=np.uint8)
-    rows, columns = (
-        antialiased(n, n, o, interpolation) for n, o in zip(new, old, strict=True)
-    )
+    rows, columns = (antialiased(n, n, o, interpolation) for n, o in zip(new, old, strict=True))
     for given in (image, image.astype(np.float32)):
         whole = given.dtype == np.uint8
         x = torch.from_numpy(given).permute(2, 0, 1)[None].float()
