@@ -4,9 +4,11 @@ start-up, bytes, and the time to find out what is left of a million images.
 OMP_NUM_THREADS=1 python benchmarks/predict_at_scale.py --images FOLDER
 OMP_NUM_THREADS=1 python benchmarks/predict_at_scale.py --images FOLDER --most 6 --arch base
 python benchmarks/predict_at_scale.py --masks FOLDER...
-    The last gives the mean bytes of true masks, written as predictions are. Weights are random: the
-    quickstart's encoder, or SAM's of an arch. One process and two take turns; seconds are the
-    clock's, and processor seconds those of one process without its start-up.
+python benchmarks/predict_at_scale.py --million
+    Weights are random: the quickstart's encoder, or SAM's of an arch. One process and two take
+    turns; seconds are the clock's, and processor seconds those of one process without its start-up.
+    --masks gives the mean bytes of true masks, written as predictions are; --million what naming a
+    million images and reading their manifest take.
 """
 
 import argparse
@@ -26,7 +28,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mmsam_peft.analysis.machine import machine
+from mmsam_peft.analysis.machine import machine, peak_resident
 from mmsam_peft.apis import init_model, save_adapter
 from mmsam_peft.apis.at_scale.job import Job, Settings
 from mmsam_peft.apis.at_scale.manifest import PLACE, ROWS, read_rows
@@ -35,6 +37,7 @@ from mmsam_peft.apis.configs import read_config
 from mmsam_peft.apis.overrides import apply_overrides
 from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.visualization.masks import write_mask
+from mmsam_peft.visualization.names import output_names
 
 ROOT = Path(__file__).parents[1]
 MILLION = 1_000_000
@@ -108,10 +111,15 @@ def bytes_of_masks(folder: Path, place: Path) -> dict:
     return dict(masks=len(sizes), bytes=sum(sizes) / len(sizes), bits_per_pixel=bits)
 
 
-def seconds_to_go_on(place: Path, row_bytes: str) -> dict:
-    """To read the manifest of a million images."""
+def to_go_on(place: Path) -> dict:
+    """Processor seconds and memory to name a million images, and to read their manifest."""
     (place / PLACE).mkdir(parents=True)
-    row = json.loads(row_bytes)
+    paths = [Path(f'/in/folder_{i // ROWS:04d}/image_{i % ROWS:06d}.jpg') for i in range(MILLION)]
+    start = time.process_time()
+    names = output_names(paths, '/in')
+    named = time.process_time() - start
+    assert len(set(names.values())) == MILLION
+    row = ['', '', 'done', 0.08213392299512634, '', '15842 1795691626894194688', 1795694496.0377605]
     for part in range(MILLION // ROWS):
         lines = [json.dumps(dict(made_by='x' * 64))]
         for number in range(ROWS):
@@ -121,7 +129,13 @@ def seconds_to_go_on(place: Path, row_bytes: str) -> dict:
     size = sum(path.stat().st_size for path in (place / PLACE).iterdir())
     start = time.process_time()
     assert len(read_rows(Folder(place))) == MILLION
-    return dict(seconds=time.process_time() - start, bytes_of_manifest=size)
+    read = time.process_time() - start
+    return dict(
+        seconds_to_name=named,
+        seconds_to_read=read,
+        bytes_of_manifest=size,
+        peak_bytes=peak_resident(),
+    )
 
 
 def main() -> None:
@@ -130,6 +144,7 @@ def main() -> None:
     )
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument('--images', help='a folder of images')
+    given.add_argument('--million', action='store_true', help='only what so many rows take')
     given.add_argument('--masks', type=Path, nargs='+', help='folders of masks, PNG')
     parser.add_argument('--most', type=int, default=200, help='of them (default: %(default)s)')
     parser.add_argument('--arch', help="of SAM's (default: the quickstart's encoder)")
@@ -142,6 +157,9 @@ def main() -> None:
         if args.masks:
             for masks in args.masks:
                 print(f'{masks}: {bytes_of_masks(masks, place)}')
+            return
+        if args.million:
+            print(json.dumps(to_go_on(place / 'million'), indent=1))
             return
         images = place / 'images'
         images.mkdir()
@@ -169,8 +187,6 @@ def main() -> None:
         ratios = sorted(two['images_a_second'] / one['images_a_second'] for one, two in pairs)
         if ratios:
             figures['two_of_one'] = dict(median=median(ratios), least=ratios[0], most=ratios[-1])
-        part = next((place / 'own' / PLACE).iterdir())
-        figures['million'] = seconds_to_go_on(place / 'million', part.read_text().splitlines()[1])
     text = json.dumps(figures, indent=1)
     print(text)
     if args.out:

@@ -22,16 +22,19 @@ SLACK = 1.05
 """What an allocator loses between tensors, as a factor. What is usual; not measured here."""
 UNITS = {'M': 1e6, 'G': 1e9, 'T': 1e12, 'MI': 2**20, 'GI': 2**30, 'TI': 2**40}
 BACKBONE = 'model.backbone'
+METHOD = 'the method: fewer updates'
 LATE = 3
 """Late placement adapts one in so many blocks, the last."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way to train a config: what it is called, and the options that make it."""
+    """A way to train a config: what it is called, the options that make it, and what they change
+    of the result."""
 
     name: str
     options: dict[str, object] = field(default_factory=dict)
+    changes: str = 'nothing'
     cached: bool = False
 
 
@@ -74,18 +77,19 @@ def ways(cfg: Config) -> Iterator[Way]:
     if 'base_dtype' in takes and method is not None and method.stores:
         for kept in ('bfloat16', 'nf4') if 'base_dtype' not in backbone else ():
             stored = {f'{BACKBONE}.base_dtype': kept}
-            yield Way(f'{kept} base', stored)
+            yield Way(f'{kept} base', stored, 'rounding')
             if checkpointing:
-                yield Way(f'{kept} base, checkpointing', {**stored, **checkpointing})
+                both = {**stored, **checkpointing}
+                yield Way(f'{kept} base, checkpointing', both, 'rounding')
     cache = {'default_hooks.feature_cache.type': 'FeatureCacheHook'}
     if in_blocks and peft.get('blocks', 'all') == 'all':
         with torch.device('meta'):
             count = ceil(build(cfg).backbone.depth / LATE)
         late = {f'{BACKBONE}.peft.blocks': f'last:{count}'}
-        yield Way(f'last {count} blocks', late)
-        yield Way(f'last {count} blocks, feature cache', {**late, **cache}, cached=True)
+        yield Way(f'last {count} blocks', late, METHOD)
+        yield Way(f'last {count} blocks, feature cache', {**late, **cache}, METHOD, cached=True)
     elif method is not None:
-        yield Way('feature cache', cache, cached=True)
+        yield Way('feature cache', cache, 'augmented views repeat', cached=True)
 
 
 def fits(
@@ -125,15 +129,20 @@ def fits(
         batch = min(largest, wanted)
         peak = (one.peak + max(batch - 1, 0) * more) * SLACK + (memory - room)
         found.append(Fit(way, batch, peak, one.flops / whole, one.stand_in))
-    return sorted(found, key=lambda fit: (not fit.batch, fit.time if fit.batch else fit.peak))
+    return sorted(
+        found, key=lambda fit: (not fit.batch, *((fit.time, -fit.batch) if fit.batch else (fit.peak,)))
+    )
 
 
 def table(found: Sequence[Fit]) -> str:
     """Markdown."""
-    lines = ['| way | batch | peak, GB | time of an image |', '|---|---:|---:|---:|']
+    lines = ['| way | batch | peak, GB | time of an image | changes |', '|---|---:|---:|---:|---|']
     for fit in found:
         batch = str(fit.batch) if fit.batch else 'none fits'
-        lines.append(f'| {fit.way.name} | {batch} | {fit.peak / 1e9:.2f} | {fit.time:.2f} |')
+        lines.append(
+            f'| {fit.way.name} | {batch} | {fit.peak / 1e9:.2f} | {fit.time:.2f} '
+            f'| {fit.way.changes} |'
+        )
     return '\n'.join(lines)
 
 
@@ -144,8 +153,8 @@ def command(
     changed: Mapping[str, object] | None = None,
     amp: str | None = None,
 ) -> str:
-    """The command line that trains the fastest way that fits with the largest batch; what to do
-    where none does.
+    """The command line of the fastest way that fits, of those that keep the method if one does;
+    what to do where none fits.
 
     Args:
         wanted: The batch of the config; with a smaller one, gradients are accumulated.
@@ -157,7 +166,7 @@ def command(
             'Nothing fits. A smaller encoder (encoder=sam_vit_b) or smaller images (image_size=512) '
             'take less.'
         )
-    best = next((fit for fit in able if fit.batch == wanted), able[0])
+    best = min(able, key=lambda fit: fit.way.changes == METHOD)
     options = {**(changed or {}), **best.way.options}
     if best.batch < wanted:
         options.pop('batch_size', None)

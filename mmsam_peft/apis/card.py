@@ -131,18 +131,22 @@ def _data(header: dict, about: About) -> str:
 
 def _classes(model: nn.Module, header: dict) -> str:
     if isinstance(model, MultiTaskSegmentor):
-        lines = [f'* {task}' for task in model.tasks]
+        lines = [f'* {name}: {type(task).__name__}' for name, task in model.tasks.items()]
         return '## Tasks\n\n' + '\n'.join(lines)
     names, palette = header['classes'] or [], header['palette'] or []
     colours = [f'#{red:02x}{green:02x}{blue:02x}' for red, green, blue in palette]
     lines = [
-        f'| {number} | {name} | {colours[number] if colours else ""} |'
+        f'| {number} | {_cell(name)} | {colours[number] if colours else ""} |'
         for number, name in enumerate(names[:MOST_CLASSES])
     ]
     if len(names) > MOST_CLASSES:
         lines.append(f'| ... | {len(names) - MOST_CLASSES} more | |')
     head = '## Classes\n\n| number in masks | class | colour |\n|---|---|---|\n'
     return head + '\n'.join(lines) if names else ''
+
+
+def _cell(text: str) -> str:
+    return ' '.join(str(text).split()).replace('|', '\\|')
 
 
 def _metrics(header: dict, about: About) -> dict[str, float]:

@@ -35,7 +35,8 @@ def shared(ready, build, tiny, hub, tmp_path):
     return str(config), model.state_dict()
 
 
-def test_wherever_weights_are_taken(shared, hub, tmp_path):
+def test_wherever_weights_are_taken(shared, hub, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
     config, expected = shared
     options = {'model.checkpoint': BASE}
     on_hub = tmp_path / 'hub_config.py'
@@ -53,6 +54,7 @@ def test_wherever_weights_are_taken(shared, hub, tmp_path):
         mmseg=mmseg_init_model(config, ADAPTER, 'cpu'),
         mmseg_inferencer=MMSegInferencer(config, ADAPTER, device='cpu', scope='mmsam_peft').model,
         by_hand=init_model(config, None),
+        page=init_model(f'{hub.url}/lab/discs/resolve/main/adapter.safetensors', checkpoint=BASE),
     )
     load_adapter(models['by_hand'], ADAPTER)
     for name, model in models.items():
@@ -62,7 +64,7 @@ def test_wherever_weights_are_taken(shared, hub, tmp_path):
     assert all(torch.equal(value, expected[f'backbone.{key}']) for key, value in loaded.items())
     header = read_header(ADAPTER)
     assert header['base_weights']['name'] == 'base.pth'
-    assert sum('GET /lab/discs/resolve' in one for one in hub.asked) == 1
+    assert sum('GET /lab/discs/resolve' in one for one in hub.asked) == 2  # and by the page
     again = init_model(config, ADAPTER)
     save_adapter(again, tmp_path / 'again.safetensors')
     assert read_header(tmp_path / 'again.safetensors')['base_weights']['name'] == 'base.pth'

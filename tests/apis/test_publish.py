@@ -1,3 +1,5 @@
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +166,16 @@ def test_an_adapter_without_a_base(build, tiny, tmp_path):
     assert 'None: the file does not say how good it is' in card
 
 
+def test_several_tasks(tasks_adapter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base, out = str(tmp_path / 'base.pth'), tmp_path / 'out'
+    publish(str(tasks_adapter), out, checkpoint=base, images=images(tmp_path / 'shown'))
+    card = (out / 'README.md').read_text()
+    assert '* parts: SemanticSegmentation\n* depth: Depth\n' in card and '## Classes' not in card
+    assert Image.open(out / 'example.png').height > 300
+    init_model(str(out / 'config.py'), str(out / 'adapter.safetensors'), checkpoint=base)
+
+
 def test_upload(trained, hub, tmp_path, monkeypatch):
     adapter, base, out = trained(), str(tmp_path / 'base.pth'), tmp_path / 'out'
     publish(str(adapter), out, checkpoint=base, repository='lab/discs')
@@ -187,6 +199,28 @@ def test_upload(trained, hub, tmp_path, monkeypatch):
     for name in ('discs', 'a/b/c', 'a b/c'):
         with pytest.raises(ValueError, match='no name of a repository'):
             upload(out, name)
+
+
+def test_the_tool(trained, hub, tmp_path, monkeypatch, capsys):
+    tools = Path(__file__).parents[2] / 'tools'
+    adapter, out = str(trained()), str(tmp_path / 'out')
+    shown = images(tmp_path / 'shown')[0].parent
+    command = [adapter, '--out', out, '--checkpoint', str(tmp_path / 'base.pth')]
+    monkeypatch.syspath_prepend(str(tools))
+    monkeypatch.setenv('HF_TOKEN', 'secret')
+
+    def run(*options: str) -> str:
+        monkeypatch.setattr(sys, 'argv', ['publish.py', *command, *options])
+        runpy.run_path(str(tools / 'publish.py'), run_name='__main__')
+        return capsys.readouterr().out
+
+    said = run('--images', str(shown), '--license', 'mit', '--upload', 'lab/discs')
+    assert f'Uploaded: {hub.url}/lab/discs/commit/' in said and 'No word about the data' in said
+    files = hub.repositories['lab/discs']
+    assert 'example.png' in files and b'license: mit' in files['README.md']
+    for options in (('--public',), ('--val-images',)):
+        with pytest.raises(SystemExit):
+            run(*options)
 
 
 def test_where_the_base_is(build):

@@ -216,6 +216,27 @@ def test_a_disk_that_is_full_stops_the_job_and_keeps_the_rows(given, tmp_path, m
     assert same(masks(job.out), expected)
 
 
+def test_several_tasks(tasks_adapter, tmp_path):
+    for number in range(3):
+        draw(tmp_path / f'in/{number}.jpg', number)
+    for overlays in (False, True):
+        settings = Settings(
+            str(tasks_adapter), checkpoint=str(tmp_path / 'base.pth'), overlays=overlays
+        )
+        model = settings.model('cpu')
+        if not overlays:
+            list(predict(model, str(tmp_path / 'in'), tmp_path / 'expected'))
+        place = f'memory://tasks{overlays}' if overlays else str(tmp_path / 'out')
+        job = Job(model, settings, str(tmp_path / 'in'), place)
+        rows = list(job.run(job.left()))
+        assert [row.mask for row in rows] == [f'parts/{number}.png' for number in range(3)]
+        assert job.left() == []
+        assert bool(job.out.files('panels')) == overlays
+        for number in range(3):
+            for name in (f'parts/{number}.png', f'depth/{number}.npy'):
+                assert job.out.read(name) == (tmp_path / 'expected' / name).read_bytes()
+
+
 def test_odd_names(given, tmp_path):
     model, settings, _, _ = given
     names = [
