@@ -47,6 +47,10 @@ class Run:
         return Setting(arch, size, batch, 'bfloat16', self.device, inference)
 
     @property
+    def methods(self) -> Sequence[str]:
+        return ('ConvLoRA', 'LoRA', 'VPT') if self.tiny else sorted(PEFT.module_dict)
+
+    @property
     def archs(self) -> Sequence[str]:
         return ('tiny',) if self.tiny else ('base', 'large', 'huge')
 
@@ -89,7 +93,7 @@ def correctness(run_: Run) -> dict:
     }
     methods = {}
     images = torch.randn(1, 3, size, size, device=run_.device)
-    for name in sorted(PEFT.module_dict):
+    for name in run_.methods:
         for half in HALVES:
             methods[f'{name}, {half}'] = attempt(method_error, name, half, size, images)
     return dict(forms=forms, methods=methods)
@@ -133,7 +137,7 @@ def synchronisation(run_: Run) -> dict:
     if run_.device == 'cpu':
         return dict(note='a CPU has nothing to wait for')
     found = {}
-    for name in sorted(PEFT.module_dict):
+    for name in run_.methods:
         setting = Setting('tiny', 256, 2, 'bfloat16', run_.device)
         found[name] = attempt(waits, setting, name)
     return found
@@ -310,7 +314,8 @@ def training_with_amp(run_: Run) -> dict:
         model.init_weights()
         model = model.to(run_.device).train()
         dtype = 'bfloat16' if run_.device == 'cpu' else 'float16'
-        wrapper = {**cfg.optim_wrapper, 'type': 'AmpOptimWrapper', 'dtype': dtype}
+        kind = 'AutocastOptimWrapper' if run_.device == 'cpu' else 'AmpOptimWrapper'
+        wrapper = {**cfg.optim_wrapper, 'type': kind}
         optimizer, losses = build_optim_wrapper(model, wrapper), []
         while len(losses) < iterations:
             for batch in loader:

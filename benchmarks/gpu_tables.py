@@ -45,6 +45,8 @@ def _ratio(values: list[float]) -> str:
 def _value(value: object) -> str:
     if isinstance(value, dict):
         return value['error']
+    if isinstance(value, list):
+        return _ratio(value)
     return f'{value:.2g}' if isinstance(value, float) else str(value)
 
 

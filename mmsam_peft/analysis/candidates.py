@@ -152,8 +152,9 @@ def _segment_anything(cfg: dict, arch: str | dict, size: int) -> nn.Module:
 
 
 def run(encoder: nn.Module, image: Tensor) -> Tensor:
-    """A loss of the encoder's output, auxiliary losses included."""
+    """A loss of the encoder's output, auxiliary losses included. Of one side of zero: a norm at the
+    end keeps the mean square, whose gradients would be so small that products of them are slow."""
     maps = encoder(image)
     maps = maps if isinstance(maps, tuple) else (maps,)
-    loss = sum(y.square().mean(dtype=torch.float32) for y in maps)
+    loss = sum(y.relu().square().mean(dtype=torch.float32) for y in maps)
     return loss + sum(encoder.peft.aux_losses(encoder).values())

@@ -97,7 +97,11 @@ def benchmark(
         report(f'{number + 1} of {len(settings)}: {setting}')
         costs = {}
         for candidate in candidates:
-            counted = in_fresh_process(count, candidate, setting, rounds == 0)
+            counted = (
+                in_fresh_process(count, candidate, setting, False)
+                if rounds
+                else count(candidate, setting, True)
+            )
             memory = (
                 in_fresh_process(peak_of, candidate, setting)
                 if rounds and 'error' not in counted

@@ -154,7 +154,7 @@ class ConvLoRALinear(LoRALinear):
         windows = windows_of(z, window)
         mixed = self.experts(windows.flatten(0, 2)).to(z.dtype)
         mixed = map_of(mixed.unflatten(0, windows.shape[:3]))
-        y = stored_linear(x.flatten(0, -2), self.weight, self.bias).view(*x.shape[:-1], -1)
+        y = stored_linear(x, self.weight, self.bias)
         bias = y.new_zeros(y.shape[-1]) if self.bias is None else self.bias.to(y.dtype)
         y = padded_to(y, window, bias[None, None, None])
         return add_low_rank(y, mixed if self.merged else z + mixed, self.scale * self.B)

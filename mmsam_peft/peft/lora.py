@@ -22,8 +22,7 @@ def low_rank_linear(
 
     What is kept for the backward pass, beside what the linear layer needs, is as thin as z.
     """
-    y = stored_linear(x.flatten(0, -2), weight, bias)
-    return add_low_rank(y, z, up).view(*x.shape[:-1], -1)
+    return add_low_rank(stored_linear(x, weight, bias), z, up)
 
 
 def add_low_rank(y: Tensor, z: Tensor, up: Tensor) -> Tensor:
