@@ -135,7 +135,9 @@ def _stored(model: nn.Module) -> dict:
     """How the base is stored, where it is not in float32, and the hash of what it is then."""
     if not is_rounded(model):
         return {}
-    return dict(base_dtype=model.backbone.base_dtype, rounded_base=base_hash(*model.adapted.values()))
+    return dict(
+        base_dtype=model.backbone.base_dtype, rounded_base=base_hash(*model.adapted.values())
+    )
 
 
 def _made_of(model: nn.Module) -> dict:
@@ -245,8 +247,8 @@ def cure_for_one_task(found: list[str], own: list[str]) -> str:
 
 
 def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_hand: bool) -> None:
-    """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names. Where
-    one of the two has them rounded, their hashes are compared."""
+    """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names.
+    Where one of the two has them rounded, their hashes are compared."""
     own = model.state_dict()
     frozen = [
         (prefix, name)
