@@ -276,8 +276,8 @@ def cure_for_one_task(found: list[str], own: list[str]) -> str:
 
 
 def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_hand: bool) -> None:
-    """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names. Where
-    one of the two has them rounded, their hashes are compared."""
+    """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names.
+    Where one of the two has them rounded, their hashes are compared."""
     own = model.state_dict()
     frozen = [
         (prefix, name)

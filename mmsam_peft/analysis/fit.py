@@ -164,8 +164,8 @@ def command(
     able = [fit for fit in found if fit.batch]
     if not able:
         return (
-            'Nothing fits. A smaller encoder (encoder=sam_vit_b) or smaller images (image_size=512) '
-            'take less.'
+            'Nothing fits. A smaller encoder (encoder=sam_vit_b) or smaller images '
+            '(image_size=512) take less.'
         )
     best = min(able, key=lambda fit: fit.way.changes == METHOD)
     options = {**(changed or {}), **best.way.options}

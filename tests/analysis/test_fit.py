@@ -1,4 +1,4 @@
-"""Counted memory against what the allocator gave out in real steps; what is proposed; the command."""
+"""Counted memory against what the allocator gave out in real steps; proposals and commands."""
 
 import pytest
 import torch
