@@ -6,8 +6,6 @@ import json
 import numpy as np
 import pytest
 import rasterio
-import torch
-import torch.nn.functional as F
 from affine import Affine
 
 from mmsam_peft.apis import inference_model
@@ -18,34 +16,8 @@ from mmsam_peft.apis.large_images.raster import Raster
 from mmsam_peft.apis.large_images.sums import Sums
 
 UTM, NORTH_UP = 'EPSG:32633', Affine(0.5, 0, 500000, 0, -0.5, 5400000)
-NAMES, PALETTE = ('background', 'disc', 'ring'), [[0, 0, 0], [0, 255, 0], [9, 8, 7]]
-WINDOWS = {
-    'model.test_cfg': dict(mode='slide', crop_size=(64, 64), stride=(43, 43), _delete_=True),
-    'test_pipeline': [
-        dict(type='LoadImageFromFile'),
-        dict(type='LoadMask'),
-        dict(type='PackSegInputs'),
-    ],
-}
-@pytest.fixture
-def model(build, tiny):
-    """``model(options, classes)``: a tiny one with random values that slides windows; ``classes``:
-    its network is a convolution to three classes whose result depends on the whole window."""
-
-    def model(options=None, classes=False):
-        options = {**WINDOWS, **(options or {})}
-        made = build(options, trained=True)
-        made.cfg = tiny(options)
-        made.dataset_meta = dict(classes=NAMES, palette=PALETTE)
-        if classes:
-            kernel = torch.randn(3, 3, 5, 5, generator=torch.Generator().manual_seed(0))
-            made.out_channels = made.decode_head.out_channels = 3
-            made.encode_decode = lambda x, metas: F.conv2d(
-                x - x.mean((1, 2, 3), keepdim=True), kernel, padding=2
-            )
-        return made
-
-    return model
+NAMES = ('background', 'disc', 'ring')
+STEPS = [dict(type='LoadMask'), dict(type='PackSegInputs')]
 
 
 def pixels(height: int, width: int, bands: int = 3, dtype: str = 'uint8') -> np.ndarray:
@@ -85,8 +57,8 @@ def test_equals_the_whole_image(model, tmp_path, size, classes):
 def test_equals_the_whole_image_at_another_scale(model, tmp_path, factor):
     """The picture is scaled, and the logits are scaled back, as if there were no windows."""
     scaling = dict(type='Resize', scale_factor=factor, interpolation='bicubic')
-    load, *others = WINDOWS['test_pipeline']
-    made = model({'test_pipeline': [load, scaling, *others]}, classes=True)
+    pipeline = [dict(type='LoadImageFromFile'), scaling, *STEPS]
+    made = model({'test_pipeline': pipeline}, classes=True)
     path = geotiff(tmp_path / 'image.tif', pixels(151, 203))
     expected = inference_model(made, str(path)).pred_sem_seg.data[0].numpy()
     mask = read(predict_large(made, path, tmp_path / 'out'))
@@ -99,8 +71,7 @@ def test_a_model_of_whole_images_sees_each_window_as_one(model, tmp_path):
         'test_pipeline': [
             dict(type='LoadImageFromFile'),
             dict(type='Resize', scale=(64, 64), keep_ratio=False),
-            dict(type='LoadMask'),
-            dict(type='PackSegInputs'),
+            *STEPS,
         ],
     }
     made = model(whole, classes=True)
@@ -118,7 +89,7 @@ def test_bands_ranges_and_pixels_without_an_image(model, tmp_path):
     what is there is predicted as training reads it, and the rest is 255."""
     setting = dict(low=10, high=60000, dtype='uint16')
     load = dict(type='LoadImageFromFile', pixels=setting)
-    made = model({'test_pipeline': [load, *WINDOWS['test_pipeline'][1:]]}, classes=True)
+    made = model({'test_pipeline': [load, *STEPS]}, classes=True)
     values = pixels(256, 320, bands=4, dtype='uint16') // 2 + 20
     values[:, 10:20, 30:50] = 0
     values[:, 64:, 96:] = 0
@@ -141,7 +112,13 @@ def test_windows_without_an_image_are_neither_read_nor_computed(model, tmp_path)
     path = tmp_path / 'sparse.tif'
     profile = dict(driver='GTiff', dtype='uint8', count=3, height=2000, width=3000, crs=UTM)
     with rasterio.open(
-        path, 'w', **profile, transform=NORTH_UP, tiled=True, blockxsize=128, blockysize=128,
+        path,
+        'w',
+        **profile,
+        transform=NORTH_UP,
+        tiled=True,
+        blockxsize=128,
+        blockysize=128,
         sparse_ok=True,
     ) as file:
         file.write(pixels(128, 128) + 1, window=rasterio.windows.Window(1280, 640, 128, 128))
