@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -145,7 +146,7 @@ def _predict(network: Network, windows: Windows, strips: Strips, batch_size: int
     try:
         with ThreadPoolExecutor(1) as reading:
             read = prefetch(reading, lambda place: windows.read(*place), places, 2 * batch_size)
-            for row, several in _by_row(read):
+            for row, several in groupby(read, lambda window: window.row):
                 for batch in _batches(several, batch_size):
                     blend.add(batch)
                     progress.show(batch)
@@ -211,7 +212,7 @@ class Blend:
                 logits = self.sums.pop((i, j))
                 if logits is None:
                     continue
-                (y0, y1), (x0, x1) = rows.cells[i], columns.cells[j]
+                x0, x1 = columns.cells[j]
                 labels = self.network.classes_of(torch.from_numpy(logits)).numpy()
                 there = self.there.pop((i, j))
                 self._row(i)[:, x0:x1] = (
@@ -263,12 +264,6 @@ class Progress:
         return f'{self.done} of {self.total} windows' + (
             f' ({self.empty} without an image)' if self.empty else ''
         )
-
-
-def _by_row(read: Iterator[Window]) -> Iterator[tuple[int, Iterator[Window]]]:
-    from itertools import groupby
-
-    return groupby(read, lambda window: window.row)
 
 
 def _batches(windows: Iterator[Window], size: int) -> Iterator[list[Window]]:

@@ -107,10 +107,8 @@ class Windows:
         results['img_shape'] = results['ori_shape'] = picture.shape[:2]
         for step in self.steps:
             results = step(results)
-        first, end = self.rows.spans[row], self.columns.spans[column]
-        there = there[
-            first[0] - rows[0] : first[1] - rows[0], end[0] - columns[0] : end[1] - columns[0]
-        ]
+        (y0, y1), (x0, x1) = self.rows.spans[row], self.columns.spans[column]
+        there = there[y0 - rows[0] : y1 - rows[0], x0 - columns[0] : x1 - columns[0]]
         return Window(row, column, results, True if there.all() else there.copy())
 
     def _holes(self, values: np.ndarray) -> np.ndarray:
