@@ -115,8 +115,7 @@ def test_what_the_base_is_asked(model):
     maps = tuned.base_encoder(images)
     with torch.no_grad():
         asked, again = (
-            list(questions(tuned.decode_head, maps, copy.deepcopy(samples)))
-            for _ in range(2)
+            list(questions(tuned.decode_head, maps, copy.deepcopy(samples))) for _ in range(2)
         )
     clicks, boxes, more = asked
     for one, other in zip(asked, again, strict=True):

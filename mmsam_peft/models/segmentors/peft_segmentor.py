@@ -129,7 +129,9 @@ class PEFTSegmentor(EncoderDecoder):
         """How much it counts in training that prompts are answered as the base answers them."""
         return getattr(getattr(self.decode_head, 'prompt_loss', None), 'keep', 0)
 
-    def _keep_loss(self, inputs: Tensor | Encoded, maps: tuple[Tensor, ...], samples: list) -> Tensor:
+    def _keep_loss(
+        self, inputs: Tensor | Encoded, maps: tuple[Tensor, ...], samples: list
+    ) -> Tensor:
         if self.base_encoder is None:
             raise ValueError(
                 'prompts.keep needs the base model, which init_weights() sets up: call it before '
