@@ -78,7 +78,7 @@ def test_an_adapter_and_what_is_merged(build, tiny, whole, tmp_path):
 
 @pytest.mark.parametrize('prompts', [None, True])
 def test_an_adapter_whose_own_decoder_was_trained(build, tiny, whole, tmp_path, prompts):
-    """With prompts or without: the encoder is the tuned one, the decoder that answers the base's."""
+    """With prompts or without: the tuned encoder, and the decoder of the base."""
     first = whole('first.pth', 1)
     options = {'model.checkpoint': first, 'model.decode_head.prompts': prompts}
     model = build(options, trained=True)

@@ -97,7 +97,10 @@ class Prompts(Setting):
         faults = [
             f'model.decode_head.{key}: {head.get(key)}'
             for key, same in (
-                ('prompts', _has_prompts(head) and (head['prompts'] == 'base') == bool(value['keep'])),
+                (
+                    'prompts',
+                    _has_prompts(head) and (head['prompts'] == 'base') == bool(value['keep']),
+                ),
                 ('loss_prompts', head.get('loss_prompts') == _loss(value)),
             )
             if not same
