@@ -21,6 +21,9 @@ from .recipe import base_weights, plain, recipe
 TABLES = ('pos_embed', 'rel_pos')
 """Positions, which are resized to the image size when loaded; resizing rounds differently from
 machine to machine."""
+ANSWERING = 'decode_head.answering.'
+"""The decoder of the base where that answers to prompts; a file that was trained without prompts
+knows nothing of it."""
 
 
 def base_hash(*adapted: tuple[nn.Module, PEFTMethod]) -> str:
@@ -38,10 +41,14 @@ def is_rounded(model: nn.Module) -> bool:
     return getattr(model.backbone, 'base_dtype', 'float32') != 'float32'
 
 
-def base_of(model: nn.Module) -> str:
-    """The base hash of a model: what it has recorded where it stores its base in fewer bits, which
-    round the weights, and the hash is that of the file's."""
-    return model.recorded_base or base_hash(*model.adapted.values())
+def base_of(model: nn.Module, *left_out: str) -> str:
+    """The base hash of a model, without the hosts of the prefixes ``left_out``: what it has
+    recorded where it stores its base in fewer bits, which round the weights, and the hash is that
+    of the file's."""
+    adapted = {name: pair for name, pair in model.adapted.items() if name not in left_out}
+    if model.recorded_base and len(adapted) == len(model.adapted):
+        return model.recorded_base
+    return base_hash(*adapted.values())
 
 
 def hash_of_file(model: nn.Module, state: dict[str, Tensor], names: dict[str, str]) -> str:
@@ -215,9 +222,10 @@ def check_loaded(
             f'{only_file}, only the model {only_model}. Set backbone.unfreeze as in the '
             'config it was trained with.'
         )
+    lent_hosts = () if header['head'].get('prompts') else (ANSWERING,)
     if whole:
         _check_own_base(model, header, state, path, base_at_hand)
-    elif header['base'] != (base := base_of(model)):
+    elif header['base'] != (base := base_of(model, *lent_hosts)):
         raise OtherBaseError(
             f'{path} was trained on another base: the file has {header["base"][:16]}, '
             f'this model {base[:16]}. Set model.checkpoint to the weights it was '
@@ -230,7 +238,7 @@ def _lent_prompts(model: nn.Module, found: dict, own: dict) -> set[str]:
     then counts as the model's own."""
     if not own.get('prompts') or found.get('prompts'):
         return set()
-    found['prompts'] = True
+    found['prompts'] = own['prompts']
     return {f'decode_head.{name}' for name in model.decode_head.prompt_names}
 
 
@@ -301,8 +309,10 @@ def with_defaults(registry: Registry, cfg: dict) -> dict:
             if p.default is not p.empty and not p.name.startswith('loss')
         }
         cfg = {**plain(defaults), **cfg}
-    if cfg.pop('prompts', None) not in (None, False):
-        cfg['prompts'] = True  # how they are trained, a file does not depend on
+    prompts = cfg.pop('prompts', None)
+    if prompts not in (None, False):  # how they are trained, a file does not depend on
+        by_base = isinstance(prompts, dict) and prompts.get('base')
+        cfg['prompts'] = 'by the decoder of the base' if by_base else True
     if cfg.get('peft'):
         cfg['peft'] = with_defaults(PEFT, cfg['peft'])
     return cfg

@@ -71,6 +71,8 @@ class FacTLinear(Mergeable, StoredLinear):
     wherever their rows are; with ``qkv_parts`` only of the chosen ones.
     """
 
+    cell_by_cell = True
+
     def __init__(
         self,
         base: nn.Linear,

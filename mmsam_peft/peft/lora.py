@@ -20,14 +20,22 @@ def low_rank_linear(
 ) -> Tensor:
     """W x + b + U z for x (..., in), z (..., r) and U (out, r).
 
-    The last product is added in place, so that nothing else as wide as the result is made; U^T is
-    laid out row by row, so that its gradient is z^T g rather than (g^T z)^T, which a CPU takes many
-    times as long for.
+    What is kept for the backward pass, beside what the linear layer needs, is as thin as z.
     """
-    y = stored_linear(x.flatten(0, -2), weight, bias)
-    return y.addmm_(z.flatten(0, -2).to(y.dtype), up.T.to(y.dtype).contiguous()).view(
-        *x.shape[:-1], -1
-    )
+    return add_low_rank(stored_linear(x, weight, bias), z, up)
+
+
+def add_low_rank(y: Tensor, z: Tensor, up: Tensor) -> Tensor:
+    """y + U z in the place of y (..., out), which nobody else holds.
+
+    The product itself adds, so that nothing else as wide as y is made; U^T is laid out row by row,
+    so that its gradient is z^T g rather than (g^T z)^T, which a CPU takes many times as long for.
+    """
+    rows = torch.ops.aten._unsafe_view(
+        y, (-1, y.shape[-1])
+    )  # no view for autograd: an update of a view copies gradients as wide as y
+    update = z.flatten(0, -2).to(y.dtype), up.T.to(y.dtype).contiguous()
+    return rows.addmm_(*update).view(y.shape)
 
 
 class LoRALinear(Mergeable, StoredLinear):
@@ -41,6 +49,8 @@ class LoRALinear(Mergeable, StoredLinear):
     In a fused qkv, the rows of B belong to ``qkv_parts`` only; A is common to them, as it is to q,
     k and v of the whole. With ``split``, each part has an A of its own, and A is (parts * r, in).
     """
+
+    cell_by_cell = True
 
     def __init__(
         self,

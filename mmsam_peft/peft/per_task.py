@@ -32,6 +32,7 @@ class PerTaskLinear(Mergeable, StoredLinear):
 
     branches = False
     merged_task = 0
+    cell_by_cell = True
 
     def __init__(self, base: nn.Linear, num_tasks: int, dropout: float = 0.0) -> None:
         super().__init__(base.in_features, base.out_features, base.bias is not None, device='meta')

@@ -29,6 +29,7 @@ class ScaledShifted(Mergeable):
 
     axes = 0
     """The axes of y behind the channels."""
+    cell_by_cell = True
 
     def add_parameters(self) -> None:
         self.ssf_gamma = nn.Parameter(self.weight.new_ones(len(self.weight)))

@@ -55,10 +55,10 @@ def test_it_computes_as_with_the_same_numbers_in_float32(name, way, relative):
 
 @pytest.mark.parametrize('way', ['bfloat16', 'int8', 'nf4'])
 @pytest.mark.parametrize('host', ['hiera', 'tiny_vit', 'sam3', 'efficient_sam', 'dinov2', 'dinov3'])
-def test_in_every_encoder(host, way):
+def test_in_every_encoder(host, way, relative):
     model, wide = pair('LoRA', way, host)
     found, expected = step(model, host), step(wide, host)
-    assert all(one.equal(other) for one, other in zip(found, expected, strict=True))
+    assert max(relative(one, other) for one, other in zip(found, expected, strict=True)) < 1e-4
     frozen = [p for name, p in model.named_parameters() if name not in model.peft.trained_names]
     assert any(p.dtype == torch.bfloat16 or is_packed(p) for p in frozen)
 

@@ -8,6 +8,7 @@ from typing import Union
 
 import numpy as np
 
+from .order import in_order
 from .stored import DTYPES, Header, Stored, kind_text, opaque
 
 ESTIMATE = 'python tools/analysis_tools/pixel_range.py IMAGES'
@@ -88,7 +89,7 @@ class Pixels:
             raise ValueError(f'pixels has low={self.low} and high={self.high}: low must be below')
         if self.dtype is not None and self.dtype not in DTYPES:
             raise ValueError(f'pixels.dtype={self.dtype!r}: expected one of {", ".join(DTYPES)}')
-        self._nodata()
+        _ = self.without  # raises where one is no number
 
     def setting(self) -> dict:
         """What the config says, as plain data."""
@@ -157,14 +158,15 @@ class Pixels:
         taken = [band - 1 for band in self.bands or range(1, header.bands - header.alpha + 1)]
         if header.alpha and header.bands - 1 not in taken:
             _require_opaque(values[..., -1])
-        values = values[..., taken]
+        if taken != list(range(values.shape[2])):
+            values = values[..., taken]
         holes = self._holes(values, header.nodata)
         if self.low is not None:
             values = self._scaled(values)
         if holes is not None:
             values = np.where(holes[..., None], np.zeros((), values.dtype), values)
         order = {1: [0, 0, 0], 2: [0, 0, 0, 1]}.get(len(taken), [2, 1, 0, *range(3, len(taken))])
-        return np.ascontiguousarray(values[..., order])
+        return in_order(values, order)
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
         exact = np.float32 if values.dtype.itemsize <= 2 or values.dtype == 'float32' else float
@@ -173,7 +175,9 @@ class Pixels:
             scaled = (values.astype(exact) - low.astype(exact)) * (255 / (high - low)).astype(exact)
         return np.clip(scaled, 0, 255).astype(np.float32)
 
-    def _nodata(self) -> list[float]:
+    @property
+    def without(self) -> list[float]:
+        """The values of pixels that have none."""
         given = [] if self.nodata is None else self.nodata
         given = list(given) if isinstance(given, tuple) else [given] if given != [] else []
         try:
@@ -186,7 +190,7 @@ class Pixels:
     def _holes(self, values: np.ndarray, of_file: float | None) -> np.ndarray | None:
         """The pixels without a value, (H, W), where the setting says what has none; ValueError
         where it does not."""
-        declared = self._nodata()
+        declared = self.without
         holes = np.zeros(values.shape[:2], bool)
         for value in declared:
             holes |= without_value(values, value)

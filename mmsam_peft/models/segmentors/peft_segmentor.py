@@ -12,6 +12,7 @@ from ...adapters.apart import without_base
 from ...adapters.file import carried_header
 from ...adapters.header import parse_header
 from ...adapters.match import (
+    ANSWERING,
     TABLES,
     OtherBaseError,
     adapter_names,
@@ -28,6 +29,8 @@ from ...safe_load import is_at_hand
 from ..backbones.checkpoints import read_sam_checkpoint
 from ..backbones.frozen_prefix import Encoded
 from ..backbones.variants import VARIANTS, address_of, variant_of
+from ..decode_heads.keeping import keep_loss
+from .base_encoder import BaseEncoder
 from .finite_outputs import require_finite_outputs
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -77,6 +80,7 @@ class PEFTSegmentor(EncoderDecoder):
         self.checkpoint = address_of(checkpoint, backbone, kwargs['decode_head'])
         self.variant = VARIANTS.get(variant_of(backbone, kwargs['decode_head']))
         self.base_loaded = checkpoint is None
+        self.base_encoder: BaseEncoder | None = None
         self.head_cfg = {
             key: value for key, value in kwargs['decode_head'].items() if not key.startswith('loss')
         }
@@ -98,6 +102,8 @@ class PEFTSegmentor(EncoderDecoder):
                 level=logging.WARNING,
             )
         self.load_base()
+        if self.keeps:
+            self.base_encoder = BaseEncoder(self)
 
     def load_base(self) -> None:
         """Loads ``checkpoint`` into encoder and head, once. OtherBaseError when it holds something
@@ -129,11 +135,29 @@ class PEFTSegmentor(EncoderDecoder):
         return self.neck(maps) if self.with_neck else maps
 
     def loss(self, inputs: Tensor | Encoded, data_samples: list) -> dict[str, Tensor]:
-        losses = super().loss(inputs, data_samples)
+        maps = self.extract_feat(inputs)
+        losses = self._decode_head_forward_train(maps, data_samples)
+        if self.with_auxiliary_head:
+            losses.update(self._auxiliary_head_forward_train(maps, data_samples))
+        if self.keeps:
+            losses['loss_keep'] = self._keep_loss(inputs, maps, data_samples)
         for host, method in self.adapted.values():
             for name, value in method.aux_losses(host).items():
                 losses[name] = losses.get(name, 0) + value
         return losses
+
+    @property
+    def keeps(self) -> float:
+        """How much it counts in training that prompts are answered as the base answers them."""
+        return getattr(getattr(self.decode_head, 'prompt_loss', None), 'keep', 0)
+
+    def _keep_loss(self, inputs: Tensor | Encoded, maps: tuple[Tensor, ...], samples: list) -> Tensor:
+        if self.base_encoder is None:
+            raise ValueError(
+                'prompts.keep needs the base model, which init_weights() sets up: call it before '
+                'training, as MMEngine does.'
+            )
+        return self.keeps * keep_loss(self.decode_head, maps, self.base_encoder(inputs), samples)
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Logits at the size of the inputs; under autocast too in float32, in which they are
@@ -156,6 +180,9 @@ class PEFTSegmentor(EncoderDecoder):
             if getattr(module, 'peft', None):
                 path = f'{part}.{module.peft_host}' if hasattr(module, 'peft_host') else part
                 adapted[f'{path}.'] = self.get_submodule(path), module.peft
+        answering = getattr(self.decode_head, 'answering', None)
+        if answering is not None:  # frozen, as the encoder's base is
+            adapted[ANSWERING] = answering, answering.peft
         return adapted
 
     def _load_from_state_dict(
