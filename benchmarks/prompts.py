@@ -30,6 +30,7 @@ from mmsam_peft.datasets.scenes.roads import draw_roads
 from mmsam_peft.datasets.scenes.shapes import CLASSES, draw_shapes
 from mmsam_peft.evaluation import ClickMetric
 from mmsam_peft.measures.clicks import objects_of
+from mmsam_peft.peft.lora import LoRALinear
 
 CONFIG, SIZE = 'configs/lora/quickstart.py', 256
 SHARES = dict(box=0.5, point=0.3, none=0.2)
@@ -37,12 +38,14 @@ VARIANTS = {
     'base': None,
     'without prompts': {},
     'none=0.2': dict(prompts=SHARES),
-    'none=0.5': dict(prompts=dict(box=0.3, point=0.2, none=0.5)),
-    'none=0.8': dict(prompts=dict(box=0.12, point=0.08, none=0.8)),
+    'keep=1': dict(prompts=dict(SHARES, keep=1)),
+    'keep=2': dict(prompts=dict(SHARES, keep=2)),
 }
 """What is trained, by name: the options of the config."""
 SEEN = ('IoU@box', 'IoU@1', 'IoU@3')
-FROZEN = ', decoder of the base'
+OWN, FROZEN, HALF = '', ', decoder of the base', ', half the update'
+"""How a tuned model answers: as it was trained; with the base's decoder; with half of LoRA's scale,
+and the decoder half-way to the base's."""
 
 
 def things(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,17 +96,25 @@ def dice(model: torch.nn.Module, images: int) -> float:
     return round(evaluator.evaluate(images)['Dice'], 2)
 
 
-def measure(adapter: Path | None, base: str, images: int, own_decoder: bool = True) -> dict:
+def measure(adapter: Path | None, options: dict, images: int, how: str = OWN) -> dict:
     """The model answers with prompts, whether it was trained so or not.
 
     Args:
-        own_decoder: False: the base's decoder reads the tuned encoder's maps.
+        options: Of the config.
+        how: See ``OWN``.
     """
-    options = {'prompts': SHARES, 'model.checkpoint': base}
+    options = {'prompts': SHARES, **options}
     model = init_model(load_config(CONFIG, options), adapter, 'cpu')
-    if not own_decoder:
-        other = init_model(load_config(CONFIG, options), None, 'cpu')
-        model.decode_head.load_state_dict(other.decode_head.state_dict())
+    if how != OWN:
+        other = init_model(load_config(CONFIG, options), None, 'cpu').decode_head.state_dict()
+        share = 0 if how == FROZEN else 0.5
+        own = model.decode_head.state_dict()
+        mixed = {name: torch.lerp(other[name], own[name], share) for name in own}
+        model.decode_head.load_state_dict(mixed)
+        if how == HALF:
+            for layer in model.backbone.modules():
+                if isinstance(layer, LoRALinear):
+                    layer.scale *= share
     found = dict(dice=dice(model, images))
     for draw in (roads, things, shapes):
         found[draw.__name__] = prompted(model, draw, images)
@@ -155,7 +166,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path)
     parser.add_argument('--table', type=Path)
     parser.add_argument('--variants', nargs='+', default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument('--base', default='mmsam_peft://quickstart', help='that knows prompts')
+    parser.add_argument('--base', default='mmsam_peft://quickstart_prompts', help='that knows prompts')
     parser.add_argument('--images', type=int, default=50)
     parser.add_argument('--epochs', type=int, default=6)
     parser.add_argument('--seed', type=int, default=0)
@@ -169,15 +180,16 @@ def main() -> None:
     for name in args.variants:
         options = VARIANTS[name]
         folder = args.out.parent / f'{name.replace(" ", "_")}_{args.seed}_{args.epochs}'
-        for own in (True,) if options is None else (True, False):
-            row = dict(name=f'{name}{"" if own else FROZEN}', seed=args.seed, epochs=args.epochs)
+        kept = options and options.get('prompts', {}).get('keep')
+        for how in (OWN,) if options is None else (OWN, HALF) if kept else (OWN, FROZEN, HALF):
+            row = dict(name=f'{name}{how}', seed=args.seed, epochs=args.epochs)
             if tuple(row.values()) in made:
                 continue
             adapter = None
+            given = {**(options or {}), 'model.checkpoint': args.base}
             if options is not None:
-                checkpoint = {'model.checkpoint': args.base}
-                adapter = tune({**options, **checkpoint}, folder, args.seed, args.epochs)
-            row |= measure(adapter, args.base, args.images, own)
+                adapter = tune(given, folder, args.seed, args.epochs)
+            row |= measure(adapter, given, args.images, how)
             print(json.dumps(row), flush=True)
             with open(args.out, 'a') as file:
                 file.write(json.dumps(row) + '\n')

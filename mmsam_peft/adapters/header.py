@@ -161,6 +161,8 @@ FIELDS = {
 OPTIONAL = {
     'pixels': (lambda value: isinstance(value, dict), 'the setting of a config, or null'),
     'positions': (is_sketch, 'numbers that tell position tables apart, or null'),
+    'base_dtype': (lambda value: isinstance(value, str), 'how the base was stored, or null'),
+    'rounded_base': (_is_hash, 'the SHA-256 of the frozen weights as they were stored, or null'),
     'recipe': (_is_recipe, 'the config of a model, or null'),
     'needs_config': (lambda value: isinstance(value, str), 'a text'),
     'base_weights': (_is_base, "the base weights' name, without a folder, or null"),

@@ -19,6 +19,10 @@ from .header import FORMAT, parse_header
 from .positions import alike, is_table, sketch
 from .recipe import base_weights, plain, recipe
 
+ANSWERING = 'decode_head.answering.'
+"""The decoder of the base where that answers to prompts; a file that was trained without prompts
+knows nothing of it."""
+
 
 def base_hash(*adapted: tuple[nn.Module, PEFTMethod]) -> str:
     """SHA-256 of the frozen weights of (host, method) pairs, by name, in float32, without position
@@ -35,6 +39,35 @@ def base_positions(*adapted: tuple[nn.Module, PEFTMethod]) -> list[float] | None
 def _frozen(adapted: Iterable[tuple[nn.Module, PEFTMethod]]) -> Iterator[tuple[str, Tensor]]:
     for host, method in adapted:
         yield from sorted(frozen_weights(host, method).items())
+
+
+def is_rounded(model: nn.Module) -> bool:
+    """Whether the encoder stores its base in fewer bits."""
+    return getattr(model.backbone, 'base_dtype', 'float32') != 'float32'
+
+
+def base_of(model: nn.Module, *left_out: str) -> str:
+    """The base hash of a model, without the hosts of the prefixes ``left_out``: what it has
+    recorded where it stores its base in fewer bits, which round the weights, and the hash is that
+    of the file's."""
+    adapted = {name: pair for name, pair in model.adapted.items() if name not in left_out}
+    if model.recorded_base and len(adapted) == len(model.adapted):
+        return model.recorded_base
+    return base_hash(*adapted.values())
+
+
+def hash_of_file(model: nn.Module, state: dict[str, Tensor], names: dict[str, str]) -> str:
+    """The base hash of a model with the encoder's frozen weights as a file has them.
+
+    Args:
+        state: The file's tensors.
+        names: How it calls the parts of a model: ``{'backbone.': 'image_encoder.'}``.
+    """
+    return _hash_of(
+        (name, state.get(f'{names.get(prefix, prefix)}{name}', value))
+        for prefix, (host, method) in model.adapted.items()
+        for name, value in sorted(frozen_weights(host, method).items())
+    )
 
 
 def _hash_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
@@ -100,13 +133,23 @@ def adapter_header(
         format=FORMAT,
         version=__version__,
         **_made_of(model),
-        base=base_hash(*model.adapted.values()),
+        base=base_of(model),
         positions=base_positions(*model.adapted.values()),
+        **_stored(model),
         base_weights=base_weights(model),
         classes=plain(meta.get('classes')),
         palette=plain(meta.get('palette')),
         **recipe(model, config),
         **about,
+    )
+
+
+def _stored(model: nn.Module) -> dict:
+    """How the base is stored, where it is not in float32, and the hash of what it is then."""
+    if not is_rounded(model):
+        return {}
+    return dict(
+        base_dtype=model.backbone.base_dtype, rounded_base=base_hash(*model.adapted.values())
     )
 
 
@@ -185,9 +228,10 @@ def check_loaded(
             f'{only_file}, only the model {only_model}. Set backbone.unfreeze as in the '
             'config it was trained with.'
         )
+    lent_hosts = () if header['head'].get('prompts') else (ANSWERING,)
     if whole:
         _check_own_base(model, header, state, path, base_at_hand)
-    elif header['base'] != (base := base_hash(*model.adapted.values())):
+    elif header['base'] != (base := base_of(model, *lent_hosts)):
         raise OtherBaseError(
             f'{path} was trained on another base: the file has {header["base"][:16]}, '
             f'this model {base[:16]}. Set model.checkpoint to the weights it was '
@@ -205,7 +249,7 @@ def _lent_prompts(model: nn.Module, found: dict, own: dict) -> set[str]:
     then counts as the model's own."""
     if not own.get('prompts') or found.get('prompts'):
         return set()
-    found['prompts'] = True
+    found['prompts'] = own['prompts']
     return {f'decode_head.{name}' for name in model.decode_head.prompt_names}
 
 
@@ -222,7 +266,8 @@ def cure_for_one_task(found: list[str], own: list[str]) -> str:
 
 
 def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_hand: bool) -> None:
-    """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names."""
+    """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names. Where
+    one of the two has them rounded, their hashes are compared."""
     own = model.state_dict()
     frozen = [
         (prefix, name)
@@ -238,10 +283,19 @@ def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_h
         )
     if not at_hand:
         held = [(name, state[prefix + name]) for prefix, name in frozen]
-        if _hash_of(held) != header['base'] or not alike(header.get('positions'), sketch(held)):
+        right = _hash_of(held) == (header.get('rounded_base') or header['base'])
+        if not right or not alike(header.get('positions'), sketch(held)):
             raise ValueError(
                 f'{path} is damaged: its frozen weights do not have the hash that its '
                 'header names. Copy it again from where it was written.'
+            )
+        return
+    if header.get('base_dtype') or is_rounded(model):
+        if header['base'] != (base := base_of(model)):
+            raise OtherBaseError(
+                f'{path} was trained on another base than this model: the file has '
+                f'{header["base"][:16]}, this model {base[:16]}. Set model.checkpoint to the '
+                'weights it was trained on.'
             )
         return
     for name in (prefix + name for prefix, name in frozen):
@@ -268,8 +322,10 @@ def with_defaults(registry: Registry, cfg: dict) -> dict:
             if p.default is not p.empty and not p.name.startswith('loss')
         }
         cfg = {**plain(defaults), **cfg}
-    if cfg.pop('prompts', None) not in (None, False):
-        cfg['prompts'] = True  # how they are trained, a file does not depend on
+    prompts = cfg.pop('prompts', None)
+    if prompts not in (None, False):  # how they are trained, a file does not depend on
+        by_base = isinstance(prompts, dict) and prompts.get('base')
+        cfg['prompts'] = 'by the decoder of the base' if by_base else True
     if cfg.get('peft'):
         cfg['peft'] = with_defaults(PEFT, cfg['peft'])
     return cfg

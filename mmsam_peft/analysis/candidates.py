@@ -29,6 +29,8 @@ class PlainLoRALinear(LoRALinear):
 class PlainConvLoRALinear(PlainLoRALinear, ConvLoRALinear):
     """Each expert in turn for the samples that chose it: up-sampled, convolved, down-sampled."""
 
+    in_windows = None
+
     def experts(self, z: Tensor) -> Tensor:
         expert, factor = self.gate(z.mean((1, 2)))
         y = torch.zeros_like(z)

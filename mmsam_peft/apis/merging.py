@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..adapters.frozen import kept_buffers
-from ..adapters.match import trained_names
+from ..adapters.match import is_rounded, trained_names
 from ..adapters.positions import TABLES
 from ..finite import require_finite
 from ..models.backbones.checkpoints import read_checkpoint
@@ -35,7 +35,8 @@ def merged_model(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor
     """A plain model that predicts the same, without a trace of the fine-tuning methods: their
     updates are in its weights.
 
-    Weights that no update belongs to are the very tensors of ``model``, which stays as it is.
+    Weights that no update belongs to are the very tensors of ``model``, which stays as it is; but
+    those that ``base_dtype`` stores in fewer bits become float32, as merged ones have to be.
 
     Args:
         model: As ``init_model`` makes it; its ``cfg`` is its config.
@@ -45,9 +46,10 @@ def merged_model(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor
     Raises:
         ValueError: A method does not merge fully; no such task.
     """
-    state, cfg = {**model.state_dict(), **merged_parameters(model, task)}, model.cfg.model.to_dict()
+    state, cfg = {**float_state(model), **merged_parameters(model, task)}, model.cfg.model.to_dict()
     cfg.update(checkpoint=None)
     cfg['backbone'].update(peft=dict(type='Frozen'), unfreeze=())
+    cfg['backbone'].pop('base_dtype', None)
     if getattr(model.decode_head, 'peft', None):
         cfg['decode_head'].update(peft=None)
     number = task_number(model, task)
@@ -63,6 +65,16 @@ def merged_model(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor
         model.dataset_meta,
     )
     return plain.requires_grad_(False).eval()
+
+
+def float_state(model: PEFTSegmentor) -> dict[str, Tensor]:
+    """The state dict; in float32, where ``base_dtype`` stores some of it in fewer bits."""
+    state = model.state_dict()
+    if not is_rounded(model):
+        return state
+    return {
+        name: value.float() if value.is_floating_point() else value for name, value in state.items()
+    }
 
 
 def merged_parameters(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
@@ -123,7 +135,7 @@ def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str,
             f'The model sees {channels} channels, and plain SAM weights have a place for three: '
             'use the adapter file with its config, such as by init_model(..., merge=True).'
         )
-    state = {**model.state_dict(), **merged_parameters(model, task)}
+    state = {**float_state(model), **merged_parameters(model, task)}
     keys = getattr(model.backbone, 'keys', SAM)
     base = read_checkpoint(model.checkpoint, keys) if model.checkpoint else {}
     added = {

@@ -170,6 +170,19 @@ def _check_loss(name: str, loss: nn.Module, channels: int) -> None:
         )
 
 
+def check_prompts(model: nn.Module) -> None:
+    """Raises ValueError where a config asks for a prompt encoder to be trained, and no loss reaches
+    it: that trains nothing."""
+    for where, head in _heads(model):
+        if getattr(head, 'train_encoder', False) and head.prompt_loss is None:
+            raise ValueError(
+                f'{where}.prompts.train_encoder=True, but nothing is trained on prompts, so that '
+                'the prompt encoder would stay as it is. Set prompts at the top of the config too, '
+                'such as prompts=dict(box=0.5, point=0.3, none=0.2, rounds=4), or leave '
+                'train_encoder out.'
+            )
+
+
 def check_ignored(
     model: nn.Module, loaders: Mapping[str, DataLoader], metrics: Iterable[BaseMetric]
 ) -> None:

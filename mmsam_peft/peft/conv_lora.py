@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.stored_linear import stored_linear
 from ..layers.token_layout import TokenLayout
+from ..layers.windows import map_of, padded_to, windows_of
 from ..registry import PEFT
 from .anatomy import anatomy_of
 from .experts import all_experts, chosen_experts
-from .lora import LoRA, LoRALinear
+from .lora import LoRA, LoRALinear, add_low_rank
 from .placement import Blocks
 from .qkv import QKVParts
 
@@ -102,6 +104,8 @@ class ConvLoRALinear(LoRALinear):
     at least, whatever the precision around them.
     """
 
+    cell_by_cell = False
+
     def __init__(
         self,
         base: nn.Linear,
@@ -139,6 +143,18 @@ class ConvLoRALinear(LoRALinear):
         else:
             mixed = self.experts(z).to(z.dtype)
         return self.updated(x, mixed if self.merged else z + mixed)
+
+    def in_windows(self, x: Tensor, window: int) -> Tensor:
+        """As ``forward`` for every zero-padded window of a map (B, H, W, in) by itself, together
+        (B, Hp, Wp, out). W0 gets the map's own cells alone: of a padded one it makes b."""
+        z = padded_to(F.linear(x, self.lora_A), window)
+        windows = windows_of(z, window)
+        mixed = self.experts(windows.flatten(0, 2)).to(z.dtype)
+        mixed = map_of(mixed.unflatten(0, windows.shape[:3]))
+        y = stored_linear(x, self.weight, self.bias)
+        bias = y.new_zeros(y.shape[-1]) if self.bias is None else self.bias.to(y.dtype)
+        y = padded_to(y, window, bias[None, None, None])
+        return add_low_rank(y, mixed if self.merged else z + mixed, self.scale * self.B)
 
     def experts(self, z: Tensor) -> Tensor:
         """E_e(z) of each sample, (B, H, W, r), in float32 at least; in training, the experts'

@@ -34,12 +34,14 @@ def test_what_depends_on_values_is_not_counted_without():
 
 @pytest.mark.slow
 def test_operations_of_attention():
-    """Of the eager form PyTorch counts the products, two forward and four backward. Ours does two
-    more there: the logits again, and again their product with v."""
+    """Of the eager form PyTorch counts the products, two forward and four backward. In chunks, of
+    whole windows and of the whole map, there are two more: the logits again, and again their
+    product with v."""
+    setting = Setting('tiny', 1024, 1, 'float32', 'cpu')
     eager, fused = (
-        in_fresh_process(count, candidate, TINY, True) for candidate in ('eager:LoRA', 'LoRA')
+        in_fresh_process(count, candidate, setting, True) for candidate in ('eager:LoRA', 'LoRA')
     )
-    tokens = [196] * 8 + [16] * 4  # of windows of 14 x 14, and of the whole map
+    tokens = [196] * 8 * 16 + [4096] * 4
     assert fused['flops'] - eager['flops'] == 2 * sum(2 * n * n * 192 for n in tokens)
 
 

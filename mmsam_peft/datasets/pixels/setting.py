@@ -89,7 +89,7 @@ class Pixels:
             raise ValueError(f'pixels has low={self.low} and high={self.high}: low must be below')
         if self.dtype is not None and self.dtype not in DTYPES:
             raise ValueError(f'pixels.dtype={self.dtype!r}: expected one of {", ".join(DTYPES)}')
-        self._nodata()
+        _ = self.without  # raises where one is no number
 
     def setting(self) -> dict:
         """What the config says, as plain data."""
@@ -175,7 +175,9 @@ class Pixels:
             scaled = (values.astype(exact) - low.astype(exact)) * (255 / (high - low)).astype(exact)
         return np.clip(scaled, 0, 255).astype(np.float32)
 
-    def _nodata(self) -> list[float]:
+    @property
+    def without(self) -> list[float]:
+        """The values of pixels that have none."""
         given = [] if self.nodata is None else self.nodata
         given = list(given) if isinstance(given, tuple) else [given] if given != [] else []
         try:
@@ -188,7 +190,7 @@ class Pixels:
     def _holes(self, values: np.ndarray, of_file: float | None) -> np.ndarray | None:
         """The pixels without a value, (H, W), where the setting says what has none; ValueError
         where it does not."""
-        declared = self._nodata()
+        declared = self.without
         holes = np.zeros(values.shape[:2], bool)
         for value in declared:
             holes |= without_value(values, value)

@@ -32,6 +32,8 @@ class PromptedDecoder(SAMDecoder):
     """
 
     has_prompts = False
+    answering: 'PromptedDecoder | None'
+    """The base's decoder, where that answers to prompts in place of this one."""
 
     def build_prompts(self, dim: int, train_encoder: bool = False) -> None:
         """``train_encoder``: train SAM's prompt encoder, which stays frozen by default; it may then
@@ -75,6 +77,8 @@ class PromptedDecoder(SAMDecoder):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """``prompted``'s masks and IoU; and of SAM 2 the logits (N, 1) of whether there is an
         object, None of others."""
+        if self.answering is not None:
+            return self.answering.answers(maps, prompts, multimask)
         x = self._transform_inputs(maps)
         self.require_fit(x, prompts)
         size = tuple(self.stride * side for side in x.shape[2:])
@@ -156,7 +160,7 @@ class PromptedDecoder(SAMDecoder):
     @property
     def prompt_names(self) -> set[str]:
         """The head's tensors that one without prompts does not have."""
-        if not self.has_prompts:
+        if not self.has_prompts or self.answering is not None:
             return set()
         later = tuple(f'output_hypernetworks_mlps.{i}.' for i in range(1, NUM_MASKS))
         starts = ('prompt_encoder.', 'iou_prediction_head.', 'pred_obj_score_head.', *later)

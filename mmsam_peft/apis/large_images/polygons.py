@@ -1,0 +1,171 @@
+"""Polygons of a mask on the disk, whole ones, in the coordinates of the earth."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...whole_files import whole_file
+from .network import NOTHING
+from .source import needed
+
+SUFFIXES = dict(geojson='.geojson', gpkg='.gpkg')
+AT_A_TIME = 10000
+DEGREES = 'EPSG:4326'
+
+
+class Polygon:
+    """A feature: pixels of one class that touch along edges.
+
+    ``shape`` is shapely's polygon in the coordinates of the mask; ``pixels`` is its area in pixels.
+    """
+
+    def __init__(self, shape: Any, class_id: int, name: str, pixels: int, area: float | None):
+        self.shape, self.class_id, self.name, self.pixels = shape, class_id, name, pixels
+        self.area = area
+        """In square metres, where the coordinates are lengths."""
+
+    @property
+    def properties(self) -> dict:
+        return {
+            'class_id': self.class_id,
+            'class': self.name,
+            'area': self.pixels,
+            **({} if self.area is None else dict(area_m2=self.area)),
+        }
+
+
+def require_polygons(kind: str, crs: Any, path: Path) -> None:
+    """Looks, before hours of prediction, whether polygons can be written.
+
+    Raises:
+        ImportError: A package is not there.
+        ValueError: An unknown kind; no coordinates for a GeoPackage.
+    """
+    if kind not in SUFFIXES:
+        raise ValueError(f'polygons={kind!r}: expected {" or ".join(SUFFIXES)}.')
+    needed('shapely')
+    if kind == 'gpkg':
+        needed('pyogrio')
+        if crs is None:
+            raise ValueError(
+                f'{path}: a GeoPackage has coordinates of the earth, and this image has no '
+                'coordinate reference system. Take geojson, which then has pixels from the top '
+                'left corner, or give the image its reference (rio edit-info --crs EPSG:... '
+                '--transform ...).'
+            )
+
+
+def write_polygons(
+    mask: Path,
+    out: Path,
+    kind: str,
+    classes: Sequence[str],
+    background: int | None,
+    least: int = 0,
+) -> int:
+    """Writes the polygons of a mask, in GeoJSON by longitude and latitude (RFC 7946), or in pixels
+    where the mask has no coordinates; in a GeoPackage in the mask's own. Returns their number.
+
+    GDAL reads the mask row by row, so that it is never in memory, and a polygon is one wherever it
+    goes. The polygons themselves are.
+
+    Args:
+        least: Pixels below which a polygon is left out.
+    """
+    rasterio = needed('rasterio')
+    with rasterio.open(mask) as file:
+        polygons = _polygons(file, classes, background, least)
+        with whole_file(out) as unfinished:
+            if kind == 'gpkg':
+                return _write_package(polygons, file.crs, unfinished)
+            return _write_geojson(polygons, file, unfinished)
+
+
+def _polygons(
+    file: Any, classes: Sequence[str], background: int | None, least: int
+) -> Iterator[Polygon]:
+    import rasterio
+    from rasterio.features import shapes
+    from shapely.geometry import shape
+
+    band = rasterio.band(file, 1)
+    # What is zero in the mask of a mask is left out, which spares the largest polygon.
+    there = band if background == 0 else None
+    pixel = abs(file.transform.determinant)
+    metre = None
+    if file.crs is not None and file.crs.is_projected:
+        metre = file.crs.linear_units_factor[1] ** 2
+    for geometry, value in shapes(band, mask=there, connectivity=4, transform=file.transform):
+        number = int(value)
+        if number in (background, NOTHING):
+            continue
+        polygon = shape(geometry)
+        pixels = round(polygon.area / pixel)
+        if pixels >= least:
+            name = classes[number] if number < len(classes) else str(number)
+            area = None if metre is None else polygon.area * metre
+            yield Polygon(polygon, number, name, pixels, area)
+
+
+def _write_geojson(polygons: Iterator[Polygon], file: Any, path: Path) -> int:
+    from rasterio.warp import transform_geom
+    from shapely.geometry import mapping, shape
+    from shapely.geometry.polygon import orient
+
+    number = 0
+    head = dict(type='FeatureCollection')
+    if file.crs is None:
+        head.update(width=file.width, height=file.height)
+    with open(path, 'w', encoding='utf-8') as out:
+        out.write(f'{json.dumps(head)[:-1]}, "features": [')
+        while several := list(islice(polygons, AT_A_TIME)):
+            shapes = [mapping(one.shape) for one in several]
+            if file.crs is not None:
+                shapes = transform_geom(file.crs, DEGREES, shapes)
+            for one, geometry in zip(several, shapes, strict=True):
+                geometry = mapping(orient(shape(geometry)))
+                feature = dict(type='Feature', properties=one.properties, geometry=geometry)
+                out.write(f'{"," * bool(number)}\n{json.dumps(feature, ensure_ascii=False)}')
+                number += 1
+        out.write('\n]}\n')
+    return number
+
+
+def _write_package(polygons: Iterator[Polygon], crs: Any, path: Path) -> int:
+    import shapely
+    from pyogrio.raw import write
+
+    made = path.with_name(f'{path.name}.gpkg')  # GDAL goes by the name
+    number = 0
+    try:
+        while (several := list(islice(polygons, AT_A_TIME))) or not number:
+            columns = {
+                'class_id': np.array([one.class_id for one in several], np.int32),
+                'class': np.array([one.name for one in several], object),
+                'area': np.array([one.pixels for one in several], np.int64),
+            }
+            if crs.is_projected:
+                columns['area_m2'] = np.array([one.area for one in several], float)
+            write(
+                made,
+                np.array([shapely.to_wkb(one.shape) for one in several], object),
+                list(columns.values()),
+                list(columns),
+                layer='polygons',
+                driver='GPKG',
+                geometry_type='Polygon',
+                crs=crs.to_wkt(),
+                append=number > 0,
+            )
+            number += len(several)
+            if not several:
+                break
+        os.replace(made, path)
+    finally:
+        made.unlink(missing_ok=True)
+    return number
