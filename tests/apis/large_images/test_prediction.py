@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from mmengine.config import ConfigDict
 
 from mmsam_peft.apis import inference_model
 from mmsam_peft.apis.large_images import Settings, predict_large
@@ -14,6 +15,7 @@ from mmsam_peft.apis.large_images import prediction as module
 from mmsam_peft.apis.large_images.grid import Axis
 from mmsam_peft.apis.large_images.raster import Raster
 from mmsam_peft.apis.large_images.sums import Sums
+from mmsam_peft.registry import MODELS
 
 UTM, NORTH_UP = 'EPSG:32633', Affine(0.5, 0, 500000, 0, -0.5, 5400000)
 NAMES = ('background', 'disc', 'ring')
@@ -65,6 +67,46 @@ def test_equals_the_whole_image_at_another_scale(model, tmp_path, factor):
     assert (mask == expected).mean() >= 0.9999
 
 
+def test_one_task_of_several(tiny, randomise, tmp_path):
+    """A per-task encoder computes for that task alone."""
+    tasks = [
+        dict(type='Depth', name='depth'),
+        dict(type='SemanticSegmentation', name='seg', num_classes=4),
+    ]
+    arch = dict(embed_dim=32, depth=1, num_heads=2, global_attn_indexes=(0,), out_channels=32)
+    made = dict(
+        type='MultiTaskSegmentor',
+        tasks=tasks,
+        backbone=dict(
+            type='SAMViT',
+            arch=dict(arch, window_size=3),
+            img_size=64,
+            peft=dict(type='TALoRA', num_tasks=2, ranks=(2, 2, 2), dropout=0.0),
+        ),
+        decode_head=dict(type='MSAMHead', in_channels=32, num_heads=2, mlp_dim=64),
+        data_preprocessor=dict(
+            type='SegDataPreProcessor', size=(64, 64), test_cfg=dict(size=(64, 64))
+        ),
+        test_cfg=dict(mode='slide', crop_size=(64, 64), stride=(43, 43)),
+    )
+    made = randomise(MODELS.build(ConfigDict(made))).eval()
+    made.cfg = ConfigDict(
+        test_pipeline=[
+            dict(type='mmsam_peft.LoadImageFromFile'),
+            dict(type='mmsam_peft.PackMultiTaskInputs'),
+        ],
+        model={},
+    )
+    made.dataset_meta = {}
+    path = geotiff(tmp_path / 'image.tif', pixels(50, 131))
+    expected = inference_model(made, str(path)).pred_seg.data[0].numpy()
+    assert len(np.unique(expected)) > 1
+    mask = read(predict_large(made, path, tmp_path / 'out', Settings(task='seg'), batch_size=2))
+    assert (mask == expected).mean() >= 0.9999
+    with pytest.raises(ValueError, match='expected one of seg'):
+        predict_large(made, path, tmp_path / 'out', Settings(task='depth'))
+
+
 def test_a_model_of_whole_images_sees_each_window_as_one(model, tmp_path):
     whole = {
         'model.test_cfg': dict(mode='whole', _delete_=True),
@@ -110,23 +152,23 @@ def test_bands_ranges_and_pixels_without_an_image(model, tmp_path):
 def test_windows_without_an_image_are_neither_read_nor_computed(model, tmp_path):
     made = model(classes=True)
     path = tmp_path / 'sparse.tif'
-    profile = dict(driver='GTiff', dtype='uint8', count=3, height=2000, width=3000, crs=UTM)
+    profile = dict(driver='GTiff', dtype='uint8', count=3, height=700, width=900, crs=UTM)
     with rasterio.open(
         path,
         'w',
         **profile,
         transform=NORTH_UP,
         tiled=True,
-        blockxsize=128,
-        blockysize=128,
+        blockxsize=64,
+        blockysize=64,
         sparse_ok=True,
     ) as file:
-        file.write(pixels(128, 128) + 1, window=rasterio.windows.Window(1280, 640, 128, 128))
+        file.write(pixels(64, 64) // 2 + 1, window=rasterio.windows.Window(320, 192, 64, 64))
     calls, network = [], made.encode_decode
     made.encode_decode = lambda x, metas: calls.append(len(x)) or network(x, metas)
     mask = read(predict_large(made, path, tmp_path / 'out'))
-    assert 9 <= sum(calls) <= 25
-    assert (mask[640:768, 1280:1408] != 255).all() and (mask != 255).sum() == 128**2
+    assert 4 <= sum(calls) <= 16
+    assert (mask[192:256, 320:384] != 255).all() and (mask != 255).sum() == 64**2
 
 
 def test_the_mask_lies_where_the_image_lies(model, tmp_path):
@@ -150,8 +192,8 @@ def test_polygons_are_whole_and_cover_the_mask(model, tmp_path):
     """Across tiles and strips; in the image's coordinates, and by longitude and latitude."""
     shapely, pyogrio = pytest.importorskip('shapely'), pytest.importorskip('pyogrio.raw')
     made = model()
-    ring = np.zeros((1, 1400, 700), np.float32)
-    ring[0, 100:1300, 100:600], ring[0, 200:1200, 200:500] = 1, 0
+    ring = np.zeros((1, 700, 550), np.float32)
+    ring[0, 50:650, 50:540], ring[0, 100:600, 100:500] = 1, 0
     ring[0, 5:7, 5:7] = 1
     made.encode_decode = lambda x, metas: x[:, :1]
     path = geotiff(tmp_path / 'a.tif', (255 * ring).astype(np.uint8).repeat(3, 0))
@@ -160,11 +202,11 @@ def test_polygons_are_whole_and_cover_the_mask(model, tmp_path):
     assert (mask == ring[0]).all()
     _, _, shapes, (number, names, area, metres) = pyogrio.read(out / 'a.gpkg')
     assert (number.tolist(), names.tolist(), len(shapes)) == ([1], ['disc'], 1)
-    assert area[0] == 1200 * 500 - 1000 * 300 and metres[0] == area[0] / 4
-    assert shapely.from_wkb(shapes[0]).bounds == (500050, 5399350, 500300, 5399950)
+    assert area[0] == 600 * 490 - 500 * 400 and metres[0] == area[0] / 4
+    assert shapely.from_wkb(shapes[0]).bounds == (500025, 5399675, 500270, 5399975)
     predict_large(made, path, out, settings, polygons='geojson')
     features = json.loads((out / 'a.geojson').read_text())['features']
-    assert [one['properties']['area'] for one in features] == [4, 300000]
+    assert [one['properties']['area'] for one in features] == [4, 94000]
     outer, hole = (shapely.LinearRing(ring) for ring in features[1]['geometry']['coordinates'])
     assert outer.is_ccw and not hole.is_ccw
     assert 15 < outer.bounds[0] < 15.01 and 48 < outer.bounds[1] < 49

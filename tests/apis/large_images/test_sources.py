@@ -123,7 +123,7 @@ def test_what_is_refused(model, tmp_path):
         count=3,
         width=30000,
         height=30000,
-        blockysize=30000,
+        blockysize=8192,
         compress='deflate',
         interleave='pixel',
         sparse_ok=True,
