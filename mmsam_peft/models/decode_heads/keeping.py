@@ -33,11 +33,11 @@ def keep_loss(
     are the same. No labels are needed.
 
     Each image is clicked at ``CLICKS`` pixels that are not of the class. The base answers with
-    three masks, and then to a box around the best of them or to one more click that
-    contradicts it, by turns; so must the model. Per mask the distance is the Kullback-Leibler divergence of the
-    pixels' probabilities plus their Dice loss, times the IoU that the base expects of its mask:
-    what it does not know need not be kept. Beside it stands the squared difference of the expected
-    IoU.
+    three masks, and then to a box around the best of them or to one more click that contradicts
+    it, by turns; so must the model. Per mask the distance is the Kullback-Leibler divergence of
+    the pixels' probabilities plus their Dice loss, times the IoU that the base expects of its
+    mask: what it does not know need not be kept. Beside it stands the squared difference of the
+    expected IoU.
 
     Source: Li and Hoiem, Learning without Forgetting (arXiv 1606.09282).
 
