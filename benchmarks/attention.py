@@ -1,9 +1,9 @@
 """The forms of attention with relative positions on a CPU: processor seconds and what autograd
 keeps, each form in turn.
 
-OMP_NUM_THREADS=1 python benchmarks/attention.py --dtype float32 --rounds 5
-    window: the 25 windows of a 64 x 64 map, global: the whole map; 12 heads of 64 channels (ViT-B
-    at 1024 x 1024). Position terms included.
+OMP_NUM_THREADS=1 python benchmarks/attention.py --maps 1x14 4x14 16x14 1x32 1x64 --rounds 5
+    4x14: four maps, or windows, of 14 x 14 cells; heads of 64 channels. Position terms included.
+    Ratios are to the form in chunks.
 """
 
 import argparse
@@ -16,7 +16,6 @@ from mmsam_peft.analysis.machine import clock, median_and_range
 from mmsam_peft.analysis.step_cost import bytes_kept
 from mmsam_peft.layers import attention
 
-SIZES = {'window': (25, 14), 'global': (1, 64)}
 FORMS = ('chunked', 'concat', 'bias', 'eager')
 Seconds = tuple[float, float]
 
@@ -49,37 +48,31 @@ def main() -> None:
     )
     parser.add_argument('--dtype', default='float32', choices=('float32', 'bfloat16'))
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--maps', nargs='+', default=list(SIZES), choices=SIZES)
+    parser.add_argument('--maps', nargs='+', default=['16x14', '1x64'], help='MAPSxSIDE')
+    parser.add_argument('--heads', type=int, default=12)
     args = parser.parse_args()
     dtype = getattr(torch, args.dtype)
     print(
-        '| map | form | forward, s | forward + backward, s | of eager | kept, MB '
-        '|\n|---|---|---|---|---|---|'
+        '| maps | form | forward, ms | of chunks | forward + backward, ms | of chunks | kept, MB |'
+        '\n|---|---|---:|---:|---:|---:|---:|'
     )
     for name in args.maps:
-        maps, side = SIZES[name]
-        qkv = torch.randn(maps, side * side, 3, 12, 64, dtype=dtype, requires_grad=True)
+        maps, side = map(int, name.split('x'))
+        qkv = torch.randn(maps, side * side, 3, args.heads, 64, dtype=dtype, requires_grad=True)
         table = 0.1 * torch.randn(2 * side - 1, 64, dtype=dtype)
         rounds = [
             [measure(getattr(attention, f'{form}_attention'), qkv, table, side) for form in FORMS]
-            for _ in range(args.rounds)
+            for _ in range(args.rounds + 1)
         ]
-        for column, form in zip(zip(*rounds, strict=True), FORMS, strict=True):
-            forward, both = (
-                median(values) for values in zip(*(seconds for seconds, _ in column), strict=True)
-            )
-            ratios = median_and_range(
-                [
-                    seconds[1] / others[-1][0][1]
-                    for (seconds, _), others in zip(column, rounds, strict=True)
-                ]
-            )
-            print(
-                f'| {name} | {form} | {forward:.2f} | {both:.2f} | '
-                f'{"{:.2f} ({:.2f} to {:.2f})".format(*ratios)} | '
-                f'{column[0][1]:.0f} |',
-                flush=True,
-            )
+        for column, form in zip(zip(*rounds[1:], strict=True), FORMS, strict=True):
+            cells = []
+            for part in range(2):
+                seconds = [one[0][part] for one in column]
+                chunks = [one[0][0][part] for one in rounds[1:]]
+                ratios = [own / other for own, other in zip(seconds, chunks, strict=True)]
+                cells += [f'{1e3 * median(seconds):.1f}']
+                cells += ['{:.2f} ({:.2f} to {:.2f})'.format(*median_and_range(ratios))]
+            print(f'| {name} | {form} | {" | ".join(cells)} | {column[0][1]:.1f} |', flush=True)
 
 
 if __name__ == '__main__':

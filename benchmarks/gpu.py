@@ -1,11 +1,11 @@
 """Everything that is to be measured on a GPU, in one run that can be taken up again.
 
 python benchmarks/gpu.py
-python benchmarks/gpu.py --data DIR    # with images/ and masks/ as configs/_base_/datasets/custom.py
+python benchmarks/gpu.py --data DIR    # as configs/_base_/datasets/custom.py says
 python benchmarks/gpu.py --table       # the tables of docs/speed.md, from what was measured
-    Writes one JSON after each part. A part that fails is recorded with its error, and the others go
-    on; run again, only what is missing or failed is measured. --device cpu --tiny tries all of it in
-    a minute, on networks of a few channels.
+    Writes one JSON after each part. A part that fails is recorded with its error, and the others
+    go on; run again, only what is missing or failed is measured. --device cpu --tiny tries all of
+    it in minutes, on small networks.
 """
 
 import argparse

@@ -32,7 +32,8 @@ The others are promises:
 
 maps: The blocks' linear layers get (B, H, W, C), where a window is a map of its own; or tokens
 (B, N, C) that lie as
-    ``Anatomy.layout`` says.
+    ``Anatomy.layout`` says. A layer that is ``cell_by_cell``, see ``layers.windows``, may get cells
+    in any arrangement.
 
 tokens: ``block(x, extra)`` lets the attention see extra tokens (1 or B, P, C), and
 ``block.forward_both(x, extra)`` gives the
