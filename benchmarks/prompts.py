@@ -24,6 +24,7 @@ from mmseg.structures import SegDataSample
 
 from mmsam_peft.apis.inference import init_model
 from mmsam_peft.apis.launch import load_config
+from mmsam_peft.apis.merging import merged_model
 from mmsam_peft.apis.training import train
 from mmsam_peft.datasets.scenes.objects import draw_instances
 from mmsam_peft.datasets.scenes.roads import draw_roads
@@ -37,12 +38,14 @@ VARIANTS = {
     'base': None,
     'without prompts': {},
     'none=0.2': dict(prompts=SHARES),
-    'none=0.5': dict(prompts=dict(box=0.3, point=0.2, none=0.5)),
-    'none=0.8': dict(prompts=dict(box=0.12, point=0.08, none=0.8)),
+    'keep=1': dict(prompts=dict(SHARES, keep=1)),
+    'keep=2': dict(prompts=dict(SHARES, keep=2)),
+    'keep=2, none=0.5': dict(prompts=dict(box=0.3, point=0.2, none=0.5, keep=2)),
 }
 """What is trained, by name: the options of the config."""
 SEEN = ('IoU@box', 'IoU@1', 'IoU@3')
-FROZEN = ', decoder of the base'
+UPDATES = (1.0, 0.5, 0.25)
+"""Shares of the encoder's update with which the base's decoder answers."""
 
 
 def things(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,18 +96,21 @@ def dice(model: torch.nn.Module, images: int) -> float:
     return round(evaluator.evaluate(images)['Dice'], 2)
 
 
-def measure(adapter: Path | None, base: str, images: int, own_decoder: bool = True) -> dict:
+def measure(adapter: Path | None, options: dict, images: int, share: float | None = None) -> dict:
     """The model answers with prompts, whether it was trained so or not.
 
     Args:
-        own_decoder: False: the base's decoder reads the tuned encoder's maps.
+        options: Of the config.
+        share: None: prompts are answered as was trained; else by the decoder of the base, on an
+            encoder with so much of the update. The answer without a prompt does not depend on it.
     """
-    options = {'prompts': SHARES, 'model.checkpoint': base}
-    model = init_model(load_config(CONFIG, options), adapter, 'cpu')
-    if not own_decoder:
-        other = init_model(load_config(CONFIG, options), None, 'cpu')
-        model.decode_head.load_state_dict(other.decode_head.state_dict())
+    config = load_config(CONFIG, {'prompts': SHARES, **options})
+    model = init_model(config, adapter, 'cpu')
     found = dict(dice=dice(model, images))
+    if share is not None:
+        base = init_model(config, None, 'cpu').decode_head
+        model = merged_model(model, share=share)
+        model.decode_head.load_state_dict(base.state_dict())
     for draw in (roads, things, shapes):
         found[draw.__name__] = prompted(model, draw, images)
     return found
@@ -155,7 +161,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path)
     parser.add_argument('--table', type=Path)
     parser.add_argument('--variants', nargs='+', default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument('--base', default='mmsam_peft://quickstart', help='that knows prompts')
+    parser.add_argument('--base', default='mmsam_peft://quickstart_prompts')
     parser.add_argument('--images', type=int, default=50)
     parser.add_argument('--epochs', type=int, default=6)
     parser.add_argument('--seed', type=int, default=0)
@@ -169,15 +175,16 @@ def main() -> None:
     for name in args.variants:
         options = VARIANTS[name]
         folder = args.out.parent / f'{name.replace(" ", "_")}_{args.seed}_{args.epochs}'
-        for own in (True,) if options is None else (True, False):
-            row = dict(name=f'{name}{"" if own else FROZEN}', seed=args.seed, epochs=args.epochs)
+        for share in (None,) if options is None else (None, *UPDATES):
+            by_base = '' if share is None else f", base's decoder, {share:g} of the update"
+            row = dict(name=f'{name}{by_base}', seed=args.seed, epochs=args.epochs)
             if tuple(row.values()) in made:
                 continue
             adapter = None
+            given = {**(options or {}), 'model.checkpoint': args.base}
             if options is not None:
-                checkpoint = {'model.checkpoint': args.base}
-                adapter = tune({**options, **checkpoint}, folder, args.seed, args.epochs)
-            row |= measure(adapter, args.base, args.images, own)
+                adapter = tune(given, folder, args.seed, args.epochs)
+            row |= measure(adapter, given, args.images, share)
             print(json.dumps(row), flush=True)
             with open(args.out, 'a') as file:
                 file.write(json.dumps(row) + '\n')

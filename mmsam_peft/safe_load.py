@@ -209,6 +209,10 @@ def _load_parts(index: Path, map_location=None) -> dict[str, torch.Tensor]:
 def load_from_http(filename: str, map_location=None) -> dict:
     """Downloads once, with a progress bar, into PyTorch's cache, then opens the file as a local
     one."""
+    return load_from_local(str(_downloaded(filename)), map_location)
+
+
+def _downloaded(filename: str) -> Path:
     path = _download_place(filename)
     if get_local_rank() == 0 and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -220,7 +224,7 @@ def load_from_http(filename: str, map_location=None) -> dict:
                 'name its path in the config (--cfg-options model.checkpoint=PATH).'
             ) from error
     barrier()
-    return load_from_local(str(path), map_location)
+    return path
 
 
 def _download_place(url: str) -> Path:
@@ -236,7 +240,7 @@ def is_at_hand(filename: str) -> bool:
         return True
     if filename.startswith(SCHEME):
         try:
-            return fetch(filename, local_only=True).is_dir()
+            return fetch(filename, local_only=True).is_file()
         except (FileNotFoundError, ImportError):
             return False
     path = _download_place(filename) if '://' in filename else Path(filename).expanduser()
@@ -244,12 +248,29 @@ def is_at_hand(filename: str) -> bool:
 
 
 def load_from_hub(filename: str, map_location=None) -> dict:
-    """Opens the model at an address of Hugging Face's hub, ``hf://facebook/dinov2-small``, by its
-    safetensors files alone."""
+    """Opens the weights at an address of Hugging Face's hub, such as
+    ``hf://facebook/dinov2-small``."""
+    return load_from_local(str(local_weights(filename)), map_location)
+
+
+def local_weights(name: str | os.PathLike) -> str | os.PathLike:
+    """The path of weights that a path or an address names, on which every reader of adapters and
+    checkpoints relies: what ``hf://`` and ``http(s)://`` name is downloaded once. Paths, and
+    ``mmsam_peft://NAME``, stay as they are.
+
+    Raises:
+        ImportError, FileNotFoundError, ValueError: See :func:`hub.fetch`.
+    """
+    if not isinstance(name, str):
+        return name
+    if name.startswith(('http://', 'https://')):
+        return _downloaded(name)
+    if not name.startswith(SCHEME):
+        return name
     if get_local_rank() == 0:
-        fetch(filename)
+        fetch(name)
     barrier()
-    return load_from_local(str(fetch(filename)), map_location)
+    return fetch(name)
 
 
 def load_asset(filename: str, map_location=None) -> dict:

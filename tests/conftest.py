@@ -66,6 +66,23 @@ def build(tiny) -> Callable[..., PEFTSegmentor]:
 
 
 @pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub of Hugging Face's kind on this machine, and an empty cache; see ``loopback_hub``."""
+    from huggingface_hub import constants as known
+    from loopback_hub import running
+
+    monkeypatch.delenv('HF_TOKEN', raising=False)
+    monkeypatch.setattr(known, 'HF_HUB_OFFLINE', False)
+    monkeypatch.setattr(known, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
+    monkeypatch.setattr(known, 'HF_TOKEN_PATH', str(tmp_path / 'token'))
+    with running() as hub:
+        monkeypatch.setattr(known, 'ENDPOINT', hub.url)
+        template = f'{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}'
+        monkeypatch.setattr(known, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
+        yield hub
+
+
+@pytest.fixture
 def run() -> Callable[[PEFTSegmentor], torch.Tensor]:
     """The model's logits of fixed images."""
 

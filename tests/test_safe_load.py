@@ -1,10 +1,8 @@
 import os
-import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-import huggingface_hub
 import pytest
 import torch
 from mmengine.runner import CheckpointLoader, load_checkpoint
@@ -218,48 +216,3 @@ def test_another_mmengine_is_not_left_unguarded(monkeypatch, name):
         match=f'version of MMEngine has no {name} .*may open files in a way that runs code',
     ):
         safe_load.register(as_checkpoint)
-
-
-def test_the_hub(tmp_path, monkeypatch):
-    """Its safetensors files alone are fetched; what is not there says how to get it."""
-    asked = []
-
-    def snapshot_download(name, allow_patterns, local_files_only):
-        asked.append((name, allow_patterns, local_files_only))
-        if not (tmp_path / name).is_dir():
-            raise huggingface_hub.errors.LocalEntryNotFoundError('no network')
-        return str(tmp_path / name)
-
-    monkeypatch.setattr(huggingface_hub, 'snapshot_download', snapshot_download)
-    folder = tmp_path / 'some/model'
-    folder.mkdir(parents=True)
-    save_file({'weight': torch.ones(2)}, folder / 'model.safetensors')
-    (tmp_path / 'some/pickled').mkdir()
-    assert CheckpointLoader.load_checkpoint('hf://some/model')['weight'].tolist() == [1, 1]
-    assert asked[0] == ('some/model', ['*.safetensors', '*.safetensors.index.json'], False)
-    assert safe_load.is_at_hand('hf://some/model') and asked[-1][2]
-    assert not safe_load.is_at_hand('hf://some/absent')
-    with pytest.raises(FileNotFoundError, match='hf://some/pickled has no safetensors'):
-        CheckpointLoader.load_checkpoint('hf://some/pickled')
-    with pytest.raises(
-        FileNotFoundError, match=r'no network.*huggingface.co/some/absent elsewhere'
-    ):
-        CheckpointLoader.load_checkpoint('hf://some/absent')
-    with pytest.raises(FileNotFoundError, match='is named hf://facebook/dinov2-small'):
-        CheckpointLoader.load_checkpoint('facebook/dinov2-small')
-    monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
-    with pytest.raises(ImportError, match=r'mmsam_peft\[hf\]'):
-        CheckpointLoader.load_checkpoint('hf://some/model')
-    assert not safe_load.is_at_hand('hf://some/model')
-
-
-def test_gated_weights_of_the_hub(monkeypatch):
-    def snapshot_download(name, **kwargs):
-        error = huggingface_hub.errors.GatedRepoError
-        raise error.__new__(error)
-
-    monkeypatch.setattr(huggingface_hub, 'snapshot_download', snapshot_download)
-    with pytest.raises(
-        FileNotFoundError, match='accept their licence at .*huggingface.co/a/b, log'
-    ):
-        CheckpointLoader.load_checkpoint('hf://a/b')

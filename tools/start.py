@@ -47,7 +47,8 @@ def main() -> None:
         'with the package, is not SAM, and is for trying things out (default: %(default)s)',
     )
     parser.add_argument(
-        '--checkpoint', type=Path, help="a file of the encoder's weights that is here already"
+        '--checkpoint',
+        help="a file of the encoder's weights that is here already, or its address: hf://OWNER/NAME",
     )
     parser.add_argument('--image-size', type=int, help='side of what the network sees, in pixels')
     parser.add_argument(
@@ -80,6 +81,7 @@ def main() -> None:
 
     with quiet_imports():
         from mmsam_peft.datasets import DatasetError
+        from mmsam_peft.safe_load import local_weights
         from mmsam_peft.start.start import Request, start
 
     request = Request(
@@ -88,7 +90,7 @@ def main() -> None:
         out=args.out,
         method=args.method,
         encoder=args.encoder,
-        checkpoint=args.checkpoint,
+        checkpoint=Path(local_weights(args.checkpoint)) if args.checkpoint else None,
         image_size=args.image_size,
         classes=args.classes,
         mask_values=args.mask_values,

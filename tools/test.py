@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def run(args: argparse.Namespace, options: dict) -> None:
-    if not Path(args.weights).is_file():
+    if '://' not in args.weights and not Path(args.weights).is_file():
         raise FileNotFoundError(
             f'There is no file {args.weights}; training writes adapter_best.safetensors and '
             'adapter_last.safetensors into its work directory.'
@@ -62,7 +62,9 @@ def run(args: argparse.Namespace, options: dict) -> None:
         from mmsam_peft.apis.launch import build_runner, warn_of_slow_bf16
         from mmsam_peft.apis.screen import ScreenHook
         from mmsam_peft.apis.testing import prepare_test
+        from mmsam_peft.safe_load import local_weights
 
+        args.weights = str(local_weights(args.weights))
         require_adaptable(cfg, args.weights)
     prepare_test(cfg, args.weights, args.out, args.show_dir, args.tta, args.amp, args.clicks)
     if args.amp:

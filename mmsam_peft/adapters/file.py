@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..finite import require_finite
 from ..hashing import hash_tensors
-from ..safe_load import load_safetensors
+from ..safe_load import load_safetensors, local_weights
 from ..whole_files import whole_file
 from .apart import APART
 from .header import ADAPTER, parse_header
@@ -62,7 +62,9 @@ def write_adapter(tensors: dict[str, Tensor], header: dict, path: str | os.PathL
 
 
 def read_adapter(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of an adapter file. ValueError when it is damaged or no adapter."""
+    """Tensors and metadata of an adapter file, or of what an address names. ValueError when it is
+    damaged or no adapter."""
+    path = local_weights(path)
     tensors, metadata = load_safetensors(path)
     if ADAPTER not in metadata:
         raise ValueError(

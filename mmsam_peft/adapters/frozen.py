@@ -2,14 +2,17 @@
 
 from torch import Tensor, nn
 
+from ..layers.storage import unpacked
 from ..peft import PEFTMethod
 
 
 def frozen_weights(host: nn.Module, method: PEFTMethod) -> dict[str, Tensor]:
     """What the method leaves as it is: the parameters that it does not train, and what files hold
-    beside parameters, such as the statistics of batch norms."""
+    beside parameters, such as the statistics of batch norms. Numbers, however they are stored."""
     parameters = {
-        name: value for name, value in host.named_parameters() if name not in method.trained_names
+        name: unpacked(value)
+        for name, value in host.named_parameters()
+        if name not in method.trained_names
     }
     return {**parameters, **kept_buffers(host)}
 

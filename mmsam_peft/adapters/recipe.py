@@ -8,6 +8,7 @@ from urllib.parse import urlparse
 from mmengine.config import ConfigDict
 from torch import nn
 
+from ..hub import SCHEME, name_of
 from .allowed import NotAllowedError, require_allowed, without
 
 ASSET = 'mmsam_peft://'
@@ -40,12 +41,18 @@ def base_weights(model: nn.Module) -> dict | None:
     checkpoint = str(model.checkpoint or model.backbone.checkpoint or '')
     if not checkpoint:
         return None
-    name = checkpoint if checkpoint.startswith(ASSET) else Path(urlparse(checkpoint).path).name
+    name = checkpoint if checkpoint.startswith(ASSET) else _name(checkpoint)
     variant = model.variant
     published = variant is not None and checkpoint == variant.address
     # gated weights have their licence wherever the file lies: nobody else gives them away
     licensed = published or variant is not None and variant.gated
     return dict(name=name, published=published, licence=variant.licence if licensed else None)
+
+
+def _name(checkpoint: str) -> str:
+    if checkpoint.startswith(SCHEME):
+        return name_of(checkpoint)
+    return Path(urlparse(checkpoint).path).name
 
 
 def _model(model: nn.Module) -> dict:

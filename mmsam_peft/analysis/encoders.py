@@ -18,7 +18,7 @@ from ..models.backbones.checkpoints import guess_arch, read_sam_checkpoint
 from ..models.backbones.keys import unwrapped
 from ..models.backbones.mae_vit import is_mae, read_mae
 from ..models.backbones.sam_vit import ARCHS, COMMON
-from ..safe_load import load_safetensors
+from ..safe_load import load_safetensors, local_weights
 from ..visualization.images import image_to_show, resized
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -78,6 +78,7 @@ def load_encoder(
     if not name or not source:
         raise ValueError(f'got {text!r}, expected {NOTATION}.')
     first, _, weights = source.partition(',')
+    first = str(local_weights(first))
     if is_weights(first) and not weights and not has_header(first):
         module, size = bare_encoder(first)
         prepared, pixels = {}, None

@@ -87,15 +87,16 @@ class AdapterBank(Mapping[str, PEFTSegmentor]):
         self.base.update(base)
 
     def common(self, model: PEFTSegmentor, weights: str | os.PathLike) -> dict[tuple, Tensor]:
-        """What is frozen of the adapted parts, on the bank's device, by name and shape: the bank's
-        own tensors where it has it.
+        """What is frozen of the adapted parts, on the bank's device, by name, shape and dtype: the
+        bank's own tensors where it has it.
 
         Position tables of other image sizes, which differ in shape, are tensors of their own.
         """
         found, trained = {}, trained_names(model)
         for name, parameter in model.named_parameters():
             if name not in trained and name.startswith(tuple(model.adapted)):
-                key, value = (name, tuple(parameter.shape)), parameter.data.to(self.device)
+                value = parameter.data.to(self.device)
+                key = name, tuple(value.shape), value.dtype
                 found[key] = self.base.get(key, value)
                 if not found[key].equal(value):
                     raise ValueError(

@@ -18,7 +18,9 @@ from ..adapters.frozen import frozen_weights
 from ..adapters.header import ADAPTER, parse_header
 from ..adapters.match import OtherBaseError, adapter_names
 from ..adapters.recipe import with_antialias
+from ..hub import SCHEME
 from ..registry import MODELS, SCOPE
+from ..safe_load import local_weights
 from .base_weights import base_candidates, how_to_get
 
 WEIGHTS = ('.safetensors', '.pth', '.pt')
@@ -30,7 +32,9 @@ Made = TypeVar('Made')
 
 def is_weights(path: object) -> bool:
     """Whether a name is that of an adapter file or checkpoint, rather than that of a config."""
-    return isinstance(path, str | os.PathLike) and Path(path).suffix.lower() in WEIGHTS
+    if not isinstance(path, str | os.PathLike):
+        return False
+    return str(path).startswith(SCHEME) or Path(path).suffix.lower() in WEIGHTS
 
 
 def header_of(path: str | os.PathLike) -> tuple[dict, dict[str, torch.Size]]:
@@ -40,6 +44,7 @@ def header_of(path: str | os.PathLike) -> tuple[dict, dict[str, torch.Size]]:
         FileNotFoundError: There is no such file.
         ValueError: It has no header, is damaged, or malformed.
     """
+    path = local_weights(path)
     if not Path(path).is_file():
         raise FileNotFoundError(
             f'There is no file {path}; training writes adapter_best.safetensors and '
@@ -174,6 +179,7 @@ def build_from_header(
         ValueError: See :func:`header_of`, :func:`config_from_header` and :func:`skeleton`; the
             ``checkpoint`` is another base.
     """
+    path = local_weights(path)
     header, shapes = header_of(path)
     config, named = config_from_header(path, header), header.get('base_weights')
     is_adapter = Path(path).suffix.lower() == '.safetensors'

@@ -17,7 +17,7 @@ from torch import nn
 from ..adapters.header import ADAPTER
 from ..models.segmentors import PEFTSegmentor
 from ..registry import DATASETS, MODELS, SCOPE
-from ..safe_load import load_safetensors
+from ..safe_load import load_safetensors, local_weights
 from .configs import own_config
 from .from_header import build_from_header, is_weights
 from .merging import merged_model
@@ -33,7 +33,7 @@ def init_model(
     weights: str | os.PathLike | None = None,
     device: str | None = None,
     cfg_options: dict | None = None,
-    merge: bool = False,
+    merge: bool | float = False,
     task: str | None = None,
     checkpoint: str | None = None,
     base: bool = False,
@@ -45,7 +45,9 @@ def init_model(
         config: Path or config; or, without ``weights``, an adapter file or ``.pth`` checkpoint with
             a header, from which the model is built.
         weights: An adapter file, whose base weights come from the config's ``model.checkpoint``, or
-            a ``.pth`` checkpoint. None leaves the decode head as the base checkpoint has it.
+            a ``.pth`` checkpoint; either may be on Hugging Face's hub,
+            ``hf://OWNER/NAME[/FILE][@REVISION]``. None leaves the decode head as the base
+            checkpoint has it.
         device: By default the GPU where there is one.
         merge: Fold the adapters into the base weights: the model then is a plain one, of a plain
             one's speed. Predictions differ by rounding, so that single pixels on the edge of a mask
@@ -67,6 +69,7 @@ def init_model(
                 'file alone, and its base weights as checkpoint.'
             )
         config, weights = None, config
+    weights = local_weights(weights) if weights else weights
     if config is None:
         options = dict(cfg_options or {})
         checkpoint = checkpoint or options.pop('model.checkpoint', None)
@@ -92,7 +95,9 @@ def init_model(
         model.dataset_meta = DATASETS.build(
             {**config.test_dataloader.dataset, 'lazy_init': True}
         ).metainfo
-    return merged_model(model, task) if merge and isinstance(model, PEFTSegmentor) else model
+    if merge is not False and isinstance(model, PEFTSegmentor):
+        return merged_model(model, task, float(merge))
+    return model
 
 
 @torch.no_grad()
@@ -147,9 +152,11 @@ def inferencer(
     """MMSegmentation's inferencer in our scope; its own default scope knows none of our modules.
     Config, weights and checkpoint as for ``init_model``: an adapter file suffices."""
     if weights is None and is_weights(config):
+        path = str(local_weights(config))
         return build_from_header(
-            config, lambda found: inferencer(found, str(config), device, **kwargs), checkpoint
+            path, lambda found: inferencer(found, path, device, **kwargs), checkpoint
         )
+    weights = str(local_weights(weights)) if weights else weights
     config = own_config(config)
     if checkpoint:
         config.model.checkpoint = checkpoint

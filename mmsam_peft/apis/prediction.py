@@ -249,11 +249,13 @@ def write(
     try:
         if isinstance(model, MultiTaskSegmentor):
             write_tasks(prediction, model.tasks.values(), paths)
-            write_panel(pixels, panel_items(model.tasks.values(), prediction), paths['panels'])
+            if 'panels' in paths:
+                write_panel(pixels, panel_items(model.tasks.values(), prediction), paths['panels'])
         else:
             mask, palette = prediction.pred_sem_seg.data, model.dataset_meta['palette']
             write_mask(mask, palette, paths['masks'])
-            write_overlay(pixels, mask, palette, paths['overlays'], opacity)
+            if 'overlays' in paths:
+                write_overlay(pixels, mask, palette, paths['overlays'], opacity)
             if extras.probabilities:
                 write_array(prediction.probabilities.data, paths['probabilities'])
             if extras.polygons:

@@ -16,6 +16,8 @@ NOT_SHOWN = (
     'visualizer',
     'vis_backends',
     'env_cfg',
+    'image_cache',
+    'default_hooks.image_cache',
     'default_hooks.logger',
     'default_hooks.visualization',
     'test_dataloader',

@@ -11,6 +11,7 @@ from ..engine.checkpoints import newest_checkpoint
 from ..engine.hooks.stop_hook import StopHook
 from ..engine.stop_signals import StopSignals
 from .launch import build_runner
+from .out_of_memory import advice_on_memory
 from .screen import ScreenHook
 from .work_dir import locked, make_room
 
@@ -26,6 +27,8 @@ def train(cfg: Config, named: str | None = None, changed: bool = False) -> None:
 
     Raises:
         RuntimeError: Another training is under way in the work directory.
+        torch.OutOfMemoryError, RuntimeError, MemoryError: Memory does not suffice; the message ends
+            with the command that says what fits.
         SystemExit: A signal came: 128 + its number.
     """
     with ExitStack() as stack:
@@ -35,6 +38,13 @@ def train(cfg: Config, named: str | None = None, changed: bool = False) -> None:
             if not cfg.get('resume'):
                 make_room(cfg)
         signals = stack.enter_context(StopSignals())
+        own = str(Path(cfg.work_dir) / Path(cfg.filename or 'config.py').name)
+        stack.enter_context(
+            advice_on_memory(
+                own if changed or not named else named,
+                cfg.optim_wrapper.get('type') in ('AutocastOptimWrapper', 'AmpOptimWrapper'),
+            )
+        )
         runner = build_runner(cfg, quiet=True)
         runner.register_hook(ScreenHook(named or cfg.filename, changed))
         runner.register_hook(StopHook(signals))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from .pixels.order import in_order
 from .pixels.pillow import LOSSY, TURNS, bits_per_value, open_file, orientation, upright
 from .pixels.setting import Pixels
 from .pixels.stored import read_header, read_stored
@@ -69,7 +70,7 @@ def as_picture(image: np.ndarray) -> np.ndarray:
     not shown."""
     if image.ndim == 2 or image.shape[2] == 1:
         image = np.dstack([image] * 3)
-    image = image[..., 2::-1]
+    image = in_order(np.ascontiguousarray(image[..., :3]), [2, 1, 0])
     if image.dtype != np.uint8:
         image = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
-    return np.ascontiguousarray(image)
+    return image

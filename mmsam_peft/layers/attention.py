@@ -9,19 +9,20 @@ of the map, have no position: where the query or the key is one of them, the log
 alone. The attention functions take
 
     q, k, v: (B, heads, H * W [+ P], C)
-    rel_h: (B, heads, H * W, H)    rel_w: (B, heads, H * W, W)
+    rel_h: (B, heads, N, H)    rel_w: (B, heads, N, W)
 
-and return what every query gets, in the shape of q.
+with N = H * W queries of the map, or those of its first rows and columns alone, and return what
+every query gets, in the shape of q.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .chunked import chunked
+from .chunked import CHUNK, chunked
+from .windows import cell_by_cell, map_of, padded_to, project, regions, windows_of
 
 is_exporting = getattr(
     torch.compiler, 'is_exporting', torch.compiler.is_compiling
@@ -49,14 +50,23 @@ def rel_pos_rows(rel_pos: Tensor, size: int) -> Tensor:
 
 
 def decomposed_bias(
-    q: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, size: tuple[int, int]
+    q: Tensor,
+    rel_pos_h: Tensor,
+    rel_pos_w: Tensor,
+    size: tuple[int, int],
+    seen: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The two position terms of every query: one value per key row, (B, heads, H * W, H), and per
-    key column, (.., W)."""
-    H, W = size
-    q = q.unflatten(2, size)  # (B, heads, H, W, C)
-    rel_h = torch.einsum('bnhwc,hck->bnhwk', q, rel_pos_rows(rel_pos_h, H).to(q.dtype))
-    rel_w = torch.einsum('bnhwc,wck->bnhwk', q, rel_pos_rows(rel_pos_w, W).to(q.dtype))
+    """The two position terms of every query: one value per key row, (B, heads, h * w, H), and per
+    key column, (.., W).
+
+    Args:
+        size: (h, w) of the map of the queries, the first rows and columns of that of the keys.
+        seen: (H, W) of the map of the keys; ``size`` by default.
+    """
+    (h, w), (H, W) = size, seen or size
+    q = q.unflatten(2, size)  # (B, heads, h, w, C)
+    rel_h = torch.einsum('bnhwc,hck->bnhwk', q, rel_pos_rows(rel_pos_h, H)[:h].to(q.dtype))
+    rel_w = torch.einsum('bnhwc,wck->bnhwk', q, rel_pos_rows(rel_pos_w, W)[:w].to(q.dtype))
     return rel_h.flatten(2, 3), rel_w.flatten(2, 3)
 
 
@@ -120,26 +130,34 @@ def chunked_attention(
     return chunked(*(x.flatten(0, 1) for x in (q, k, v, rel_h, rel_w)), scale).view(q.shape)
 
 
-FORMS = {
-    'cpu': {math.inf: chunked_attention},
-    'other': {256: bias_attention, math.inf: concat_attention},
-}
-"""By device, the fused form for up to so many queries: the fastest on CPUs as measured by
-benchmarks/attention.py; elsewhere the forms that flash and memory-efficient kernels take, with
-their gradients."""
+def form_on_cpu(q: Tensor, k: Tensor) -> Callable[..., Tensor]:
+    """The fastest as measured by benchmarks/attention.py. A matrix of one chunk is kept: it is
+    smaller than what else a block keeps, and need not be computed again."""
+    if q.shape[:3].numel() * k.shape[2] > CHUNK or q.dtype.itemsize < 4:
+        return chunked_attention
+    return eager_attention if q.requires_grad else bias_attention
 
 
-def fused_form(device: str, queries: int) -> Callable[..., Tensor]:
-    """The form for a type of device; to be exported, one of PyTorch's own operators, which run
-    where this package is not."""
-    forms = FORMS['other' if is_exporting() or device not in FORMS else device]
-    return next(form for limit, form in forms.items() if queries <= limit)
+def form_elsewhere(q: Tensor, k: Tensor) -> Callable[..., Tensor]:
+    """One that flash and memory-efficient kernels take, with its gradients."""
+    return bias_attention if q.shape[2] <= 256 else concat_attention
+
+
+FORMS = {'cpu': form_on_cpu, 'other': form_elsewhere}
+"""By device, what chooses the fused form for queries and keys."""
+
+
+def fused_form(q: Tensor, k: Tensor) -> Callable[..., Tensor]:
+    """The form to compute with; to be exported, one of PyTorch's own operators, which run where
+    this package is not."""
+    device = 'other' if is_exporting() or q.device.type not in FORMS else q.device.type
+    return FORMS[device](q, k)
 
 
 def fused_attention(
     q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor, scale: float
 ) -> Tensor:
-    return fused_form(q.device.type, q.shape[2])(q, k, v, rel_h, rel_w, scale)
+    return fused_form(q, k)(q, k, v, rel_h, rel_w, scale)
 
 
 ATTENTION = {'fused': fused_attention, 'eager': eager_attention}
@@ -148,7 +166,7 @@ ATTENTION = {'fused': fused_attention, 'eager': eager_attention}
 def append(tokens: Tensor, extra: Tensor) -> Tensor:
     """(B, heads, N, C) and, after them, (E, heads, P, C), each of the E for B / E neighbours in
     B."""
-    copies = len(tokens) // len(extra)
+    copies = tokens.shape[0] // extra.shape[0]  # len() would be a constant of an exported graph
     return torch.cat([tokens, extra[:, None].expand(-1, copies, -1, -1, -1).flatten(0, 1)], 2)
 
 
@@ -190,37 +208,119 @@ class MapAttention(nn.Module):
         Returns:
             (B, H / pool, W / pool, out)
         """
-        q, k, v = self.heads(x)
+        q, k, v = self.cells(self.qkv(x))
         if extra is not None:
-            _, extra_k, extra_v = self.heads(extra)
+            _, extra_k, extra_v = self.tokens(extra)
             k, v = append(k, extra_k), append(v, extra_v)
-        return self.proj(self.attend(q, k, v, x.shape[1:3]).unflatten(1, self.pooled_size(x)))
+        size = x.shape[1:3]
+        return self.proj(self.attend(q, k, v, size, size).unflatten(1, self.pooled_size(size)))
 
     def attend_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
         """As ``forward``, and the ``extra`` tokens attend too, in every map: also returns what they
         get there, (B, P, out)."""
-        q, k, v = (append(*pair) for pair in zip(self.heads(x), self.heads(extra), strict=True))
-        y = self.attend(q, k, v, x.shape[1:3])
-        tokens = y.shape[1] - extra.shape[1]
-        return self.proj(y[:, :tokens].unflatten(1, self.pooled_size(x))), self.proj(y[:, tokens:])
+        size, extras = x.shape[1:3], self.tokens(extra)
+        q, k, v = (append(*pair) for pair in zip(self.cells(self.qkv(x)), extras, strict=True))
+        y, answers = self.attend(q, k, v, size, size).tensor_split((-extra.shape[1],), 1)
+        return self.proj(y.unflatten(1, self.pooled_size(size))), self.proj(answers)
 
-    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values of a map (B, H, W, C) or of N tokens (B, N, C), each (B, heads,
-        H * W or N, out / heads)."""
-        return (
-            self.qkv(x)
-            .flatten(1, -2)
-            .unflatten(-1, (3, self.num_heads, -1))
-            .permute(2, 0, 3, 1, 4)
-            .unbind(0)
-        )
+    def in_windows(
+        self,
+        x: Tensor,
+        window: int,
+        extra: Tensor | None = None,
+        pad: Tensor | None = None,
+    ) -> Tensor:
+        """As ``forward``, in each window of the map by itself, (B, H / pool, W / pool, out).
 
-    def pooled_size(self, x: Tensor) -> tuple[int, int]:
-        return x.shape[1] // self.pool, x.shape[2] // self.pool
+        Args:
+            pad: What pads the windows, (1, 1, 1, C); zeros by default. Padded cells are seen, but
+                what they would get is not computed, unless ``proj`` looks at it.
+        """
+        extras = None if extra is None else self.tokens(extra)
+        return self.projected(self.attended(x, window, pad, extras)[0], x.shape[1:3], window)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
-        """What every query gets, before ``proj``, (B, queries, out); the first H * W queries and
-        keys are those of the map."""
+    def both_in_windows(
+        self, x: Tensor, window: int, extra: Tensor, pad: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As ``in_windows``, and what the ``extra`` tokens get, the mean over the windows of a map,
+        (B, P, out)."""
+        y, answers = self.attended(x, window, pad, self.tokens(extra), both=True)
+        answers = self.proj(answers.flatten(0, 1)).unflatten(0, answers.shape[:2]).mean(1)
+        return self.projected(y, x.shape[1:3], window), answers
+
+    def attended(
+        self,
+        x: Tensor,
+        window: int,
+        pad: Tensor | None,
+        extras: Sequence[Tensor] | None,
+        both: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the cells of the map, padded where ``proj`` needs it, get in their windows, before
+        ``proj``: (B, H / pool, W / pool, out). With ``both`` also what the extra tokens get in each
+        window, (B, windows, P, out)."""
+        y, pad = project(self.qkv, x, window, pad)
+        whole, answers, lines = not cell_by_cell(self.proj), [], []
+        for parts in regions(y, x.shape[1:3], window):
+            line = []
+            for part, size in parts:
+                windows = windows_of(padded_to(part, window, pad), window)
+                q, k, v = self.cells(windows)
+                size = (window, window) if whole else size
+                if size != (window, window):
+                    q = q.unflatten(2, (window, window))[:, :, : size[0], : size[1]].flatten(2, 3)
+                if extras is not None:
+                    q = append(q, extras[0]) if both else q
+                    k, v = append(k, extras[1]), append(v, extras[2])
+                got = self.attend(q, k, v, size, (window, window))
+                got = got.unflatten(0, windows.shape[:3])  # (B, rows, columns, queries, out)
+                if both:
+                    got, answer = got.tensor_split((-extras[0].shape[2],), 3)
+                    answers.append(answer.flatten(1, 2))
+                line.append(map_of(got.unflatten(3, self.pooled_size(size))))
+            lines.append(torch.cat(line, 2) if line[1:] else line[0])
+        y = torch.cat(lines, 1) if lines[1:] else lines[0]
+        return y, torch.cat(answers, 1) if both else None
+
+    def projected(self, y: Tensor, size: tuple[int, int], window: int) -> Tensor:
+        """The output of what the windows of a map of ``size`` got."""
+        if cell_by_cell(self.proj):
+            return self.proj(y)
+        H, W = self.pooled_size(size)
+        return project(self.proj, y, window // self.pool)[0][:, :H, :W]
+
+    def tokens(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values of N tokens (B, N, C), each (B, heads, N, out / heads)."""
+        return self.heads(self.qkv(x)[:, None])
+
+    def cells(self, y: Tensor) -> tuple[Tensor, ...]:
+        """Those of maps, of what ``qkv`` made of them, (.., H, W, 3 * out), with what depends on
+        the place of a cell; each (B, heads, H * W, out / heads)."""
+        return self.heads(y)
+
+    def heads(self, y: Tensor) -> tuple[Tensor, ...]:
+        """From (.., H, W, 3 * out) to q, k and v, each (B, heads, H * W, out / heads)."""
+        return self.apart(y.unflatten(-1, (3, self.num_heads, -1)).unbind(-3))
+
+    def apart(self, parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Each (.., H, W, heads, n) to (B, heads, H * W, n)."""
+        H, W, heads, width = parts[0].shape[-4:]
+        return tuple(x.movedim(-2, -4).reshape(-1, heads, H * W, width) for x in parts)
+
+    def pooled_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size[0] // self.pool, size[1] // self.pool
+
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        size: tuple[int, int],
+        seen: tuple[int, int],
+    ) -> Tensor:
+        """What every query gets, before ``proj``, (B, queries, out). The first queries are those
+        of a map of ``size``, the first keys those of a map of the size ``seen``, of which the
+        former is the upper left part."""
         if self.pool > 1:
             tokens = size[0] * size[1]
             own, extra = self.pooled(q[:, :, :tokens], size), q[:, :, tokens:]
@@ -262,9 +362,16 @@ class Attention(MapAttention):
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * input_size[0] - 1, dim // num_heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * input_size[1] - 1, dim // num_heads))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        size: tuple[int, int],
+        seen: tuple[int, int],
+    ) -> Tensor:
         rel_h, rel_w = decomposed_bias(
-            q[:, :, : size[0] * size[1]], self.rel_pos_h, self.rel_pos_w, size
+            q[:, :, : size[0] * size[1]], self.rel_pos_h, self.rel_pos_w, size, seen
         )
         x = ATTENTION[self.attention](q, k, v, rel_h, rel_w, self.scale)
         return x.transpose(1, 2).flatten(2)

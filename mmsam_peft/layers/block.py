@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from segment_anything.modeling.common import MLPBlock
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -13,22 +12,6 @@ from torch.utils.checkpoint import checkpoint
 from .attention import Attention, MapAttention, max_pooled
 
 Made = TypeVar('Made')
-
-
-def window_partition(x: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
-    """(B, H, W, C) -> (B * windows, window, window, C), zero-padded; also the padded (Hp, Wp)."""
-    B, H, W, C = x.shape
-    x = F.pad(x, (0, 0, 0, -W % window, 0, -H % window))
-    Hp, Wp = x.shape[1:3]
-    x = x.view(B, Hp // window, window, Wp // window, window, C)
-    return x.transpose(2, 3).reshape(-1, window, window, C), (Hp, Wp)
-
-
-def window_unpartition(x: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """The inverse: (B * windows, window, window, C) -> (B, H, W, C), padding dropped."""
-    (Hp, Wp), window, C = padded, x.shape[1], x.shape[-1]
-    x = x.view(-1, Hp // window, Wp // window, window, window, C)
-    return x.transpose(2, 3).reshape(-1, Hp, Wp, C)[:, : size[0], : size[1]]
 
 
 class MapBlock(nn.Module):
@@ -84,24 +67,14 @@ class MapBlock(nn.Module):
     def attend(self, x: Tensor, extra: Tensor | None) -> Tensor:
         if not self.window_size:
             return self.attn(x, extra)
-        windows, padded = window_partition(x, self.window_size)
-        return self.together(self.attn(windows, extra), padded, x)
+        return self.attn.in_windows(x, self.window_size, extra)
 
     def attend_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
         """As ``attend``, and what the extra tokens get, (B, P, C): in a windowed block the mean
         over the image's windows."""
         if not self.window_size:
             return self.attn.attend_both(x, extra)
-        windows, padded = window_partition(x, self.window_size)
-        y, answers = self.attn.attend_both(windows, extra)
-        answers = answers.unflatten(0, (len(x), -1)).mean(1)  # (B * windows, P, C) -> (B, P, C)
-        return self.together(y, padded, x), answers
-
-    def together(self, windows: Tensor, padded: tuple[int, int], x: Tensor) -> Tensor:
-        """The map of the attention's windows, for a block on the map x."""
-        pool = self.attn.pool
-        sizes = ((side // pool for side in size) for size in (padded, x.shape[1:3]))
-        return window_unpartition(windows, *(tuple(size) for size in sizes))
+        return self.attn.both_in_windows(x, self.window_size, extra)
 
 
 class Block(MapBlock):

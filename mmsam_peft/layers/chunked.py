@@ -75,12 +75,13 @@ def chunked_backward(
     """dq, dk, dv, drel_h and drel_w, for the gradient g of O."""
     dtype, grid = q.dtype, (rel_h.shape[2], rel_w.shape[2])
     g, q, k, v, rel_h, rel_w = precise(g, q, k, v, rel_h, rel_w)
-    dq, dk, dv, drel_h, drel_w = [torch.zeros_like(x) for x in (q, k, v, rel_h, rel_w)]
+    dq, dk, dv, drel_h, drel_w = [torch.empty_like(x) for x in (q, k, v, rel_h, rel_w)]
     for m, n, P, dP, room in chunks(q, k, rel_h, rel_w, scale, rooms=2):
         torch.bmm(g[m, n], v[m].mT, out=dP)
         dS = dP.sub_(torch.mul(dP, P, out=room).sum(-1, keepdim=True)).mul_(P)
-        dv[m].baddbmm_(P.mT, g[m, n])
-        dk[m].baddbmm_(dS.mT, q[m, n], alpha=scale)
+        so_far = int(n.start > 0)  # of the heads' queries before: none of the first
+        dv[m].baddbmm_(P.mT, g[m, n], beta=so_far)
+        dk[m].baddbmm_(dS.mT, q[m, n], beta=so_far, alpha=scale)
         dq[m, n] = (dS @ k[m]).mul_(scale)
         dS = dS[..., : grid[0] * grid[1]].unflatten(-1, grid)
         drel_h[m, n], drel_w[m, n] = dS.sum(-1), dS.sum(-2)

@@ -32,9 +32,11 @@ class PatchEmbed(nn.Module):
             self.further = nn.Parameter(torch.zeros(shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.further is None:
-            return self.proj(x).permute(0, 2, 3, 1)
-        further = F.conv2d(
-            x[:, 3:], self.further, stride=self.proj.stride, padding=self.proj.padding
-        )
-        return (self.proj(x[:, :3]) + further).permute(0, 2, 3, 1)
+        y = self.proj(x[:, :3] if self.further is not None else x)
+        if self.further is not None:
+            y = y + F.conv2d(
+                x[:, 3:], self.further, stride=self.proj.stride, padding=self.proj.padding
+            )
+        # rows of channels in memory too: all blocks go on with the layout, and their norms would
+        # turn it each time
+        return y.permute(0, 2, 3, 1).contiguous()

@@ -69,11 +69,9 @@ class RotaryAttention(MapAttention):
                 'rows and columns, so that each head needs a multiple of 4.'
             )
 
-    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        q, k, v = super().heads(x)
-        if x.dim() == 3:  # extra tokens
-            return q, k, v
-        turn = angles(x.shape[1:3], self.input_size, q.shape[-1], q)
+    def cells(self, y: Tensor) -> tuple[Tensor, ...]:
+        q, k, v = self.heads(y)
+        turn = angles(y.shape[-3:-1], self.input_size, q.shape[-1], q)
         cos, sin = turn.cos(), turn.sin()
         # a copy of v: autograd, which keeps it, would keep all of qkv with a view
         return turned(q, cos, sin), turned(k, cos, sin), v.contiguous()

@@ -28,17 +28,20 @@ class TableAttention(MapAttention):
         self.input_size = input_size
         self.attention_biases = nn.Parameter(torch.zeros(num_heads, input_size[0] * input_size[1]))
 
-    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        return (
-            self.qkv(x)
-            .flatten(1, -2)
-            .unflatten(-1, (self.num_heads, 3, -1))
-            .permute(3, 0, 2, 1, 4)
-            .unbind(0)
-        )
+    def heads(self, y: Tensor) -> tuple[Tensor, ...]:
+        return self.apart(y.unflatten(-1, (self.num_heads, 3, -1)).unbind(-2))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        size: tuple[int, int],
+        seen: tuple[int, int],
+    ) -> Tensor:
         bias = self.bias()
+        if size != seen:
+            bias = bias.unflatten(1, seen)[:, : size[0], : size[1]].flatten(1, 2)
         missing = (0, k.shape[2] - bias.shape[2], 0, q.shape[2] - bias.shape[1])
         bias = F.pad(bias, missing).to(q.dtype)
         if self.attention == 'eager':

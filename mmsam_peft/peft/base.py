@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..layers.storage import numbers
 from ..registry import PEFT
 from .anatomy import WORDS, anatomy_of
 
@@ -34,13 +35,22 @@ class Mergeable:
             values = self.merged_values()
             self.unmerged = {name: self.get_parameter(name).clone() for name in values}
             for name, value in values.items():
-                self.get_parameter(name).copy_(value)
+                self._put(name, value)
+
+    def _put(self, name: str, value: Tensor) -> None:
+        """A value for a base parameter; one that is stored in fewer bits is so no longer while
+        merged: rounded anew, it would lose much of the update."""
+        parameter = self.get_parameter(name)
+        if parameter.dtype == value.dtype:
+            parameter.copy_(value)
+        else:
+            parameter.data = value
 
     @torch.no_grad()
     def unmerge(self) -> None:
         if self.merged:
             for name, value in self.unmerged.items():
-                self.get_parameter(name).copy_(value)
+                self._put(name, value)
             self.unmerged = None
 
 
@@ -61,6 +71,9 @@ class PEFTMethod:
     needs: frozenset[str] = frozenset()
     """What the host must have, of ``anatomy.WORDS``. The linear layers that ``targets`` names are
     asked for by themselves."""
+    stores: bool = True
+    """Whether it multiplies with frozen weights by ``layers.stored_linear``, so that they may be
+    stored in fewer bits."""
     merges: str = 'no'
     """How much of the update :meth:`merge` folds into the base weights: 'no', 'in part' or
     'fully'."""
@@ -168,5 +181,5 @@ def apply_peft(host: nn.Module, method: PEFTMethod, unfreeze: str | Sequence[str
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:
     """(trained, all) parameters of a module."""
-    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    sizes = [(numbers(p), p.requires_grad) for p in module.parameters()]
     return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)

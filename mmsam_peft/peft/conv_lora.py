@@ -8,11 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.attention import is_exporting
+from ..layers.stored_linear import stored_linear
 from ..layers.token_layout import TokenLayout
+from ..layers.windows import map_of, padded_to, windows_of
 from ..registry import PEFT
 from .anatomy import anatomy_of
 from .experts import all_experts, chosen_experts
-from .lora import LoRA, LoRALinear
+from .lora import LoRA, LoRALinear, add_low_rank
 from .placement import Blocks
 from .qkv import QKVParts
 
@@ -61,9 +64,11 @@ def choice_probabilities(clean: Tensor, std: Tensor) -> Tensor:
 
         P(e) = E_t[prod_{j != e} Phi((c_e + std_e t - c_j) / std_j)],   t ~ N(0, 1)
 
-    by the trapezoidal rule in steps of 1/8, in float64; divided by their sum.
+    by the trapezoidal rule in steps of 1/8, in float64; divided by their sum. An exported graph
+    computes them in float32: runtimes have no other error function.
     """
-    c, std = clean.double(), std.double()
+    dtype = torch.float32 if is_exporting() else torch.float64
+    c, std = clean.to(dtype), std.to(dtype)
     t = torch.linspace(-8, 8, 129, dtype=c.dtype, device=c.device)
     noisy = c[..., None] + std[..., None] * t  # (B, e, t)
     below = (noisy[:, :, None] - c[:, None, :, None]) / std[:, None, :, None]  # (B, e, j, t)
@@ -101,6 +106,8 @@ class ConvLoRALinear(LoRALinear):
     a gradient in every step; ``experts.py`` says how E is computed. Gate and experts run in float32
     at least, whatever the precision around them.
     """
+
+    cell_by_cell = False
 
     def __init__(
         self,
@@ -140,6 +147,18 @@ class ConvLoRALinear(LoRALinear):
             mixed = self.experts(z).to(z.dtype)
         return self.updated(x, mixed if self.merged else z + mixed)
 
+    def in_windows(self, x: Tensor, window: int) -> Tensor:
+        """As ``forward`` for every zero-padded window of a map (B, H, W, in) by itself, together
+        (B, Hp, Wp, out). W0 gets the map's own cells alone: of a padded one it makes b."""
+        z = padded_to(F.linear(x, self.lora_A), window)
+        windows = windows_of(z, window)
+        mixed = self.experts(windows.flatten(0, 2)).to(z.dtype)
+        mixed = map_of(mixed.unflatten(0, windows.shape[:3]))
+        y = stored_linear(x, self.weight, self.bias)
+        bias = y.new_zeros(y.shape[-1]) if self.bias is None else self.bias.to(y.dtype)
+        y = padded_to(y, window, bias[None, None, None])
+        return add_low_rank(y, mixed if self.merged else z + mixed, self.scale * self.B)
+
     def experts(self, z: Tensor) -> Tensor:
         """E_e(z) of each sample, (B, H, W, r), in float32 at least; in training, the experts'
         ``use`` is left behind."""
@@ -160,11 +179,11 @@ class ConvLoRALinear(LoRALinear):
         bottlenecks (B, r)."""
         w_gate, w_noise = self.lora_w_gate.to(p.dtype), self.lora_w_noise.to(p.dtype)
         if self.num_experts == 1:  # nothing to choose; the gate's parameters take part with zero
-            return p.new_zeros(len(p), dtype=torch.long), p.new_ones(len(p)) + 0 * (
+            return p.new_zeros(p.shape[0], dtype=torch.long), p.new_ones(p.shape[0]) + 0 * (
                 w_gate.sum() + w_noise.sum()
             )
         noise = (
-            torch.randn(len(p), self.num_experts, device=p.device, dtype=p.dtype)
+            torch.randn(p.shape[0], self.num_experts, device=p.device, dtype=p.dtype)
             if self.training
             else None
         )

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.storage import unpacked
+from ..layers.stored_linear import stored_linear
 from ..registry import PEFT
 from .lora import LoRA, LoRALinear, low_rank_linear
 from .qkv import QKVParts, gather_qkv_rows, scatter_qkv_rows
@@ -71,10 +73,10 @@ class DoRALinear(LoRALinear):
 
         A row of zeros has the smallest normal number instead: m / ||V|| is never 0 / 0.
         """
-        dtype, s = self.weight.dtype, self.scale
+        dtype, s = self.lora_A.dtype, self.scale
         W, A, B = (
             p.to(torch.promote_types(dtype, torch.float32))
-            for p in (self.weight, self.lora_A, self.B)
+            for p in (unpacked(self.weight), self.lora_A, self.B)
         )
         cross = 2 * s * F.linear(W, A) + s * s * F.linear(B, A @ A.T)  # (out, r)
         square = torch.linalg.vector_norm(W, dim=1).square() + (cross * B).sum(1)
@@ -84,7 +86,7 @@ class DoRALinear(LoRALinear):
     def excess(self) -> Tensor:
         """m / ||V|| - 1, (out,), in float32 at least, under autocast too; 0 for rows without a
         magnitude."""
-        dtype = torch.promote_types(self.weight.dtype, torch.float32)
+        dtype = torch.promote_types(self.lora_A.dtype, torch.float32)
         with torch.autocast(self.weight.device.type, enabled=False):
             return scatter_qkv_rows(
                 self.lora_magnitude.to(dtype) / self.norms().to(dtype) - 1, self.qkv_parts
@@ -92,13 +94,22 @@ class DoRALinear(LoRALinear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
-            return F.linear(x, self.weight, self.bias)
-        gain = 1 + self.excess()
+            return stored_linear(x, self.weight, self.bias)
+        excess = self.excess()
+        gain, z = 1 + excess, F.linear(x, self.lora_A)
+        if self.weight.dtype != self.lora_A.dtype:  # stored in fewer bits, which a product loses
+            p = low_rank_linear(x, self.weight, None, z, self.scale * self.B)
+            y = torch.addcmul(p, p, excess.detach().to(p.dtype))
+            y = y if self.bias is None else y + self.bias.to(y.dtype)
+            return self.with_gain(y, gain)
         weight, up = (
             (gain.detach()[:, None] * p).to(self.weight.dtype)
             for p in (self.weight, self.scale * self.B)
         )
-        y = low_rank_linear(x, weight, self.bias, F.linear(x, self.lora_A), up)
+        return self.with_gain(low_rank_linear(x, weight, self.bias, z, up), gain)
+
+    def with_gain(self, y: Tensor, gain: Tensor) -> Tensor:
+        """y, whose gradient also reaches the magnitude."""
         return Gain.apply(y, gain, y.new_zeros(()) if self.bias is None else self.bias.detach())
 
     def merged_values(self) -> dict[str, Tensor]:

@@ -18,15 +18,19 @@ and W, and nothing of size s H x s W. Odd s have three taps of weight zero, so t
 one shape and each sample takes its own by an index.
 """
 
-from functools import cache
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..layers.attention import is_exporting
+
 TAPS = ((1.0, 0.0, 0.0, 0.0), (-3 / 32, 19 / 32, 19 / 32, -3 / 32))
 """d_t for odd and for even s."""
 
+Made = TypeVar('Made')
 Like = tuple[torch.device, torch.dtype]
 Scales = tuple[int, ...]
 """The scale of each expert."""
@@ -50,20 +54,36 @@ def make_tables(size: int, scales: Scales, like: Like) -> Tensor:
     return torch.stack(tables).to(*like)
 
 
-@cache
+def kept(make: Callable[..., Made]) -> Callable[..., Made]:
+    """Remembers what ``make`` returns. While a graph is being traced, what is made is part of it
+    and is not remembered; an exporter gets what was remembered before, as constants: it would take
+    minutes to fold the making of tables."""
+    made: dict[tuple, Made] = {}
+
+    def remembered(*key) -> Made:
+        if torch.compiler.is_compiling():
+            return made[key] if is_exporting() and key in made else make(*key)
+        if key not in made:
+            with torch.inference_mode(False):  # training may follow and takes the same
+                made[key] = make(*key)
+        return made[key]
+
+    remembered.cache_clear = made.clear
+    return remembered
+
+
+@kept
 def tables(size: int, scales: Scales, like: Like) -> tuple[Tensor, Tensor]:
     """The table of an axis, to multiply from the left, and as (M, size * 3, 4 * size) from the
     right, columns (i, t)."""
-    with torch.inference_mode(False):  # training may follow and takes the same
-        table = make_tables(size, scales, like)
-        return table, table.view(len(scales), 4, size, -1).permute(0, 3, 2, 1).flatten(2)
+    table = make_tables(size, scales, like)
+    return table, table.view(len(scales), 4, size, -1).permute(0, 3, 2, 1).flatten(2)
 
 
-@cache
+@kept
 def tap_weights(scales: Scales, like: Like) -> Tensor:
     """(M, 4)"""
-    with torch.inference_mode(False):
-        return torch.tensor([TAPS[s % 2 == 0] for s in scales], device=like[0], dtype=like[1])
+    return torch.tensor([TAPS[s % 2 == 0] for s in scales], device=like[0], dtype=like[1])
 
 
 def chosen_experts(
@@ -82,13 +102,10 @@ def chosen_experts(
     """
     (B, H, W, r), like = z.shape, (z.device, z.dtype)
     scales = scales or tuple(range(1, len(weight) + 1))
-    make, weigh = tables, tap_weights
-    if torch.compiler.is_compiling():  # tracers must not reach the caches
-        make, weigh = make.__wrapped__, weigh.__wrapped__
     rows, cols, d = (
-        make(H, scales, like)[0][expert],
-        make(W, scales, like)[1][expert],
-        weigh(scales, like)[expert],
+        tables(H, scales, like)[0][expert],
+        tables(W, scales, like)[1][expert],
+        tap_weights(scales, like)[expert],
     )
     kernel = (
         weight[expert].permute(0, 2, 3, 1, 4).reshape(B, r, -1)
@@ -107,8 +124,8 @@ def chosen_experts(
 
 def all_experts(z: Tensor, weight: Tensor, bias: Tensor, scales: Scales | None = None) -> Tensor:
     """E_e(z) of every expert for every sample, (M, B, H, W, r)."""
-    M, B = len(weight), len(z)
-    expert = torch.arange(M, device=z.device).repeat_interleave(B)
+    M, B = len(weight), z.shape[0]
+    expert = torch.arange(M, device=z.device)[:, None].expand(M, B).flatten()
     return chosen_experts(z.repeat(M, 1, 1, 1), weight, bias, expert, scales).unflatten(0, (M, B))
 
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.storage import unpacked
+from ..layers.stored_linear import StoredLinear, stored_linear
 from ..registry import PEFT
 from .base import Mergeable, PEFTMethod
 from .placement import Blocks, target_linears
@@ -57,7 +59,7 @@ class Tucker(TensorTrain):
 FORMS = dict(tt=TensorTrain, tk=Tucker)
 
 
-class FacTLinear(Mergeable, nn.Linear):
+class FacTLinear(Mergeable, StoredLinear):
     """A frozen linear layer of m x n pieces, each C x C, with the update of piece i at row a and
     column b
 
@@ -68,6 +70,8 @@ class FacTLinear(Mergeable, nn.Linear):
     registered at the host, once for all layers. The pieces of a fused qkv are those of q, k and v,
     wherever their rows are; with ``qkv_parts`` only of the chosen ones.
     """
+
+    cell_by_cell = True
 
     def __init__(
         self,
@@ -92,7 +96,7 @@ class FacTLinear(Mergeable, nn.Linear):
         return scatter_qkv_rows(cores.transpose(1, 2).flatten(2).flatten(0, 1), thirds)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.linear(x, self.weight, self.bias)
+        y = stored_linear(x, self.weight, self.bias)
         if self.merged:
             return y
         width, rank = self.shared[0].U.shape
@@ -107,8 +111,10 @@ class FacTLinear(Mergeable, nn.Linear):
         M = self.M.unflatten(1, (-1, U.shape[1])).unflatten(
             0, (-1, U.shape[1])
         )  # (out / C, r, in / C, r)
-        update = torch.einsum('cr,arbs,ds->acbd', V, M, U).reshape(self.weight.shape)
-        return dict(weight=self.weight + self.scale * from_thirds(update.T, self.qkv_parts).T)
+        update = torch.einsum('cr,arbs,ds->acbd', V, M, U).reshape(self.out_features, -1)
+        return dict(
+            weight=unpacked(self.weight) + self.scale * from_thirds(update.T, self.qkv_parts).T
+        )
 
 
 @PEFT.register_module()

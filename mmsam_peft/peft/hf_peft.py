@@ -70,6 +70,8 @@ UNABLE = {
 RANDOM_START, ROUNDS = ('C3A', 'FOURIERFT'), ('HRA',)
 """Those whose default start is no identity, and those that compute the base layer's output in
 another way."""
+DRAWS = ('PVERA',)
+"""Those that draw for every token, so that equal ones give different outputs in training."""
 PLACES = {
     'target_modules',
     'target_parameters',
@@ -111,7 +113,7 @@ class HFLinear(Mergeable, nn.Module):
             writes to it, raised before.
     """
 
-    def __init__(self, tuner: nn.Module, linear: nn.Linear) -> None:
+    def __init__(self, tuner: nn.Module, linear: nn.Linear, cell_by_cell: bool) -> None:
         super().__init__()
         del tuner._modules['base_layer']
         made = [
@@ -126,6 +128,7 @@ class HFLinear(Mergeable, nn.Module):
         for module in self.modules():
             module._non_persistent_buffers_set.update(module._buffers)
         tuner.__dict__['base_layer'], self.__dict__['tuner'] = linear, tuner
+        self.cell_by_cell = cell_by_cell
 
     def train(self, mode: bool = True) -> 'HFLinear':
         self.tuner.training = mode
@@ -171,6 +174,7 @@ class HFPeft(PEFTMethod):
             or 'v' of a fused qkv.
     """
 
+    stores = False
     merges = 'fully'
 
     def __init__(
@@ -236,8 +240,11 @@ class HFPeft(PEFTMethod):
                 for name, p in host.named_parameters()
                 if p.requires_grad
             }
+            cell_by_cell = settings['peft_type'] not in DRAWS
             for target, linear in zip(targets, linears.values(), strict=True):
-                setattr(target.parent, target.attribute, HFLinear(target.linear, linear))
+                setattr(
+                    target.parent, target.attribute, HFLinear(target.linear, linear, cell_by_cell)
+                )
         except RuntimeError as error:
             raise ValueError(
                 f'The tuner of config={self.config} {FROM_BASE}: choose another start, or for DoRA '

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.storage import unpacked
+from ..layers.stored_linear import StoredLinear, stored_linear
 from ..registry import PEFT
 from .base import Mergeable, PEFTMethod
 from .placement import Blocks, target_linears
@@ -18,17 +20,25 @@ def low_rank_linear(
 ) -> Tensor:
     """W x + b + U z for x (..., in), z (..., r) and U (out, r).
 
-    The last product is added in place, so that nothing else as wide as the result is made; U^T is
-    laid out row by row, so that its gradient is z^T g rather than (g^T z)^T, which a CPU takes many
-    times as long for.
+    What is kept for the backward pass, beside what the linear layer needs, is as thin as z.
     """
-    y = F.linear(x.flatten(0, -2), weight, bias)
-    return y.addmm_(z.flatten(0, -2).to(y.dtype), up.T.to(y.dtype).contiguous()).view(
-        *x.shape[:-1], -1
-    )
+    return add_low_rank(stored_linear(x, weight, bias), z, up)
 
 
-class LoRALinear(Mergeable, nn.Linear):
+def add_low_rank(y: Tensor, z: Tensor, up: Tensor) -> Tensor:
+    """y + U z in the place of y (..., out), which nobody else holds.
+
+    The product itself adds, so that nothing else as wide as y is made; U^T is laid out row by row,
+    so that its gradient is z^T g rather than (g^T z)^T, which a CPU takes many times as long for.
+    """
+    rows = torch.ops.aten._unsafe_view(
+        y, (-1, y.shape[-1])
+    )  # no view for autograd: an update of a view copies gradients as wide as y
+    update = z.flatten(0, -2).to(y.dtype), up.T.to(y.dtype).contiguous()
+    return rows.addmm_(*update).view(y.shape)
+
+
+class LoRALinear(Mergeable, StoredLinear):
     """A frozen linear layer with a trained low-rank update:
 
         y = W0 x + b + (alpha / r) * B A x
@@ -39,6 +49,8 @@ class LoRALinear(Mergeable, nn.Linear):
     In a fused qkv, the rows of B belong to ``qkv_parts`` only; A is common to them, as it is to q,
     k and v of the whole. With ``split``, each part has an A of its own, and A is (parts * r, in).
     """
+
+    cell_by_cell = True
 
     def __init__(
         self,
@@ -72,7 +84,7 @@ class LoRALinear(Mergeable, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
-            return F.linear(x, self.weight, self.bias)
+            return stored_linear(x, self.weight, self.bias)
         return self.updated(x, F.linear(x, self.lora_A))
 
     def updated(self, x: Tensor, z: Tensor) -> Tensor:
@@ -80,7 +92,7 @@ class LoRALinear(Mergeable, nn.Linear):
         return low_rank_linear(x, self.weight, self.bias, z, self.scale * self.B)
 
     def merged_values(self) -> dict[str, Tensor]:
-        return dict(weight=self.weight + self.scale * (self.B @ self.lora_A))
+        return dict(weight=unpacked(self.weight) + self.scale * (self.B @ self.lora_A))
 
 
 @PEFT.register_module()

@@ -7,9 +7,10 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.storage import unpacked
+from ..layers.stored_linear import StoredLinear, stored_linear
 from .anatomy import anatomy_of
 from .base import Mergeable, PEFTMethod
 from .placement import Blocks, chosen_blocks, specialise_in_place, target_linears
@@ -18,7 +19,7 @@ from .qkv import QKVParts
 Made = TypeVar('Made')
 
 
-class PerTaskLinear(Mergeable, nn.Linear):
+class PerTaskLinear(Mergeable, StoredLinear):
     """A frozen linear layer with a trained low-rank update of its own for each task:
 
         y_t = W0 x_t + b + up_t z_t,   z_t = bottleneck of dropout(x_t)
@@ -31,6 +32,7 @@ class PerTaskLinear(Mergeable, nn.Linear):
 
     branches = False
     merged_task = 0
+    cell_by_cell = True
 
     def __init__(self, base: nn.Linear, num_tasks: int, dropout: float = 0.0) -> None:
         super().__init__(base.in_features, base.out_features, base.bias is not None, device='meta')
@@ -43,10 +45,10 @@ class PerTaskLinear(Mergeable, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
-            return F.linear(x, self.weight, self.bias)
+            return stored_linear(x, self.weight, self.bias)
         active = len(self.tasks)
         rows = x.reshape(1 if self.branches else active, -1, self.in_features)
-        y = F.linear(rows, self.weight, self.bias).expand(active, -1, -1).contiguous()
+        y = stored_linear(rows, self.weight, self.bias).expand(active, -1, -1).contiguous()
         y = torch.ops.aten._unsafe_view(
             y, y.shape
         )  # no view for autograd: an update of a view copies gradients as wide as y
@@ -68,9 +70,11 @@ class PerTaskLinear(Mergeable, nn.Linear):
         super().merge()
 
     def merged_values(self) -> dict[str, Tensor]:
-        unit = torch.eye(self.in_features, dtype=self.weight.dtype, device=self.weight.device)
+        weight = unpacked(self.weight)
+        own = next(p for name, p in self.named_parameters() if name not in ('weight', 'bias'))
+        unit = torch.eye(self.in_features, dtype=own.dtype, device=weight.device)
         z, up = self.update(unit[None], (self.merged_task,))
-        return dict(weight=self.weight + up[0] @ z[0].T)
+        return dict(weight=weight + up[0] @ z[0].T)
 
 
 def per_task_layers(module: nn.Module) -> list[PerTaskLinear]:
@@ -93,7 +97,7 @@ def selected(layers: Sequence[PerTaskLinear], tasks: tuple[int, ...]) -> Iterato
 def add_to_common(common: Tensor, per_task: Tensor) -> Tensor:
     """(B, ...) + (A * B, ...): what the tasks have in common, and their own added for each of them.
     For A = 1 a plain sum."""
-    return (common + per_task.unflatten(0, (-1, len(common)))).flatten(0, 1)
+    return (common + per_task.unflatten(0, (-1, common.shape[0]))).flatten(0, 1)
 
 
 class Branching:

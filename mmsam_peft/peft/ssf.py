@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.conv_norm import ConvNorm
+from ..layers.storage import unpacked
 from ..registry import PEFT
 from .anatomy import anatomy_of
 from .base import Mergeable, PEFTMethod
@@ -28,6 +29,7 @@ class ScaledShifted(Mergeable):
 
     axes = 0
     """The axes of y behind the channels."""
+    cell_by_cell = True
 
     def add_parameters(self) -> None:
         self.ssf_gamma = nn.Parameter(self.weight.new_ones(len(self.weight)))
@@ -45,7 +47,8 @@ class ScaledShifted(Mergeable):
         return y + torch.addcmul(shift, y, scale)
 
     def merged_values(self) -> dict[str, Tensor]:
-        values = dict(weight=spread(self.ssf_gamma, self.weight.dim() - 1) * self.weight)
+        weight = unpacked(self.weight)
+        values = dict(weight=spread(self.ssf_gamma, weight.dim() - 1) * weight)
         if self.bias is not None:
             values['bias'] = self.ssf_gamma * self.bias + self.ssf_beta
         return values

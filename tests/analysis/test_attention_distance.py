@@ -12,7 +12,7 @@ from mmsam_peft.analysis.attention_distance import (
     distance_rows,
     plot_distances,
 )
-from mmsam_peft.layers.block import window_partition
+from mmsam_peft.layers.windows import window_partition
 from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.models.backbones.mae_vit import MAEViT
 

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -8,11 +6,16 @@ from mmsam_peft.layers import attention, chunked
 from mmsam_peft.layers.attention import Attention, rel_pos_rows, resize_rel_pos
 
 
+def only(monkeypatch, name):
+    form = getattr(attention, f'{name}_attention')
+    monkeypatch.setitem(attention.FORMS, 'cpu', lambda q, k: form)
+
+
 @pytest.fixture(params=['bias', 'concat', 'chunked', 'many chunks'])
 def form(request, monkeypatch):
     """The fused form; of chunks also such that divide neither heads nor queries."""
     name = 'chunked' if request.param == 'many chunks' else request.param
-    monkeypatch.setitem(attention.FORMS, 'cpu', {math.inf: getattr(attention, f'{name}_attention')})
+    only(monkeypatch, name)
     if request.param == 'many chunks':
         monkeypatch.setattr(chunked, 'CHUNK', 100)
 
@@ -98,17 +101,26 @@ def test_without_extra_tokens_nothing_is_copied_for_them():
 
 
 @pytest.mark.parametrize(
-    'device, queries, form',
+    'maps, queries, dtype, trained, form',
     [
-        ('cpu', 196, 'chunked'),
-        ('cpu', 4096, 'chunked'),
-        ('cuda', 256, 'bias'),
-        ('cuda', 257, 'concat'),
-        ('mps', 4096, 'concat'),
+        (1, 196, torch.float32, True, 'eager'),
+        (1, 196, torch.float32, False, 'bias'),
+        (13, 196, torch.float32, True, 'eager'),  # 2 heads: 998,816 logits
+        (14, 196, torch.float32, True, 'chunked'),
+        (14, 196, torch.float32, False, 'chunked'),
+        (1, 196, torch.bfloat16, True, 'chunked'),
+        (1, 4096, torch.float64, True, 'chunked'),
     ],
 )
-def test_forms_by_device(device, queries, form):
-    assert attention.fused_form(device, queries) is getattr(attention, f'{form}_attention')
+def test_forms_on_a_cpu(maps, queries, dtype, trained, form):
+    q = torch.empty(maps, 2, queries, 8, dtype=dtype, requires_grad=trained)
+    assert attention.fused_form(q, q) is getattr(attention, f'{form}_attention')
+
+
+@pytest.mark.parametrize('queries, form', [(256, 'bias'), (257, 'concat'), (4096, 'concat')])
+def test_forms_elsewhere(queries, form):
+    q = torch.empty(1, 2, queries, 8, device='meta')
+    assert attention.fused_form(q, q) is getattr(attention, f'{form}_attention')
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
@@ -156,7 +168,7 @@ def test_what_is_kept_for_the_backward_pass(monkeypatch, name, channels):
     """Of a frozen layer, for each head of each token: q, k, v and the position terms; or q', k',
     v', what comes out and a sum of exponentials. No matrix, no queries a second time for the
     position terms, and nothing where nothing is trained."""
-    monkeypatch.setitem(attention.FORMS, 'cpu', {math.inf: getattr(attention, f'{name}_attention')})
+    only(monkeypatch, name)
     layer, kept = Attention(16, 2, (6, 6)).requires_grad_(False), {}
     own = {parameter.untyped_storage().data_ptr() for parameter in layer.parameters()}
 

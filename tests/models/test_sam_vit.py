@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from mmsam_peft.layers import attention
-from mmsam_peft.layers.block import window_partition, window_unpartition
+from mmsam_peft.layers.windows import window_partition, window_unpartition
 from mmsam_peft.models import SAMMaskHead, SAMViT
 from mmsam_peft.models.backbones.checkpoints import resize_pos_embed
 from mmsam_peft.peft import count_parameters

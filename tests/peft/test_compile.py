@@ -135,3 +135,13 @@ def test_compiled_code_is_equal(name):
     )
     for action in (train_step, validate, train_step):
         torch.testing.assert_close(action(compiled), action(plain), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize('way', ['bfloat16', 'nf4'])
+@pytest.mark.parametrize('autocast', [False, True])
+def test_a_base_in_fewer_bits(way, autocast, relative):
+    models = [build('LoRA', base_dtype=way, compile=c) for c in (False, dict(fullgraph=True))]
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        plain, compiled = map(train_step, models)
+    assert relative(compiled[0].float(), plain[0].float()) < (0.02 if autocast else 1e-4)
+    assert len(compiled) == len(plain) and all(g.isfinite().all() for g in compiled)

@@ -3,7 +3,6 @@ make-believe Slurm."""
 
 import os
 import re
-import socket
 import sys
 from pathlib import Path
 
@@ -35,13 +34,6 @@ exit $status
 SCONTROL = """#!/usr/bin/env bash
 [ "$*" = 'show hostnames node[1-2]' ] && echo localhost && echo node2
 """
-
-
-@pytest.fixture
-def port() -> str:
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        return str(free.getsockname()[1])
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from torch import nn
 from ...adapters.match import with_defaults
 from ...apis.inference import build_to_count, is_adaptable
 from ...apis.overrides import apply_overrides
-from ...hub import page_of
+from ...hub import SCHEME, fetch
 from ...models.backbones.variants import address_of
 from ...peft import count_parameters
 from ...peft.notation import label
@@ -132,8 +132,14 @@ def _absent_weights(checkpoint: str) -> str | None:
         return None
     if '://' not in checkpoint:
         return f'weights {checkpoint}: no such file; set model.checkpoint.'
+    if checkpoint.startswith(SCHEME):
+        try:
+            fetch(checkpoint)  # once, before many runs ask for it
+        except (ImportError, FileNotFoundError, ValueError) as error:
+            return f'weights {checkpoint}: {error}'
+        return None
     try:
-        request = urllib.request.Request(page_of(checkpoint), method='HEAD')
+        request = urllib.request.Request(checkpoint, method='HEAD')
         urllib.request.urlopen(request, timeout=PATIENCE).close()
     except (OSError, ValueError) as error:
         return f'weights {checkpoint}: they are not here, and cannot be downloaded ({error}).'

@@ -1,6 +1,7 @@
 """``prompts``: training with boxes and clicks beside training without."""
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from ..pipelines import pipelines, type_name
 from .base import Place, Setting
 
 SHARES = ('box', 'point', 'none')
-USUAL = dict(box=0.5, point=0.3, none=0.2, rounds=4, objects=4)
+USUAL = dict(box=0.5, point=0.3, none=0.2, rounds=4, objects=4, keep=0)
 
 
 class Prompts(Setting):
@@ -59,6 +60,8 @@ class Prompts(Setting):
                 raise ValueError(
                     f'prompts.{key}={value[key]!r}: expected a whole number from 1 to 254.'
                 )
+        if not _is_number(value['keep']) or not 0 <= value['keep'] < math.inf:
+            raise ValueError(f'prompts.keep={value["keep"]!r}: expected a weight, at least 0.')
         return value
 
     def places(self, cfg: Config) -> Iterator[Place]:
@@ -69,7 +72,9 @@ class Prompts(Setting):
     def apply(self, cfg: Config, value: dict) -> None:
         """Raises ValueError where the model or its data cannot be prompted."""
         head = _require_fit(cfg, value)
-        if not _has_prompts(head):
+        if value['keep']:
+            head['prompts'] = 'base'
+        elif not _has_prompts(head) or head['prompts'] == 'base':
             head['prompts'] = ConfigDict()  # into which options can be merged
         head['loss_prompts'] = ConfigDict(_loss(value))
         for name, pipeline in _of_training(cfg):
@@ -92,7 +97,10 @@ class Prompts(Setting):
         faults = [
             f'model.decode_head.{key}: {head.get(key)}'
             for key, same in (
-                ('prompts', _has_prompts(head)),
+                (
+                    'prompts',
+                    _has_prompts(head) and (head['prompts'] == 'base') == bool(value['keep']),
+                ),
                 ('loss_prompts', head.get('loss_prompts') == _loss(value)),
             )
             if not same
@@ -154,7 +162,7 @@ def _datasets(node: Any) -> Iterator[dict]:
 
 
 def _loss(value: dict) -> dict:
-    return dict(none=value['none'], rounds=value['rounds'])
+    return dict(none=value['none'], rounds=value['rounds'], keep=value['keep'])
 
 
 def _drawn(value: dict) -> dict:

@@ -8,6 +8,7 @@ from typing import Union
 
 import numpy as np
 
+from .order import in_order
 from .stored import DTYPES, Header, Stored, kind_text, opaque
 
 ESTIMATE = 'python tools/analysis_tools/pixel_range.py IMAGES'
@@ -157,14 +158,15 @@ class Pixels:
         taken = [band - 1 for band in self.bands or range(1, header.bands - header.alpha + 1)]
         if header.alpha and header.bands - 1 not in taken:
             _require_opaque(values[..., -1])
-        values = values[..., taken]
+        if taken != list(range(values.shape[2])):
+            values = values[..., taken]
         holes = self._holes(values, header.nodata)
         if self.low is not None:
             values = self._scaled(values)
         if holes is not None:
             values = np.where(holes[..., None], np.zeros((), values.dtype), values)
         order = {1: [0, 0, 0], 2: [0, 0, 0, 1]}.get(len(taken), [2, 1, 0, *range(3, len(taken))])
-        return np.ascontiguousarray(values[..., order])
+        return in_order(values, order)
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
         exact = np.float32 if values.dtype.itemsize <= 2 or values.dtype == 'float32' else float

@@ -3,9 +3,11 @@
 import cv2
 import mmcv.transforms
 import numpy as np
+import torch
 from mmcv.image.geometric import cv2_interp_codes, rescale_size
 from mmcv.transforms import BaseTransform
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from ...registry import TRANSFORMS
 
@@ -16,6 +18,8 @@ FILTERS = dict(
     bicubic=Image.Resampling.BICUBIC,
     lanczos=Image.Resampling.LANCZOS,
 )
+LARGE = 1_000_000
+"""Pixels from which images of 8 bits are resized by PyTorch."""
 MASKS = ('gt_seg_map', 'gt_instance_map')
 """What is resized as labels are."""
 
@@ -29,6 +33,9 @@ def resize_image(
     Antialiased, a pixel of a smaller image is a mean over all pixels that it covers, by Pillow's
     filters; bicubic is that of a = -0.5. Else OpenCV looks at the 2 or 4 nearest pixels an axis, so
     that finer structures appear or vanish by chance; its bicubic has a = -0.75.
+
+    Large images of 8 bits are resized by PyTorch, whose filters are Pillow's, several times as fast
+    where the processor has AVX2. Of a thousand values about four then differ, by 1.
     """
     size = tuple(map(int, size))
     if image.shape[:2] == size:
@@ -40,10 +47,28 @@ def resize_image(
         made = cv2.resize(image, size[::-1], interpolation=how)
         return made.reshape(*size, *image.shape[2:])  # OpenCV drops an axis of one channel
     how = FILTERS[interpolation]
+    if _suits_torch(image, interpolation):
+        return _by_torch(image, size, interpolation)
     if image.ndim == 2 or image.dtype == np.uint8 and image.shape[2] == 3:
         return np.array(Image.fromarray(image).resize(size[::-1], how))
     bands = [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(image, 2, 0)]
     return np.stack([np.asarray(band.resize(size[::-1], how)) for band in bands], axis=2)
+
+
+def _suits_torch(image: np.ndarray, interpolation: str) -> bool:
+    return (
+        interpolation in ('bilinear', 'bicubic')
+        and image.dtype == np.uint8
+        and image.ndim == 3
+        and image.shape[2] == 3
+        and image.shape[0] * image.shape[1] >= LARGE
+    )
+
+
+def _by_torch(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    (bands,) = interpolate(x, size, mode=interpolation, antialias=True).numpy()
+    return cv2.merge(list(bands))
 
 
 def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

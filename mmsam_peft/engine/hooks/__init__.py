@@ -6,6 +6,7 @@ from .dist_sampler_seed_hook import DistSamplerSeedHook
 from .early_stopping_hook import EarlyStoppingHook
 from .feature_cache_hook import FeatureCacheHook
 from .finite_hook import FiniteHook
+from .image_cache_hook import ImageCacheHook
 from .image_scores_hook import ImageScoresHook
 from .metric_model_hook import MetricModelHook
 from .panel_hook import PanelHook
@@ -38,6 +39,7 @@ __all__ = [
     'EarlyStoppingHook',
     'FeatureCacheHook',
     'FiniteHook',
+    'ImageCacheHook',
     'ImageScoresHook',
     'MetricModelHook',
     'PanelHook',

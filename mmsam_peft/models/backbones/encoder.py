@@ -5,11 +5,13 @@ from typing import ClassVar
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...layers.attention import ATTENTION
 from ...layers.block import MapBlock
+from ...layers.storage import STORAGES, is_packed, widen
 from ...peft import apply_peft, build_method
+from ...peft.base_dtype import check_base_dtype, make_storable, store_frozen
 from .checkpoints import guess_arch, load_part, read_checkpoint
 from .keys import Keys
 from .sam_keys import SAM
@@ -59,18 +61,42 @@ class Encoder(BaseModule):
         self.img_size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
         self.checkpoint = checkpoint
 
-    def adapt(self, peft: dict | None, unfreeze: Sequence[str], compile: bool | dict) -> None:
-        """Injects the method, which decides what is trained, and compiles every block in place."""
+    base_dtype = 'float32'
+    """How the weights of the frozen linear layers are stored."""
+
+    def adapt(
+        self,
+        peft: dict | None,
+        unfreeze: Sequence[str],
+        compile: bool | dict,
+        base_dtype: str = 'float32',
+    ) -> None:
+        """Injects the method, which decides what is trained; stores what is not as ``base_dtype``
+        says; compiles every block in place."""
         self.peft = build_method(peft) if peft else None
+        check_base_dtype(base_dtype, self.peft)
+        if base_dtype != 'float32':
+            make_storable(self)
         if self.peft:
             unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
             apply_peft(self, self.peft, (*unfreeze, FURTHER) if self.in_channels > 3 else unfreeze)
+        if base_dtype != 'float32':
+            self.base_dtype = base_dtype
+            store_frozen(self, self.peft, base_dtype)
+            self._register_state_dict_hook(with_plain_numbers)
         if compile:
             options = {} if compile is True else dict(compile)
             if 'uniform' not in self.anatomy.can:  # else for maps of any size, which takes minutes
                 options.setdefault('dynamic', False)
             for block in [module for module in self.modules() if isinstance(module, MapBlock)]:
                 block.compile(**options)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        for name, parameter in self.named_parameters():
+            value = state_dict.get(prefix + name)
+            if is_packed(parameter) and isinstance(value, Tensor) and not is_packed(value):
+                state_dict[prefix + name] = STORAGES[self.base_dtype].store(value)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @classmethod
     def read_weights(cls, path: str) -> dict[str, Tensor]:
@@ -119,6 +145,14 @@ class Encoder(BaseModule):
                 level=30,
             )
         return missing
+
+
+def with_plain_numbers(encoder: nn.Module, state: dict, prefix: str, _: dict) -> None:
+    """Hook of ``state_dict``: files hold packed weights as float32, which loading packs to the same
+    bytes."""
+    for name, parameter in encoder.named_parameters():
+        if is_packed(parameter):
+            state[prefix + name] = widen(parameter.detach())
 
 
 def sizes_of(arch: str | dict, known: Mapping[str, dict], common: Mapping[str, object]) -> dict:

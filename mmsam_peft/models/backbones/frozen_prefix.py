@@ -1,5 +1,6 @@
 """The beginning of an encoder in which nothing is trained."""
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -117,6 +118,12 @@ class FrozenPrefix:
         widths = [anatomy.linear(number, 'proj').out_features for number in self.kept]
         parts = x.split([t * t * width for t, width in zip(times, widths, strict=True)], -1)
         return [finer(part, t) for part, t in zip(parts, times, strict=True)]
+
+    def of(self, encoder: nn.Module) -> 'FrozenPrefix':
+        """The same beginning of another encoder, in which it has the same weights."""
+        other = copy.copy(self)
+        other.encoder = encoder
+        return other
 
     def state(self) -> dict[str, Tensor]:
         """Everything its output depends on, by name, except the encoder's ``arch``."""

@@ -160,7 +160,7 @@ class LayerBlock(nn.Module):
 
     def forward_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
         count = extra.shape[1]
-        both = self.run(torch.cat([extra.expand(len(x), -1, -1), x], 1))
+        both = self.run(torch.cat([extra.expand(x.shape[0], -1, -1), x], 1))
         return both[:, count:], both[:, :count]
 
     def run(self, x: Tensor) -> Tensor:
@@ -197,6 +197,8 @@ class HFViT(Encoder):
             again: less memory, more time.
         checkpoint: A folder, file or address (``hf://facebook/dinov2-small``) of weights, loaded by
             ``init_weights``; 'published' stands for the address of the arch's own.
+        base_dtype: How the weights of the frozen linear layers are stored: 'float32', 'bfloat16',
+            'int8' or 'nf4'; see docs/speed.md.
 
     Raises:
         ImportError: ``transformers`` is not installed, or is an earlier release than the tests use.
@@ -216,6 +218,7 @@ class HFViT(Encoder):
         out_indices: Sequence[int] | None = None,
         checkpointing: bool = False,
         checkpoint: str | None = None,
+        base_dtype: str = 'float32',
     ) -> None:
         checkpoint = address_of(checkpoint, dict(type='HFViT', arch=arch))
         super().__init__(sizes_of(arch), img_size, checkpoint=checkpoint)
@@ -244,7 +247,7 @@ class HFViT(Encoder):
                 LayerNorm2d(out),
             )
         unfreeze = (unfreeze,) if isinstance(unfreeze, str) else tuple(unfreeze)
-        self.adapt(peft, unfreeze if self.neck is None else (*unfreeze, 'neck.'), False)
+        self.adapt(peft, unfreeze if self.neck is None else (*unfreeze, 'neck.'), False, base_dtype)
 
     @property
     def depth(self) -> int:

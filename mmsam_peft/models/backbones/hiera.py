@@ -73,8 +73,8 @@ class PyramidNeck(nn.Module):
         """(B, C_i, h_i, w_i), finest first, to (B, out, h_i, w_i) of all but the last. A map of
         B / n elements, which those of the last have in common, is given to each of them."""
         maps = [conv(x) for conv, x in zip(reversed(self.convs), maps, strict=True)]
-        count = len(maps[-1])
-        maps = [x if len(x) == count else x.repeat(count // len(x), 1, 1, 1) for x in maps]
+        count = maps[-1].shape[0]
+        maps = [x if x.shape[0] == count else x.repeat(count // x.shape[0], 1, 1, 1) for x in maps]
         coarse = F.interpolate(maps.pop(), scale_factor=2.0, mode='nearest')
         maps[-1] = maps[-1] + coarse
         return maps
@@ -106,6 +106,8 @@ class Hiera(Encoder):
             loaded by ``init_weights``; 'published' stands for the address of the arch's own.
         in_channels: 3, red, green and blue, and further ones, whose part of the patch embedding
             every method trains.
+        base_dtype: How the weights of the frozen linear layers are stored: 'float32', 'bfloat16',
+            'int8' or 'nf4'; see docs/speed.md.
 
     Raises:
         ValueError: Unknown arch, version or attention; fewer channels than 3; an ``unfreeze`` name
@@ -128,6 +130,7 @@ class Hiera(Encoder):
         compile: bool | dict = False,
         checkpoint: str | None = None,
         in_channels: int = 3,
+        base_dtype: str = 'float32',
     ) -> None:
         if version not in FOLDERS:
             raise ValueError(f'version={version!r} is unknown: use one of {", ".join(FOLDERS)}.')
@@ -148,7 +151,7 @@ class Hiera(Encoder):
             nn.init.trunc_normal_(torch.empty(1, 1, self.arch['out_channels']), std=0.02)
         )
         self.walk = run_blocks  # where a method may put a module: the name is part of adapter files
-        self.adapt(peft, unfreeze, compile)
+        self.adapt(peft, unfreeze, compile, base_dtype)
 
     def table(self, side: int) -> nn.Parameter:
         """Positions (1, C, side, side)."""

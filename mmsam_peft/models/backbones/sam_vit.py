@@ -78,6 +78,8 @@ class SAMViT(Encoder):
             every method trains.
         early: Also return the map after the first global block, before the neck's, for HQ-SAM's
             part of a mask head.
+        base_dtype: How the weights of the frozen linear layers are stored: 'float32', 'bfloat16',
+            'int8' or 'nf4'; see docs/speed.md.
 
     Raises:
         ValueError: Unknown arch, attention or out_indices; fewer channels than 3; an ``unfreeze``
@@ -105,6 +107,7 @@ class SAMViT(Encoder):
         checkpoint: str | None = None,
         in_channels: int = 3,
         early: bool = False,
+        base_dtype: str = 'float32',
     ) -> None:
         super().__init__(
             sizes_of(arch, self.archs, self.common),
@@ -149,7 +152,7 @@ class SAMViT(Encoder):
         )
         self.neck = None if out_indices is not None else self.build_neck(dim)
         self.walk = run_blocks  # where a method may put a module: the name is part of adapter files
-        self.adapt(peft, unfreeze, compile)
+        self.adapt(peft, unfreeze, compile, base_dtype)
 
     def learnt_grid(self) -> tuple[int, int]:
         """The rows and columns of the map that the positions are kept for."""

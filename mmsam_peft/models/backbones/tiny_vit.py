@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
-from ...layers.block import Block, run_blocks, window_partition, window_unpartition
+from ...layers.block import Block, run_blocks
 from ...layers.conv_norm import ConvNorm, StoredNorm
 from ...layers.table_attention import TableAttention
 from ...peft import Anatomy, BlockParts
@@ -166,16 +166,17 @@ class TinyViTBlock(Block):
         return self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     def attend(self, x: Tensor, extra: Tensor | None) -> Tensor:
-        windows, padded = window_partition(x, self.window_size)
         extra = None if extra is None else self.norm1(extra)
-        y = self.attn(self.norm1(windows), extra)
-        return window_unpartition(y, padded, x.shape[1:3])
+        return self.attn.in_windows(self.norm1(x), self.window_size, extra, self.pad(x))
 
     def attend_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
-        windows, padded = window_partition(x, self.window_size)
-        y, answers = self.attn.attend_both(self.norm1(windows), self.norm1(extra))
-        answers = answers.unflatten(0, (len(x), -1)).mean(1)  # (B * windows, P, C) -> (B, P, C)
-        return window_unpartition(y, padded, x.shape[1:3]), answers
+        return self.attn.both_in_windows(
+            self.norm1(x), self.window_size, self.norm1(extra), self.pad(x)
+        )
+
+    def pad(self, x: Tensor) -> Tensor:
+        """A padded cell after ``norm1``, (1, 1, 1, C)."""
+        return self.norm1(x.new_zeros(1, 1, 1, x.shape[-1]))
 
 
 @MODELS.register_module()
@@ -192,8 +193,8 @@ class TinyViT(Encoder):
             and window_sizes of the last three, which have attention, and, where they differ from
             MobileSAM's, mlp_ratio and out_channels.
         img_size: The (H, W) of the training images, which files name; the network has it nowhere.
-        peft, unfreeze, attention, checkpointing, compile, checkpoint, in_channels: As for
-            ``SAMViT``.
+        peft, unfreeze, attention, checkpointing, compile, checkpoint, in_channels, base_dtype: As
+            for ``SAMViT``.
 
     Raises:
         ValueError: Unknown arch or attention; fewer channels than 3; an ``unfreeze`` name or PEFT
@@ -214,6 +215,7 @@ class TinyViT(Encoder):
         compile: bool | dict = False,
         checkpoint: str | None = None,
         in_channels: int = 3,
+        base_dtype: str = 'float32',
     ) -> None:
         sizes = sizes_of(arch, ARCHS, COMMON)
         if [len(sizes[name]) for name in ARCHS['5m']] != [4, 4, 3, 3]:
@@ -253,7 +255,7 @@ class TinyViT(Encoder):
             LayerNorm2d(out),
         )
         self.walk = run_blocks  # where a method may put a module: the name is part of adapter files
-        self.adapt(peft, unfreeze, compile)
+        self.adapt(peft, unfreeze, compile, base_dtype)
 
     @property
     def blocks(self) -> list[TinyViTBlock]:

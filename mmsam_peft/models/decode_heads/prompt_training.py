@@ -67,19 +67,22 @@ class PromptLoss(nn.Module):
         none: The share of the loss without prompts.
         rounds: Answers of an object, at most.
         iou_weight: Of the squared error of the predicted IoU.
+        keep: Of ``keep_loss``, which the segmentor adds, as it needs the base model.
 
     Raises:
         ValueError: ``none`` is no share below 1; no rounds.
     """
 
-    def __init__(self, none: float = 0.2, rounds: int = 4, iou_weight: float = 1.0) -> None:
+    def __init__(
+        self, none: float = 0.2, rounds: int = 4, iou_weight: float = 1.0, keep: float = 0.0
+    ) -> None:
         super().__init__()
         if not 0 <= none < 1 or type(rounds) is not int or rounds < 1:
             raise ValueError(
                 f'loss_prompts has none={none}, rounds={rounds}: expected a share from 0 to below '
                 '1, and at least 1 round.'
             )
-        self.none, self.rounds, self.iou_weight = none, rounds, iou_weight
+        self.none, self.rounds, self.iou_weight, self.keep = none, rounds, iou_weight, keep
 
     def forward(
         self,

@@ -12,6 +12,7 @@ from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from torch import Tensor, nn
 
 from ...peft import apply_peft, build_method
+from ...peft.frozen import Frozen
 from ...registry import MODELS
 from ..backbones.checkpoints import load_part
 from ..losses import semantic_logits
@@ -56,7 +57,8 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             None trains the whole decoder.
         prompts: True, or a dict of ``build_prompts``'s arguments, adds what answers to clicks,
             boxes and masks, see :meth:`prompted`; binary heads only. The answer without a prompt
-            stays the same.
+            stays the same. 'base': prompts are answered by a decoder of their own, ``answering``,
+            which is the base weights' and stays so.
         loss_prompts: ``PromptLoss``'s arguments: train the answers to prompts too. None leaves what
             only they use as it is.
         loss_decode: Binary: any of MMSegmentation's or our binary losses, or a list; multi-class:
@@ -80,7 +82,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         hq: dict | None = None,
         threshold: float = 0.5,
         peft: dict | None = None,
-        prompts: bool | dict | None = None,
+        prompts: bool | dict | str | None = None,
         loss_prompts: dict | None = None,
         loss_decode: dict | list[dict] | None = None,
         **kwargs,
@@ -143,15 +145,32 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         self.class_head = None if binary else nn.Linear(dim, num_classes + 1)
         self.no_mask_embed = nn.Embedding(1, dim).requires_grad_(False)
         self.pe_layer = PositionEmbeddingRandom(dim // 2)
+        self.answering = None
         if prompts is not None:
-            self.build_prompts(dim, **({} if prompts is True else prompts))
+            sizes = dict(depth=depth, num_heads=num_heads, mlp_dim=mlp_dim, stride=stride)
+            self.add_prompts(prompts, dim, hq=hq, **sizes, **kwargs)
         self.prompt_loss = None if loss_prompts is None else PromptLoss(**loss_prompts)
+        if self.prompt_loss is not None and self.prompt_loss.keep and self.answering is None:
+            raise ValueError(
+                f'loss_prompts.keep={self.prompt_loss.keep} holds answers to those of the base, '
+                "which needs its decoder: set decode_head.prompts='base', as prompts.keep at "
+                'the top of the config does.'
+            )
         if self.prompt_loss is None:  # parallel training waits for every gradient
             for name, parameter in self.named_parameters():
                 parameter.requires_grad_(parameter.requires_grad and name not in self.prompt_names)
         self.peft = build_method(peft) if peft else None
         if self.peft:
             apply_peft(self.transformer, self.peft)
+
+    def add_prompts(self, prompts: bool | dict | str, dim: int, **sizes) -> None:
+        """``prompts``, and the arguments of a head like this one."""
+        if prompts != 'base':
+            self.build_prompts(dim, **({} if prompts is True else prompts))
+            return
+        self.has_prompts = True
+        self.answering = SAMMaskHead(in_channels=dim, fine=self.fine, prompts=True, **sizes)
+        self.answering.requires_grad_(False).peft = Frozen()
 
     peft_host = 'transformer'
     """The part of the head that ``peft`` adapts."""
@@ -227,6 +246,11 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
                     'random values: use '
                     'a checkpoint with a decoder, or train it by decode_head.peft=None.'
                 )
+            if self.answering is not None:
+                raise ValueError(
+                    f'{source} has no mask decoder, and prompts are to be answered by that of the '
+                    'base: use the weights of a whole SAM, or set prompts.keep=0.'
+                )
             print_log(
                 f'{source} has no mask decoder: {type(self).__name__} starts from random values.',
                 'current',
@@ -240,7 +264,10 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
                 level=logging.WARNING,
             )
         state = fitted_token(state, self.hq, source)
-        if self.has_prompts:
+        knows_prompts = 'mask_decoder.iou_prediction_head.layers.0.weight' in state
+        if self.answering is not None:
+            self.answering.load_sam(state, source)
+        elif self.has_prompts:
             state = self.prompt_keys(state, source)
         own, found = self.mask_tokens.weight, state[key]
         if found.shape[1:] == own.shape[1:] and len(found) != len(own):
@@ -251,6 +278,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         if self.peft:
             added |= {f'{self.peft_host}.{name}' for name in self.peft.added}
         prefixes = 'mask_decoder.', 'prompt_encoder.'
+        added |= {name for name in self.state_dict() if name.startswith('answering.')}
         load_part(self, state, prefixes, source, added, OPTIONAL, sizes=SIZES)
-        if self.has_prompts:
+        if self.has_prompts and knows_prompts and self.answering is None:
             self.keep_base_prompts()

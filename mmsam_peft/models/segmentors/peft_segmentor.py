@@ -8,15 +8,29 @@ from mmengine.logging import print_log
 from mmseg.models import EncoderDecoder
 from torch import Tensor, nn
 
+from ...adapters.apart import without_base
 from ...adapters.file import carried_header
-from ...adapters.match import OtherBaseError, adapter_names, check_loaded, trained_names
+from ...adapters.header import parse_header
+from ...adapters.match import (
+    ANSWERING,
+    OtherBaseError,
+    adapter_names,
+    check_loaded,
+    hash_of_file,
+    is_rounded,
+    trained_names,
+)
+from ...adapters.positions import TABLES
 from ...datasets.pixels import Pixels
 from ...peft import PEFTMethod
+from ...peft.base_dtype import packed_later
 from ...registry import MODELS
 from ...safe_load import is_at_hand
 from ..backbones.checkpoints import read_sam_checkpoint
 from ..backbones.frozen_prefix import Encoded
 from ..backbones.variants import VARIANTS, address_of, variant_of
+from ..decode_heads.keeping import keep_loss
+from .base_encoder import BaseEncoder
 from .finite_outputs import require_finite_outputs
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -41,6 +55,9 @@ class PEFTSegmentor(EncoderDecoder):
             channels than ``pixels`` makes.
     """
 
+    recorded_base: str | None = None
+    """The hash of the base weights in their file, where they are stored in fewer bits."""
+
     def __init__(
         self,
         backbone: dict,
@@ -63,13 +80,15 @@ class PEFTSegmentor(EncoderDecoder):
         self.checkpoint = address_of(checkpoint, backbone, kwargs['decode_head'])
         self.variant = VARIANTS.get(variant_of(backbone, kwargs['decode_head']))
         self.base_loaded = checkpoint is None
+        self.base_encoder: BaseEncoder | None = None
         self.head_cfg = {
             key: value for key, value in kwargs['decode_head'].items() if not key.startswith('loss')
         }
         self.peft_cfg = dict(backbone.get('peft') or dict(type='Full'))
 
     def init_weights(self) -> None:
-        super().init_weights()
+        with packed_later(self.backbone):
+            super().init_weights()
         frozen = {
             f'backbone.{name}' for name, _ in self.backbone.named_parameters()
         } - trained_names(self)
@@ -83,6 +102,8 @@ class PEFTSegmentor(EncoderDecoder):
                 level=logging.WARNING,
             )
         self.load_base()
+        if self.keeps:
+            self.base_encoder = BaseEncoder(self)
 
     def load_base(self) -> None:
         """Loads ``checkpoint`` into encoder and head, once. OtherBaseError when it holds something
@@ -96,8 +117,14 @@ class PEFTSegmentor(EncoderDecoder):
             self.backbone.load_sam(state, self.checkpoint)
             if hasattr(self.decode_head, 'load_sam'):
                 self.decode_head.load_sam(state, self.checkpoint)
+            self.record_base(state, {'backbone.': 'image_encoder.'})
         except ValueError as error:
             raise OtherBaseError(str(error)) from error
+
+    def record_base(self, state: dict[str, Tensor], names: dict[str, str]) -> None:
+        """Keeps the hash of base weights that were loaded, where the encoder rounds them."""
+        if is_rounded(self):
+            self.recorded_base = hash_of_file(self, state, names)
 
     def extract_feat(self, inputs: Tensor | Encoded) -> tuple[Tensor, ...]:
         """The encoder's maps of images, or of what its frozen beginning has made of them
@@ -108,11 +135,31 @@ class PEFTSegmentor(EncoderDecoder):
         return self.neck(maps) if self.with_neck else maps
 
     def loss(self, inputs: Tensor | Encoded, data_samples: list) -> dict[str, Tensor]:
-        losses = super().loss(inputs, data_samples)
+        maps = self.extract_feat(inputs)
+        losses = self._decode_head_forward_train(maps, data_samples)
+        if self.with_auxiliary_head:
+            losses.update(self._auxiliary_head_forward_train(maps, data_samples))
+        if self.keeps:
+            losses['loss_keep'] = self._keep_loss(inputs, maps, data_samples)
         for host, method in self.adapted.values():
             for name, value in method.aux_losses(host).items():
                 losses[name] = losses.get(name, 0) + value
         return losses
+
+    @property
+    def keeps(self) -> float:
+        """How much it counts in training that prompts are answered as the base answers them."""
+        return getattr(getattr(self.decode_head, 'prompt_loss', None), 'keep', 0)
+
+    def _keep_loss(
+        self, inputs: Tensor | Encoded, maps: tuple[Tensor, ...], samples: list
+    ) -> Tensor:
+        if self.base_encoder is None:
+            raise ValueError(
+                'prompts.keep needs the base model, which init_weights() sets up: call it before '
+                'training, as MMEngine does.'
+            )
+        return self.keeps * keep_loss(self.decode_head, maps, self.base_encoder(inputs), samples)
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Logits at the size of the inputs; under autocast too in float32, in which they are
@@ -135,6 +182,9 @@ class PEFTSegmentor(EncoderDecoder):
             if getattr(module, 'peft', None):
                 path = f'{part}.{module.peft_host}' if hasattr(module, 'peft_host') else part
                 adapted[f'{path}.'] = self.get_submodule(path), module.peft
+        answering = getattr(self.decode_head, 'answering', None)
+        if answering is not None:  # frozen, as the encoder's base is
+            adapted[ANSWERING] = answering, answering.peft
         return adapted
 
     def _load_from_state_dict(
@@ -164,7 +214,10 @@ class PEFTSegmentor(EncoderDecoder):
                 for key, value in state_dict.items()
                 if key.startswith(prefix)
             }
-            check_loaded(self, carried, state, self.checkpoint is not None and self.base_loaded)
+            at_hand = self.checkpoint is not None and self.base_loaded
+            check_loaded(self, carried, state, at_hand)
+            self._settle_base(state_dict, prefix, carried, at_hand)
+            own = {prefix + key: value for key, value in self.state_dict().items()}  # as loaded
             for key, value in own.items():
                 state_dict.setdefault(key, value)
         elif not own.keys() & state_dict.keys():
@@ -176,8 +229,25 @@ class PEFTSegmentor(EncoderDecoder):
             )
         else:
             self._complete(state_dict, prefix)
+            if all(f'{prefix}{key}' in state_dict for key in self._frozen()):
+                self.record_base(state_dict, {'backbone.': f'{prefix}backbone.'})
         self._check_tensors(own, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+    def _settle_base(self, state_dict: dict, prefix: str, carried: dict, at_hand: bool) -> None:
+        """Base weights that a ``.pth`` holds rounded never replace those at hand; without such,
+        its header knows the hash of what they were."""
+        kept = parse_header(carried['header'], carried['path'])
+        if carried['whole'] and (kept.get('base_dtype') or is_rounded(self)):
+            if not at_hand:
+                self.recorded_base = kept['base']
+            for name in self._frozen() if at_hand else ():
+                state_dict.pop(prefix + name, None)
+
+    def _frozen(self) -> set[str]:
+        """What of the state dict is in the file of base weights."""
+        state = self.state_dict()
+        return state.keys() - without_base(self, state, TABLES).keys()
 
     def _complete(self, state_dict: dict, prefix: str) -> None:
         """What was trained without prompts gets the base weights' own, where the head has them."""

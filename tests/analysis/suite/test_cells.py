@@ -115,6 +115,16 @@ def test_weights_behind_an_address(cells, monkeypatch, capsys):
     assert 'Weights to be downloaded: https://example.invalid/sam.pth' in capsys.readouterr().out
 
 
+def test_weights_of_the_hub(cells, hub):
+    """They are fetched before many runs ask for them."""
+    hub.repositories['lab/sam'] = {'base.pth': b'weights'}
+    hub.private.add('lab/other')
+    assert make(Cells(cells.tree, {'model.checkpoint': 'hf://lab/sam/base.pth'}), ['lora'])
+    assert 'GET /lab/sam/resolve/main/base.pth' in hub.asked
+    with pytest.raises(ValueError, match='hf://lab/other: The hub has no lab/other, or it is priv'):
+        make(Cells(cells.tree, {'model.checkpoint': 'hf://lab/other'}), ['lora'])
+
+
 def test_no_rate_is_chosen_on_the_test_set(cells):
     with pytest.raises(ValueError, match='lora on discs: its validation set is its test set'):
         make(cells, ['lora'], lrs=[1e-3, 1e-2])

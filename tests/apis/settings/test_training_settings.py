@@ -74,3 +74,23 @@ def test_a_given_interval_is_kept_where_training_becomes_shorter(write):  # noqa
         assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == 2
     assert load_config(path, dict(max_epochs=8)).train_cfg.val_interval == 2
     assert load_config(path, dict(max_epochs=4)).train_cfg.val_interval == 1
+
+
+def test_where_images_are_stored(write, tmp_path):  # noqa: F811
+    usual = dict(type='ImageCacheHook', folder='work_dirs/image_cache', max_gb=50)
+    cfg = load_config(write(SINGLE, 'image_cache = True'))
+    check_settings(cfg)
+    assert cfg.default_hooks.image_cache == usual and 'checkpoint' in cfg.default_hooks
+    cfg.dump(str(tmp_path / 'dumped.py'))
+    again = load_config(str(tmp_path / 'dumped.py'), {'image_cache.max_gb': 5})
+    assert again.default_hooks.image_cache == dict(usual, max_gb=5)
+    both = load_config(write(SINGLE), {'image_cache': True, 'image_cache.max_gb': 5})
+    assert both.default_hooks.image_cache == dict(usual, max_gb=5)
+    elsewhere = load_config(write(SINGLE), {'image_cache': 'fast/disk'})
+    assert elsewhere.default_hooks.image_cache == dict(usual, folder='fast/disk')
+    for wrong in ('0', 'dict(size=3)', 'dict(max_gb=0)', "''"):
+        with pytest.raises(ValueError, match='image_cache.*expected'):
+            load_config(write(SINGLE, f'image_cache = {wrong}'))
+    cfg.default_hooks.image_cache = dict(usual, max_gb=1)
+    with pytest.raises(ValueError, match=r'image_cache: .*max_gb.: 1'):
+        check_settings(cfg)

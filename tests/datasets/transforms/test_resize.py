@@ -7,7 +7,7 @@ from mmcv.transforms import Compose
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from mmsam_peft.datasets.transforms import Resize, ScoreAt
+from mmsam_peft.datasets.transforms import Resize, ScoreAt, resize
 from mmsam_peft.datasets.transforms.resize import resize_image, resize_labels
 from mmsam_peft.registry import TRANSFORMS
 
@@ -120,7 +120,21 @@ def test_score_at_a_size():
     assert ScoreAt(size=(4, 5))(dict(ori_shape=(9, 9))) == dict(ori_shape=(4, 5))
 
 
-def test_pillow_is_what_is_used():
+def test_pillow_is_what_is_used_for_small_images():
     image = np.random.default_rng(2).integers(0, 256, (50, 60, 3)).astype(np.uint8)
     expected = np.asarray(Image.fromarray(image).resize((20, 30), Image.Resampling.BICUBIC))
     assert np.array_equal(resize_image(image, (30, 20), 'bicubic'), expected)
+
+
+@pytest.mark.parametrize('interpolation', ['bicubic', 'bilinear'])
+@pytest.mark.parametrize('size', [(640, 500), (1100, 2300)])
+def test_large_images_are_resized_as_pillow_does(monkeypatch, interpolation, size):
+    """To its rounding: a shift by a hundredth of a pixel would be off by more."""
+    noise = np.random.default_rng(3).integers(0, 256, (501, 1001, 3)).astype(np.uint8)
+    image = np.kron(noise, np.ones((2, 2, 1), np.uint8))[:1001, :1999]
+    quick = resize_image(image, size, interpolation)
+    monkeypatch.setattr(resize, 'LARGE', image.size)
+    slow = resize_image(image, size, interpolation).astype(int)
+    off = np.abs(quick - slow)
+    assert off.max() <= 2 and off.mean() < 0.05
+    assert quick.dtype == np.uint8 and quick.flags.c_contiguous and quick.flags.writeable

@@ -1,0 +1,140 @@
+"""Counted memory against what the allocator gave out in real steps; proposals and commands."""
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from mmsam_peft.analysis.fit import (
+    GPU_OVERHEAD,
+    METHOD,
+    SLACK,
+    Fit,
+    Way,
+    command,
+    fits,
+    read_bytes,
+    table,
+    ways,
+)
+from mmsam_peft.analysis.training_step import TrainingStep, build, count_step
+
+SMALL = {
+    'image_size': 256,
+    'model.backbone.arch': dict(
+        embed_dim=64, depth=4, num_heads=2, global_attn_indexes=(3,), window_size=7, out_channels=32
+    ),
+}
+CHECKPOINTING = {'model.backbone.checkpointing': True}
+CASES = {
+    'LoRA': {},
+    'checkpointing': CHECKPOINTING,
+    'Conv-LoRA': {'model.backbone.peft': dict(type='ConvLoRA', _delete_=True)},
+    'nf4': {'model.backbone.base_dtype': 'nf4', **CHECKPOINTING},
+    'bfloat16': {
+        'optim_wrapper.type': 'AutocastOptimWrapper',
+        'model.backbone.base_dtype': 'bfloat16',
+    },
+    'full': {'model.backbone.peft': dict(type='Full', _delete_=True)},
+}
+
+
+def small(tiny, changes=None):
+    return tiny({**SMALL, **(changes or {})})
+
+
+def allocated(cfg, batch: int) -> int:
+    """The most bytes that PyTorch's allocator had given out in two steps, with what was held."""
+    torch.manual_seed(0)
+    model = build(cfg)
+    step = TrainingStep(model, cfg, batch)
+    step()
+    step.optimizer.zero_grad()
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _held(step)}
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as found:
+        step()
+    events = [e for e in found.profiler.kineto_results.events() if e.name() == '[memory]']
+    now = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return sum(held.values()) + most
+
+
+def _held(step) -> list[torch.Tensor]:
+    states = step.optimizer.state.values()
+    state = [x for values in states for x in values.values() if isinstance(x, torch.Tensor)]
+    return [*step.model.parameters(), *step.model.buffers(), *step.tensors(), *state]
+
+
+FAST = ('Conv-LoRA', 'nf4')
+
+
+@pytest.mark.parametrize(
+    'case', [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
+def test_the_counted_peak_is_that_of_real_steps(tiny, case):
+    cfg = small(tiny, CASES[case])
+    found, measured = count_step(cfg, 2), allocated(cfg, 2)
+    assert found.peak == pytest.approx(measured, rel=0.15)
+    assert found.weights + found.optimizer < found.peak and found.gradients > 0
+
+
+def test_a_feature_cache_saves_the_frozen_blocks(tiny):
+    cfg = small(tiny, {'model.backbone.peft.blocks': 'last:1'})
+    whole, cached = count_step(cfg, 2), count_step(cfg, 2, cached=True)
+    assert cached.flops < 0.7 * whole.flops and cached.peak <= whole.peak
+    with pytest.raises(ValueError, match='no frozen beginning'):
+        count_step(small(tiny), 1, cached=True)
+
+
+def test_ways_are_those_that_the_config_takes(tiny):
+    names = [way.name for way in ways(small(tiny))]
+    assert names[:2] == ['as it is', 'checkpointing'] and 'nf4 base, checkpointing' in names
+    assert 'last 2 blocks, feature cache' in names
+    full = [way.name for way in ways(small(tiny, CASES['full']))]
+    assert not any('cache' in name and 'last' not in name for name in full)
+
+
+def test_what_fits(tiny):
+    """A little more than one image of the config as it is needs: all with less fit more images."""
+    cfg = small(tiny)
+    one = count_step(cfg, 1)
+    told = []
+    found = fits(cfg, one.peak * SLACK * 1.01, gpu=False, report=told.append)
+    by_name = {fit.way.name: fit for fit in found}
+    assert by_name['as it is'].batch == 1 and by_name['as it is'].time == 1
+    again = by_name['checkpointing']
+    assert again.batch == cfg.train_dataloader.batch_size and 1 < again.time < 1.5
+    assert all(fit.peak <= one.peak * SLACK * 1.01 for fit in found if fit.batch)
+    times = [fit.time for fit in found if fit.batch]
+    assert times == sorted(times) and len(told) >= len(found)
+    nothing = fits(cfg, GPU_OVERHEAD + 1e6)
+    assert not any(fit.batch for fit in nothing) and 'none fits' in table(nothing)
+    assert command(nothing, 'config.py', 2).startswith('Nothing fits.')
+
+
+def test_the_command_keeps_method_batch_and_options():
+    late = Fit(Way('late', {'a': 'last:1'}, METHOD), 4, 1e9, 0.5, False)
+    exact = Fit(Way('kept', {'model.backbone.checkpointing': True}), 2, 2e9, 1.3, False)
+    text = command([late, exact], 'c.py', 4, {'encoder': 'sam_vit_h', 'batch_size': 4}, 'bf16')
+    assert text == (
+        'python tools/train.py c.py --amp bf16 --cfg-options encoder=sam_vit_h '
+        'model.backbone.checkpointing=True train_dataloader.batch_size=2 '
+        'optim_wrapper.accumulative_counts=2'
+    )
+    assert 'a=last:1' in command([late], 'c.py', 4)
+    assert '| late | 4 | 1.00 | 0.50 |' in table([late])
+
+
+def test_sizes():
+    assert read_bytes('8G') == read_bytes(' 8gb ') == 8e9 and read_bytes('7.5GiB') == 7.5 * 2**30
+    for wrong in ('8', 'G', '-1G', '0G', '8 cards'):
+        with pytest.raises(ValueError, match='expected a size such as 8G'):
+            read_bytes(wrong)
+
+
+def test_a_loss_that_matches_is_counted_by_a_stand_in(tiny):
+    several = {'model.decode_head.num_classes': 5, 'model.decode_head.num_queries': 8}
+    found = count_step(small(tiny, several), 1)
+    assert found.stand_in and found.gradients > 0
+    assert not count_step(small(tiny), 1).stand_in

@@ -1,0 +1,106 @@
+"""Writes a model as one file that runs without this package: ONNX, or PyTorch's .pt2.
+
+python tools/deployment/export.py ADAPTER model.onnx
+python tools/deployment/export.py CONFIG WEIGHTS model.onnx
+
+The file takes images of any size as bytes, resizes and normalises them, and answers with masks of
+their size. Methods that merge are merged; Conv-LoRA's experts are part of the file. See
+docs/export.md.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # tool_arguments
+
+from tool_arguments import MODEL, options_of, quiet_imports, settings_arguments
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage='%(prog)s [CONFIG] WEIGHTS OUT [options]',
+    )
+    parser.add_argument(
+        'given',
+        nargs='+',
+        metavar='[CONFIG] WEIGHTS OUT',
+        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). OUT: .onnx or .pt2',
+    )
+    parser.add_argument(
+        '--checkpoint',
+        help='the base weights that the adapter was trained on, see tools/predict.py',
+    )
+    parser.add_argument('--task', help='of a multi-task model, the only one to be answered')
+    parser.add_argument(
+        '--preprocessing',
+        choices=['inside', 'outside'],
+        default='inside',
+        help='inside: images are bytes, RGB, (B, H, W, 3); outside: normalised numbers, '
+        '(B, 3, H, W) (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--resize',
+        choices=['inside', 'outside'],
+        help='inside: images of any size, and answers of the same; outside: those of the '
+        "network's (default: inside, where the model does not slide windows)",
+    )
+    parser.add_argument(
+        '--int8', action='store_true', help='weights of linear layers in 8 bits: a smaller file'
+    )
+    settings_arguments(parser, *MODEL)
+    args = parser.parse_args()
+    options = options_of(parser, args)
+    with quiet_imports():
+        from mmengine.logging import MMLogger
+
+        from mmsam_peft.apis import init_model
+        from mmsam_peft.apis.arguments import config_and_weights
+        from mmsam_peft.apis.console import quieted
+        from mmsam_peft.apis.export import FORMATS, export_model
+        from mmsam_peft.apis.launch import load_config
+    try:
+        config, weights, out = config_and_weights(args.given, 'OUT')
+    except ValueError as error:
+        parser.error(str(error))
+    if Path(out).suffix not in FORMATS:
+        parser.error(f'{out}: the name has to end in {" or ".join(FORMATS)}')
+    quieted(MMLogger.get_current_instance())
+    if config:
+        config, options = load_config(config, options, also_read=['test_pipeline']), None
+    model = init_model(config, weights, 'cpu', options, checkpoint=args.checkpoint)
+    made = export_model(model, out, args.task, args.preprocessing, args.resize, args.int8, weights)
+    print(report(out, made))
+
+
+def report(out: str, made) -> str:
+    """What was written, in a few lines."""
+    about, steps = made.about, made.about['preprocessing']
+    adapter = about['adapter'] or {}
+    method = adapter.get('method') or 'the model'
+    size = ' x '.join(map(str, steps['size']))
+    lines = [
+        f'{out}: {made.bytes / 1e6:,.1f} MB, {about["kind"]}, '
+        f'{method} {"merged" if adapter.get("merged") else "as it is"}; network of {size} pixels'
+    ]
+    if steps['windows']:
+        lines.append(
+            '  The model slides windows over images; the file is the network that sees one of them.'
+        )
+    for name, check in (('', made.check), ('8 bits: ', made.check8)):
+        if check:
+            lines.append(
+                f'  {name}on random images, numbers differ from those of the network by '
+                f'{check["difference"]:.1e} of the largest; {check["same"]:.3%} of the pixels are '
+                'the same'
+                + (f', {check["own"]:.3%} as predict.py has them' if check['own'] else '')
+            )
+    if made.check is None:
+        lines.append("  Not compared with the model: pip install -e '.[export]'")
+    return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    main()
