@@ -101,7 +101,7 @@ def main() -> None:
         from mmsam_peft.apis.console import quieted
         from mmsam_peft.apis.from_header import is_weights
         from mmsam_peft.apis.large_images import Settings, predict_large
-        from mmsam_peft.apis.large_images.source import open_large
+        from mmsam_peft.apis.large_images.opening import open_large
         from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
         from mmsam_peft.apis.prediction import reason
     end = 2 + next((i for i, path in enumerate(args.given) if is_weights(path)), 0)

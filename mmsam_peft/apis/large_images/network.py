@@ -132,7 +132,7 @@ class Network:
 
 def _stretched(logits: Tensor, taps: list, dim: int) -> Tensor:
     """Linear interpolation along an axis, as ``Axis.stretch`` says."""
-    made = 0
+    made = logits.new_zeros(())
     for index, weight in taps:
         weight = torch.from_numpy(weight).to(logits)
         taken = logits.index_select(dim, torch.from_numpy(index).to(logits.device))

@@ -20,8 +20,9 @@ from ..prediction import prefetch
 from ..screen import duration
 from .files import made_by_of, write_mask
 from .network import NOTHING, Network
+from .opening import open_large
 from .polygons import SUFFIXES, require_polygons, write_polygons
-from .source import LargeImage, needed, open_large
+from .source import LargeImage, needed
 from .strips import Strips
 from .sums import Sums
 from .windows import Window, Windows

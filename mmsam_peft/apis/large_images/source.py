@@ -14,8 +14,6 @@ INSTALL = "pip install -e '.[large]'"
 MOST_OF_A_PIECE = 2**28
 """Bytes of a tile, strip or chunk: a file that is compressed as one piece cannot be read by
 windows."""
-SCANNERS = ('.svs', '.ndpi', '.scn', '.bif', '.qptiff')
-"""TIFFs of microscopes, by suffix."""
 
 
 class LargeImage:
@@ -47,32 +45,6 @@ class LargeImage:
         """Closes the file."""
 
 
-def open_large(path: str | Path) -> LargeImage:
-    """A GeoTIFF or whatever else GDAL reads; a TIFF of a microscope; a Zarr array or OME-Zarr.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ImportError: A package that reads it is not there.
-        ValueError: It cannot be read, or is not one picture.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f'there is no image {path}')
-    if path.is_dir():
-        if not any((path / name).is_file() for name in ('.zgroup', '.zarray', 'zarr.json')):
-            raise ValueError(f'{path} is a folder, and no Zarr array: give the images themselves')
-        from .arrays import ZarrImage
-
-        return ZarrImage(path)
-    if _is_of_a_microscope(path):
-        from .arrays import MicroscopeTiff
-
-        return MicroscopeTiff(path)
-    from .raster import Raster
-
-    return Raster(path)
-
-
 def needed(name: str) -> ModuleType:
     """An optional package. ImportError with how to install it."""
     try:
@@ -93,21 +65,3 @@ def require_pieces(path: Path, shape: Sequence[int], dtype: str) -> None:
             'most: rewrite the file in tiles, such as by rio convert IMAGE TILED.tif --co '
             'TILED=YES --co COMPRESS=DEFLATE --co BIGTIFF=IF_SAFER'
         )
-
-
-def _is_of_a_microscope(path: Path) -> bool:
-    if path.suffix.lower() in SCANNERS:
-        return True
-    if path.suffix.lower() not in ('.tif', '.tiff', '.btf', '.tf8'):
-        return False
-    with path.open('rb') as file:
-        if file.read(4) not in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
-            return False
-    if path.name.lower().endswith(('.ome.tif', '.ome.tiff', '.ome.btf', '.ome.tf8')):
-        return True
-    tifffile = needed('tifffile')
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            return bool(tiff.is_ome)
-    except Exception:  # damaged files fail in many ways; GDAL says what of them
-        return False

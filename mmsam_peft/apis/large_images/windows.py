@@ -146,7 +146,8 @@ class Windows:
 
     def _own_window(self, model: nn.Module, resizes: list[BaseTransform]) -> tuple[int, int]:
         if not self.whole:
-            return tuple(model.test_cfg.crop_size)
+            height, width = model.test_cfg.crop_size
+            return height, width
         sizes = {tuple(step.scale[::-1]) for step in resizes if step.scale}
         if len(sizes) != 1:
             raise ValueError(
@@ -154,7 +155,8 @@ class Windows:
                 'what size: give --window, the side in pixels of the windows that it is to see as '
                 'such images.'
             )
-        return tuple(map(int, sizes.pop()))
+        height, width = sizes.pop()
+        return int(height), int(width)
 
     def _require_small(self) -> None:
         seen = [

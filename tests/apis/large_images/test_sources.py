@@ -8,7 +8,7 @@ import zarr
 
 from mmsam_peft.apis import inference_model
 from mmsam_peft.apis.large_images import Settings, predict_large
-from mmsam_peft.apis.large_images.source import open_large
+from mmsam_peft.apis.large_images.opening import open_large
 from mmsam_peft.datasets.image_files import read_image
 
 SIZE = 90, 150
