@@ -31,9 +31,7 @@ def main() -> None:
         help='the base weights that the adapter was trained on (default: those of the config; '
         'without one they are looked for)',
     )
-    parser.add_argument(
-        '--out-dir', default='outputs', help='for NAME.tif (default: %(default)s)'
-    )
+    parser.add_argument('--out-dir', default='outputs', help='for NAME.tif (default: %(default)s)')
     parser.add_argument(
         '--overwrite', action='store_true', help='replace masks that are there already'
     )
@@ -131,9 +129,7 @@ def main() -> None:
         task=args.task if args.merge else None,
         checkpoint=args.checkpoint,
     )
-    settings = Settings(
-        args.window, args.stride, args.bands, args.task, args.threshold, args.amp
-    )
+    settings = Settings(args.window, args.stride, args.bands, args.task, args.threshold, args.amp)
     failed = []
     for image in images:
         try:

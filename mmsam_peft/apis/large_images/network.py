@@ -52,7 +52,9 @@ class Network:
                 f'this model has {number} classes: masks of 8 bits have room for {NOTHING}.'
             )
         self.classes = [str(name) for name in classes or range(number)]
-        self.palette = [list(map(int, colour)) for colour in palette or [[i] * 3 for i in range(number)]]
+        self.palette = [
+            list(map(int, colour)) for colour in palette or [[i] * 3 for i in range(number)]
+        ]
         if threshold is not None and not self.binary:
             raise ValueError(
                 f'threshold={threshold}: the model chooses the likeliest of {number} classes, and '

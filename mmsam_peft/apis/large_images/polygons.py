@@ -91,12 +91,13 @@ def _polygons(
 ) -> Iterator[Polygon]:
     import rasterio
     from rasterio.features import shapes
+    from shapely.affinity import affine_transform
     from shapely.geometry import shape
 
     band = rasterio.band(file, 1)
     # What is zero in the mask of a mask is left out, which spares the largest polygon.
     there = band if background == 0 else None
-    pixel = abs(file.transform.determinant)
+    pixel = 1 if file.crs is None else abs(file.transform.determinant)
     metre = None
     if file.crs is not None and file.crs.is_projected:
         metre = file.crs.linear_units_factor[1] ** 2
@@ -105,6 +106,8 @@ def _polygons(
         if number in (background, NOTHING):
             continue
         polygon = shape(geometry)
+        if file.crs is None:  # coordinates of nowhere; in pixels they are those of the image
+            polygon = affine_transform(polygon, (~file.transform).to_shapely())
         pixels = round(polygon.area / pixel)
         if pixels >= least:
             name = classes[number] if number < len(classes) else str(number)

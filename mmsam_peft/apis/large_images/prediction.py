@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,7 +101,9 @@ def predict_large(
         batch_size = _batch_size(batch_size, network)
         georeference = source.output()
         if polygons:
-            require_polygons(polygons, georeference.get('transform') and georeference['crs'], source.path)
+            require_polygons(
+                polygons, georeference.get('transform') and georeference['crs'], source.path
+            )
         if cog and source.microscopy:
             raise ValueError(f'{image}: a COG is a GeoTIFF, which is not made of microscopy.')
         made_by = _made_by(model, source, settings, cog)
@@ -110,7 +112,9 @@ def predict_large(
         with rasterio.Env(GDAL_CACHEMAX=cache):
             if overwrite or not _is_there(mask, made_by):
                 _require_other_file(mask, source.path)
-                strips = Strips(mask.with_name(f'{mask.name}.unfinished'), made_by, source.header.size[1])
+                strips = Strips(
+                    mask.with_name(f'{mask.name}.unfinished'), made_by, source.header.size[1]
+                )
                 try:
                     _predict(network, windows, strips, batch_size)
                     write_mask(strips, source, network, mask, made_by, cog)
@@ -142,7 +146,7 @@ def _predict(network: Network, windows: Windows, strips: Strips, batch_size: int
     try:
         with ThreadPoolExecutor(1) as reading:
             read = prefetch(reading, lambda place: windows.read(*place), places, 2 * batch_size)
-            for row, several in _by_row(read):
+            for row, several in groupby(read, lambda window: window.row):
                 for batch in _batches(several, batch_size):
                     blend.add(batch)
                     progress.show(batch)
@@ -171,7 +175,13 @@ class Blend:
     def add(self, batch: Sequence[Window]) -> None:
         """Successive windows of a row; those without data say nothing."""
         given = [one for one in batch if one.data is not None]
-        parts = dict(zip(map(id, given), self.network.parts(given, self.windows) if given else [], strict=True))
+        parts = dict(
+            zip(
+                map(id, given),
+                self.network.parts(given, self.windows) if given else [],
+                strict=True,
+            )
+        )
         for one in batch:
             if id(one) in parts:
                 self._add(one, parts[id(one)].numpy())
@@ -202,10 +212,12 @@ class Blend:
                 logits = self.sums.pop((i, j))
                 if logits is None:
                     continue
-                (y0, y1), (x0, x1) = rows.cells[i], columns.cells[j]
+                x0, x1 = columns.cells[j]
                 labels = self.network.classes_of(torch.from_numpy(logits)).numpy()
                 there = self.there.pop((i, j))
-                self._row(i)[:, x0:x1] = labels if there is True else np.where(there, labels, NOTHING)
+                self._row(i)[:, x0:x1] = (
+                    labels if there is True else np.where(there, labels, NOTHING)
+                )
 
     def _row(self, i: int) -> np.ndarray:
         if i not in self.labels:
@@ -252,12 +264,6 @@ class Progress:
         return f'{self.done} of {self.total} windows' + (
             f' ({self.empty} without an image)' if self.empty else ''
         )
-
-
-def _by_row(read: Iterator[Window]) -> Iterator[tuple[int, Iterator[Window]]]:
-    from itertools import groupby
-
-    return groupby(read, lambda window: window.row)
 
 
 def _batches(windows: Iterator[Window], size: int) -> Iterator[list[Window]]:

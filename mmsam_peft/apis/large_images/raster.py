@@ -55,7 +55,8 @@ class Raster(LargeImage):
         bands = len(colours) if self.table is None else 3
         nodata = file.nodata if self.table is None else None
         self.header = Header(file.shape, bands, dtype, False, nodata)
-        require_pieces(path, file.block_shapes[0], dtype)
+        together = file.count if file.profile.get('interleave') == 'pixel' else 1
+        require_pieces(path, (*file.block_shapes[0], together), dtype)
         self._require_upright()
 
     def read(

@@ -105,5 +105,9 @@ def _is_of_a_microscope(path: Path) -> bool:
             return False
     if path.name.lower().endswith(('.ome.tif', '.ome.tiff', '.ome.btf', '.ome.tf8')):
         return True
-    with needed('tifffile').TiffFile(path) as tiff:
-        return bool(tiff.is_ome)
+    tifffile = needed('tifffile')
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return bool(tiff.is_ome)
+    except Exception:  # damaged files fail in many ways; GDAL says what of them
+        return False

@@ -107,10 +107,8 @@ class Windows:
         results['img_shape'] = results['ori_shape'] = picture.shape[:2]
         for step in self.steps:
             results = step(results)
-        first, end = self.rows.spans[row], self.columns.spans[column]
-        there = there[
-            first[0] - rows[0] : first[1] - rows[0], end[0] - columns[0] : end[1] - columns[0]
-        ]
+        (y0, y1), (x0, x1) = self.rows.spans[row], self.columns.spans[column]
+        there = there[y0 - rows[0] : y1 - rows[0], x0 - columns[0] : x1 - columns[0]]
         return Window(row, column, results, True if there.all() else there.copy())
 
     def _holes(self, values: np.ndarray) -> np.ndarray:
@@ -134,9 +132,7 @@ class Windows:
         picture[~there] = 0
         return picture
 
-    def _scale(
-        self, picture: np.ndarray, row: int, column: int, top: int, left: int
-    ) -> np.ndarray:
+    def _scale(self, picture: np.ndarray, row: int, column: int, top: int, left: int) -> np.ndarray:
         """The window of the picture as scaling all of it would have made it."""
         box = []
         for axis, number, first in ((self.columns, column, left), (self.rows, row, top)):
@@ -162,7 +158,9 @@ class Windows:
 
     def _require_small(self) -> None:
         seen = [
-            max(end - first for first, end in (axis.seen(i, self.support) for i in range(len(axis))))
+            max(
+                end - first for first, end in (axis.seen(i, self.support) for i in range(len(axis)))
+            )
             for axis in (self.rows, self.columns)
         ]
         if seen[0] * seen[1] > MOST_SEEN:

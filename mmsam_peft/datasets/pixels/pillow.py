@@ -64,7 +64,8 @@ def open_file(file: BinaryIO) -> Image.Image:
 def too_large(size: str = 'an image') -> str:
     return (
         f'got {size} of more than {MOST_PIXELS / 1e6:.0f} million pixels, which is too large to '
-        'read at once, or a file that is damaged: cut it into pieces'
+        'read at once, or a file that is damaged: cut it into pieces, or predict it by '
+        'tools/predict_large.py'
     )
 
 

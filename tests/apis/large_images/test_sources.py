@@ -1,0 +1,145 @@
+"""Files that windows are read from, and those that are refused."""
+
+import numpy as np
+import pytest
+import rasterio
+import tifffile
+import zarr
+
+from mmsam_peft.apis import inference_model
+from mmsam_peft.apis.large_images import Settings, predict_large
+from mmsam_peft.apis.large_images.source import open_large
+from mmsam_peft.datasets.image_files import read_image
+
+SIZE = 90, 150
+
+
+def picture(bands: int = 3) -> np.ndarray:
+    """(H, W, bands), uint8."""
+    tile = np.random.default_rng(0).integers(0, 255, (9, 15, bands))
+    return np.kron(tile, np.ones((10, 10, 1))).astype(np.uint8)
+
+
+@pytest.mark.parametrize('kind', ['ome.tif', 'svs', 'ome.zarr', 'zarr', 'first.zarr'])
+def test_microscopy_keeps_the_size_of_a_pixel(model, tmp_path, kind):
+    made, image = model(classes=True), picture()
+    path, first = tmp_path / f'a.{kind}', np.moveaxis(image, -1, 0)
+    size = dict(PhysicalSizeX=0.25, PhysicalSizeXUnit='µm', PhysicalSizeY=0.5)
+    if kind == 'ome.tif':
+        with tifffile.TiffWriter(path, ome=True) as file:
+            about = dict(axes='CYX', PhysicalSizeYUnit='µm', **size)
+            file.write(first, tile=(32, 32), photometric='minisblack', metadata=about)
+    elif kind == 'svs':
+        tifffile.imwrite(path, image, tile=(32, 32), description='Aperio|MPP = 0.25', metadata=None)
+    elif kind == 'ome.zarr':
+        scale = [dict(type='scale', scale=[1, 1, 0.5, 0.25])]
+        axes = [dict(name='c'), dict(name='z')]
+        axes += [dict(name=name, unit='micrometer') for name in 'yx']
+        level = dict(path='0', coordinateTransformations=scale)
+        group = zarr.open_group(path, mode='w')
+        group.attrs['ome'] = dict(multiscales=[dict(axes=axes, datasets=[level])])
+        group.create_array('0', shape=(3, 1, *SIZE), chunks=(1, 1, 32, 32), dtype='uint8')
+        group['0'][:] = first[:, None]
+    else:
+        values = first if kind == 'first.zarr' else image
+        chunks = (3, 32, 32) if kind == 'first.zarr' else (32, 32, 3)
+        zarr.create_array(path, shape=values.shape, chunks=chunks, dtype='uint8')[:] = values
+    expected = inference_model(made, np.ascontiguousarray(image[..., ::-1])).pred_sem_seg.data[0]
+    out = predict_large(made, path, tmp_path / 'out')
+    with tifffile.TiffFile(out) as file:
+        assert (file.asarray() == expected.numpy()).mean() >= 0.9999 and file.pages[0].is_tiled
+        pixels = tifffile.xml2dict(file.ome_metadata)['OME']['Image']['Pixels']
+        known = {'ome.tif': (0.25, 0.5), 'svs': (0.25, 0.25), 'ome.zarr': (0.25, 0.5)}.get(kind)
+        found = pixels.get('PhysicalSizeX'), pixels.get('PhysicalSizeY')
+        assert found == (known or (None, None))
+        assert file.pages[0].colormap[:, 2].tolist() == [9 * 257, 8 * 257, 7 * 257]
+
+
+def with_alpha(path, image, alpha):
+    image = np.dstack([image, alpha])
+    tifffile.imwrite(path, image, tile=(32, 32), extrasamples=['unassalpha'])
+
+
+@pytest.mark.parametrize('kind', ['palette', 'white', 'alpha', 'grey'])
+def test_pixels_are_those_that_training_reads(tmp_path, kind):
+    image, path, alpha = picture(), tmp_path / 'a.tif', None
+    if kind == 'palette':
+        table = np.random.default_rng(1).integers(0, 255, (3, 256)).astype(np.uint16) * 257
+        tifffile.imwrite(path, image[..., 0], tile=(32, 32), photometric='palette', colormap=table)
+    elif kind == 'white':
+        tifffile.imwrite(path, image[..., 0], tile=(32, 32), photometric='miniswhite')
+    elif kind == 'grey':
+        tifffile.imwrite(path, image[..., 0], tile=(32, 32))
+    else:
+        alpha = np.full(SIZE, 255, np.uint8)
+        tifffile.imwrite(
+            path, np.dstack([image, alpha]), tile=(32, 32), extrasamples=['unassalpha']
+        )
+    expected = read_image(path.read_bytes())[10:80, 20:140, ::-1]
+    source = open_large(path)
+    bands = range(source.header.bands)
+    values, there = source.read((10, 80), (20, 140), bands)
+    assert there.all() and (values == expected[..., : len(bands)]).all()
+    if alpha is not None:
+        alpha[30:40, 50:60] = 0
+        tifffile.imwrite(
+            path, np.dstack([image, alpha]), tile=(32, 32), extrasamples=['unassalpha']
+        )
+        assert ((open_large(path).read((0, 90), (0, 150), bands)[1]) == (alpha > 0)).all()
+
+
+def test_what_is_refused(model, tmp_path):
+    made, image = model(), picture()
+    path = tmp_path / 'a.tif'
+    tifffile.imwrite(path, image, extratags=[(274, 'H', 1, 6, True)])
+    with pytest.raises(ValueError, match='turned when it is shown'):
+        predict_large(made, path, tmp_path / 'out')
+    tifffile.imwrite(path, np.stack([image, image]), photometric='rgb')
+    with pytest.raises(ValueError, match='2 pictures in one file'):
+        open_large(path)
+    tifffile.imwrite(
+        path, np.moveaxis(picture(4), -1, 0), planarconfig='separate', photometric='minisblack'
+    )
+    with pytest.raises(ValueError, match='in 4 bands.*--bands'):
+        predict_large(made, path, tmp_path / 'out')
+    with pytest.raises(ValueError, match='bands 1 to 4'):
+        predict_large(made, path, tmp_path / 'out', Settings(bands=(5, 2, 1)))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match='GDAL cannot open it'):
+        open_large(path)
+    with pytest.raises(FileNotFoundError):
+        open_large(tmp_path / 'b.tif')
+    with pytest.raises(ValueError, match='no Zarr array'):
+        open_large(tmp_path)
+    zarr.create_array(tmp_path / 'b.zarr', shape=(2, 3, *SIZE), chunks=(1, 1, 9, 9), dtype='uint8')
+    with pytest.raises(ValueError, match='4 axes'):
+        open_large(tmp_path / 'b.zarr')
+    huge = tmp_path / 'huge.tif'
+    with rasterio.open(
+        huge,
+        'w',
+        driver='GTiff',
+        dtype='uint8',
+        count=3,
+        width=30000,
+        height=30000,
+        blockysize=8192,
+        compress='deflate',
+        interleave='pixel',
+        sparse_ok=True,
+    ):
+        pass
+    with pytest.raises(ValueError, match='rewrite the file in tiles'):
+        open_large(huge)
+
+
+def test_what_is_missing_is_named(model, tmp_path, monkeypatch):
+    from mmsam_peft.apis.large_images import source
+
+    def absent(name):
+        raise ImportError(f'No module named {name!r}')
+
+    monkeypatch.setattr(source, 'import_module', absent)
+    tifffile.imwrite(tmp_path / 'a.tif', picture())
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[large\]'"):
+        predict_large(model(), tmp_path / 'a.tif', tmp_path / 'out')
