@@ -1,6 +1,6 @@
 """Makes the decoder of the quickstart's base model, which answers with prompts and without.
 
-python benchmarks/pretrain_prompts.py BASE.safetensors --out quickstart.safetensors
+python benchmarks/pretrain_prompts.py BASE.safetensors --out quickstart_prompts.safetensors
 
 BASE has the encoder of configs/pretrain/objects.py, which stays as it is:
 

@@ -24,13 +24,13 @@ from mmseg.structures import SegDataSample
 
 from mmsam_peft.apis.inference import init_model
 from mmsam_peft.apis.launch import load_config
+from mmsam_peft.apis.merging import merged_model
 from mmsam_peft.apis.training import train
 from mmsam_peft.datasets.scenes.objects import draw_instances
 from mmsam_peft.datasets.scenes.roads import draw_roads
 from mmsam_peft.datasets.scenes.shapes import CLASSES, draw_shapes
 from mmsam_peft.evaluation import ClickMetric
 from mmsam_peft.measures.clicks import objects_of
-from mmsam_peft.peft.lora import LoRALinear
 
 CONFIG, SIZE = 'configs/lora/quickstart.py', 256
 SHARES = dict(box=0.5, point=0.3, none=0.2)
@@ -40,12 +40,12 @@ VARIANTS = {
     'none=0.2': dict(prompts=SHARES),
     'keep=1': dict(prompts=dict(SHARES, keep=1)),
     'keep=2': dict(prompts=dict(SHARES, keep=2)),
+    'keep=2, none=0.5': dict(prompts=dict(box=0.3, point=0.2, none=0.5, keep=2)),
 }
 """What is trained, by name: the options of the config."""
 SEEN = ('IoU@box', 'IoU@1', 'IoU@3')
-OWN, FROZEN, HALF = '', ', decoder of the base', ', half the update'
-"""How a tuned model answers: as it was trained; with the base's decoder; with half of LoRA's scale,
-and the decoder half-way to the base's."""
+UPDATES = (1.0, 0.5, 0.25)
+"""Shares of the encoder's update with which the base's decoder answers."""
 
 
 def things(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -96,26 +96,21 @@ def dice(model: torch.nn.Module, images: int) -> float:
     return round(evaluator.evaluate(images)['Dice'], 2)
 
 
-def measure(adapter: Path | None, options: dict, images: int, how: str = OWN) -> dict:
+def measure(adapter: Path | None, options: dict, images: int, share: float | None = None) -> dict:
     """The model answers with prompts, whether it was trained so or not.
 
     Args:
         options: Of the config.
-        how: See ``OWN``.
+        share: None: prompts are answered as was trained; else by the decoder of the base, on an
+            encoder with so much of the update. The answer without a prompt does not depend on it.
     """
-    options = {'prompts': SHARES, **options}
-    model = init_model(load_config(CONFIG, options), adapter, 'cpu')
-    if how != OWN:
-        other = init_model(load_config(CONFIG, options), None, 'cpu').decode_head.state_dict()
-        share = 0 if how == FROZEN else 0.5
-        own = model.decode_head.state_dict()
-        mixed = {name: torch.lerp(other[name], own[name], share) for name in own}
-        model.decode_head.load_state_dict(mixed)
-        if how == HALF:
-            for layer in model.backbone.modules():
-                if isinstance(layer, LoRALinear):
-                    layer.scale *= share
+    config = load_config(CONFIG, {'prompts': SHARES, **options})
+    model = init_model(config, adapter, 'cpu')
     found = dict(dice=dice(model, images))
+    if share is not None:
+        base = init_model(config, None, 'cpu').decode_head
+        model = merged_model(model, share=share)
+        model.decode_head.load_state_dict(base.state_dict())
     for draw in (roads, things, shapes):
         found[draw.__name__] = prompted(model, draw, images)
     return found
@@ -166,7 +161,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path)
     parser.add_argument('--table', type=Path)
     parser.add_argument('--variants', nargs='+', default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument('--base', default='mmsam_peft://quickstart_prompts', help='that knows prompts')
+    parser.add_argument('--base', default='mmsam_peft://quickstart_prompts')
     parser.add_argument('--images', type=int, default=50)
     parser.add_argument('--epochs', type=int, default=6)
     parser.add_argument('--seed', type=int, default=0)
@@ -180,16 +175,16 @@ def main() -> None:
     for name in args.variants:
         options = VARIANTS[name]
         folder = args.out.parent / f'{name.replace(" ", "_")}_{args.seed}_{args.epochs}'
-        kept = options and options.get('prompts', {}).get('keep')
-        for how in (OWN,) if options is None else (OWN, HALF) if kept else (OWN, FROZEN, HALF):
-            row = dict(name=f'{name}{how}', seed=args.seed, epochs=args.epochs)
+        for share in (None,) if options is None else (None, *UPDATES):
+            by_base = '' if share is None else f", base's decoder, {share:g} of the update"
+            row = dict(name=f'{name}{by_base}', seed=args.seed, epochs=args.epochs)
             if tuple(row.values()) in made:
                 continue
             adapter = None
             given = {**(options or {}), 'model.checkpoint': args.base}
             if options is not None:
                 adapter = tune(given, folder, args.seed, args.epochs)
-            row |= measure(adapter, given, args.images, how)
+            row |= measure(adapter, given, args.images, share)
             print(json.dumps(row), flush=True)
             with open(args.out, 'a') as file:
                 file.write(json.dumps(row) + '\n')

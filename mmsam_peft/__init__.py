@@ -3,7 +3,7 @@
 from . import compat
 from .version import __version__
 
-compat.defer_transformers()
+compat.defer_optimizers()
 compat.check_stack()
 compat.name_packages()
 compat.import_segment_anything()

@@ -5,11 +5,21 @@ import importlib
 import importlib.metadata as metadata
 import importlib.util
 import sys
+from collections.abc import Callable
 
 STACK = {  # import name: (maintained distribution, original distribution)
     'mmengine': ('onedl-mmengine', 'mmengine'),
     'mmcv': ('onedl-mmcv', 'mmcv'),
     'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
+}
+WITH_BITS = ('AdEMAMix', 'Adagrad', 'Adam', 'AdamW', 'LAMB', 'LARS', 'Lion', 'RMSprop', 'SGD')
+WITH_BITS += ('PagedAdEMAMix', 'PagedAdam', 'PagedAdamW', 'PagedLion')
+LATE_OPTIMIZERS = {  # package: (where its optimizers are, their names)
+    'transformers': ('transformers', ['Adafactor']),
+    'bitsandbytes': (
+        'bitsandbytes.optim',
+        ['PytorchLARS', *(name + bits for name in WITH_BITS for bits in ('', '8bit', '32bit'))],
+    ),
 }
 ADVICE = (
     'In a fresh environment: pip install onedl-mmengine onedl-mmcv onedl-mmsegmentation '
@@ -51,26 +61,40 @@ def check_stack() -> None:
             ) from error
 
 
-def defer_transformers() -> None:
-    """Keeps MMEngine from importing Hugging Face's ``transformers``, which takes seconds, for one
-    optimizer: ``Adafactor`` imports it when it is built."""
-    if 'mmengine.optim' in sys.modules or 'transformers' in sys.modules:
+def defer_optimizers() -> None:
+    """Keeps MMEngine from importing ``transformers`` and ``bitsandbytes``, which takes seconds, for
+    their optimizers: these are imported when one of them is built."""
+    absent = [
+        name
+        for name in LATE_OPTIMIZERS
+        if name not in sys.modules and importlib.util.find_spec(name) is not None
+    ]
+    if 'mmengine.optim' in sys.modules or not absent:
         return
-    if importlib.util.find_spec('transformers') is None:
-        return
-    sys.modules['transformers'] = None  # type: ignore[assignment]  # an import fails at once
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment]  # an import fails at once
     try:
         from mmengine.registry import OPTIMIZERS
 
         importlib.import_module('mmengine.optim')
     finally:
-        del sys.modules['transformers']
+        for name in absent:
+            del sys.modules[name]
 
-    def adafactor(*args, **kwargs):
-        return importlib.import_module('transformers').Adafactor(*args, **kwargs)
+    for package in absent:
+        module, names = LATE_OPTIMIZERS[package]
+        for name in names:
+            taken = package == 'bitsandbytes' and name in OPTIMIZERS.module_dict
+            shown = f'bnb_{name}' if taken else name  # as MMEngine does
+            if shown not in OPTIMIZERS.module_dict:
+                OPTIMIZERS.register_module(shown, module=_late(module, name))
 
-    if OPTIMIZERS.module_dict.get('Adafactor') is None:
-        OPTIMIZERS.register_module('Adafactor', module=adafactor)
+
+def _late(module: str, name: str) -> Callable:
+    def optimizer(*args, **kwargs):
+        return getattr(importlib.import_module(module), name)(*args, **kwargs)
+
+    return optimizer
 
 
 def name_packages() -> None:

@@ -2,9 +2,11 @@
 
 python tools/merge_adapter.py ADAPTER sam_tuned.pth
 python tools/merge_adapter.py CONFIG WEIGHTS sam_tuned.pth
+python tools/merge_adapter.py ADAPTER sam_tuned
 
 The file has SAM's keys: segment-anything loads it, and so does model.checkpoint of any config here.
-Before it is written, a plain encoder with these weights is compared with the adapted one.
+A name without an ending is a folder for Hugging Face's transformers (SamModel, Sam2Model). Before
+anything is written, a plain encoder with these weights is compared with the adapted one.
 Segment-anything runs four mask tokens where our binary head runs one, so its masks are not the same
 as ours; the image embedding is.
 """
@@ -15,6 +17,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from mmsam_peft.apis.arguments import config_and_weights
+from mmsam_peft.apis.hugging_face import require_hugging_face, write_hugging_face
 from mmsam_peft.apis.inference import init_model
 from mmsam_peft.apis.launch import load_config
 from mmsam_peft.apis.merging import (
@@ -36,7 +39,8 @@ def main() -> None:
         'given',
         nargs='+',
         metavar='[CONFIG] WEIGHTS OUT',
-        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). OUT: .pth or .safetensors',
+        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). OUT: .pth, .safetensors, '
+        "or a folder for Hugging Face's transformers",
     )
     parser.add_argument(
         '--checkpoint',
@@ -55,8 +59,11 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     out, options = Path(place), args.cfg_options
-    if out.suffix not in ('.pth', '.safetensors'):
-        parser.error(f'{out}: the name has to end in .pth or .safetensors')
+    if out.suffix not in ('.pth', '.safetensors', ''):
+        parser.error(
+            f'{out}: the name has to end in .pth or .safetensors, or be that of a folder without '
+            "an ending, for Hugging Face's transformers"
+        )
 
     cfg = None
     if config:
@@ -65,9 +72,16 @@ def main() -> None:
     require_writable(out, [weights, config, args.checkpoint, named])
     model = init_model(cfg, weights, 'cpu', options, checkpoint=args.checkpoint, base=True)
     require_writable(out, [model.checkpoint])
+    if not out.suffix:
+        require_hugging_face(model)
     state = {key: value.contiguous() for key, value in merged_sam_state(model, args.task).items()}
     found = verify_merge(model, state, args.task)
-    write_state(state, out)
+    if out.suffix:
+        write_state(state, out)
+    else:
+        theirs = write_hugging_face(model, state, out)
+        print(f"{out}: for Hugging Face's transformers; relative difference {theirs:.1e}")
+        return
     decoder = (
         'with the tuned mask decoder'
         if fits_sam_decoder(model)

@@ -54,6 +54,13 @@ def main() -> None:
         help='all objects that a grid of N x N points finds (default N: %(const)s)',
     )
     parser.add_argument(
+        '--update',
+        type=float,
+        metavar='SHARE',
+        help="with prompts: the base's decoder answers, on an encoder with this share of the "
+        "adapter's update, from 0 to 1; for other things than those it was trained for, 0.25",
+    )
+    parser.add_argument(
         '--threshold',
         type=float,
         help="of the object's probability, for models of one class (default: the model's own)",
@@ -114,6 +121,8 @@ def main() -> None:
     with_prompts = bool(args.points or args.boxes or args.everything is not None)
     if with_prompts:
         refuse_with_prompts(parser, args)
+    elif args.update is not None:
+        parser.error('--update goes with --points, --boxes or --everything')
     options = options_of(parser, args)
     # what takes seconds to import comes after what a user may have mistyped
     with quiet_imports():
@@ -143,7 +152,7 @@ def main() -> None:
     switched_on = {}
     if with_prompts:
         loaded = load_config(config, options, also_read=['test_pipeline']) if config else None
-        switched_on = options_for_prompts(loaded, weights)
+        switched_on = options_for_prompts(loaded, weights, args.update is not None)
         options.update(switched_on)
     if config:
         config, options = load_config(config, options, also_read=['test_pipeline']), None
@@ -152,7 +161,7 @@ def main() -> None:
         weights,
         args.device,
         options,
-        merge=args.merge,
+        merge=args.merge if args.update is None else args.update,
         task=args.task,
         checkpoint=args.checkpoint,
         base=bool(switched_on),
@@ -188,6 +197,8 @@ def refuse_with_prompts(parser: argparse.ArgumentParser, args: argparse.Namespac
             parser.error(
                 f'--{name.replace("_", "-")} does not go with --points, --boxes and --everything'
             )
+    if args.update is not None and not 0 <= args.update <= 1:
+        parser.error(f'--update {args.update:g}: a share from 0 to 1')
     if args.everything is not None and args.everything < 1:
         parser.error(f'--everything {args.everything}: at least 1 point along a side')
 

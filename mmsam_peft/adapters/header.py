@@ -6,6 +6,8 @@ import math
 import os
 import re
 
+from .positions import is_sketch
+
 ADAPTER = 'mmsam_peft_adapter'
 """Where a file's metadata, a checkpoint's ``meta`` and a state dict's metadata carry the header."""
 FORMAT = 2
@@ -160,6 +162,7 @@ OPTIONAL = {
     'pixels': (lambda value: isinstance(value, dict), 'the setting of a config, or null'),
     'base_dtype': (lambda value: isinstance(value, str), 'how the base was stored, or null'),
     'rounded_base': (_is_hash, 'the SHA-256 of the frozen weights as they were stored, or null'),
+    'positions': (is_sketch, 'numbers that tell position tables apart, or null'),
     'recipe': (_is_recipe, 'the config of a model, or null'),
     'needs_config': (lambda value: isinstance(value, str), 'a text'),
     'base_weights': (_is_base, "the base weights' name, without a folder, or null"),

@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from mmengine.registry import Registry
@@ -16,11 +16,11 @@ from .allowed import find_class
 from .file import as_checkpoint, read_adapter, write_adapter
 from .frozen import frozen_weights
 from .header import FORMAT, parse_header
+from .positions import alike, is_table, sketch
 from .recipe import base_weights, plain, recipe
 
-TABLES = ('pos_embed', 'rel_pos')
-"""Positions, which are resized to the image size when loaded; resizing rounds differently from
-machine to machine."""
+BY_BASE = 'base'
+"""What ``prompts`` of a head say where the decoder of the base answers."""
 ANSWERING = 'decode_head.answering.'
 """The decoder of the base where that answers to prompts; a file that was trained without prompts
 knows nothing of it."""
@@ -28,12 +28,19 @@ knows nothing of it."""
 
 def base_hash(*adapted: tuple[nn.Module, PEFTMethod]) -> str:
     """SHA-256 of the frozen weights of (host, method) pairs, by name, in float32, without position
-    tables. What is frozen is what the method does not train, whatever was frozen later."""
-    return _hash_of(
-        (name, value)
-        for host, method in adapted
-        for name, value in sorted(frozen_weights(host, method).items())
-    )
+    tables, of which ``base_positions`` tells. What is frozen is what the method does not train,
+    whatever was frozen later."""
+    return _hash_of(_frozen(adapted))
+
+
+def base_positions(*adapted: tuple[nn.Module, PEFTMethod]) -> list[float] | None:
+    """What the frozen position tables of (host, method) pairs are, see ``sketch``."""
+    return sketch(_frozen(adapted))
+
+
+def _frozen(adapted: Iterable[tuple[nn.Module, PEFTMethod]]) -> Iterator[tuple[str, Tensor]]:
+    for host, method in adapted:
+        yield from sorted(frozen_weights(host, method).items())
 
 
 def is_rounded(model: nn.Module) -> bool:
@@ -68,7 +75,7 @@ def hash_of_file(model: nn.Module, state: dict[str, Tensor], names: dict[str, st
 def _hash_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
     for name, value in parameters:
-        if not any(table in name for table in TABLES):
+        if not is_table(name):
             digest.update(name.encode())
             digest.update(value.detach().to('cpu', torch.float32).contiguous().numpy())
     return digest.hexdigest()
@@ -130,6 +137,7 @@ def adapter_header(
         **_made_of(model),
         base=base_of(model),
         **_stored(model),
+        positions=base_positions(*model.adapted.values()),
         base_weights=base_weights(model),
         classes=plain(meta.get('classes')),
         palette=plain(meta.get('palette')),
@@ -142,7 +150,9 @@ def _stored(model: nn.Module) -> dict:
     """How the base is stored, where it is not in float32, and the hash of what it is then."""
     if not is_rounded(model):
         return {}
-    return dict(base_dtype=model.backbone.base_dtype, rounded_base=base_hash(*model.adapted.values()))
+    return dict(
+        base_dtype=model.backbone.base_dtype, rounded_base=base_hash(*model.adapted.values())
+    )
 
 
 def _made_of(model: nn.Module) -> dict:
@@ -196,7 +206,8 @@ def check_loaded(
         'peft': with_defaults(PEFT, header['peft']),
         'head': with_defaults(MODELS, header['head']),
     }
-    lent = _lent_prompts(model, found['head'], own['head'])
+    lent_hosts = () if found['head'].get('prompts') == BY_BASE else (ANSWERING,)
+    lent, unused = _lent_prompts(model, found['head'], own['head'])
     for key, cure in (
         ('arch', 'Set backbone.arch as found.'),
         ('img_size', 'Set backbone.img_size as found.'),
@@ -212,7 +223,7 @@ def check_loaded(
                 f'{path} was trained on another {key}: the file has {there}, this model '
                 f'{here}. {cure}'
             )
-    expected, names = adapter_names(model), set(header.get('tensors', state)) | lent
+    expected, names = adapter_names(model), set(header.get('tensors', state)) - unused | lent
     if names != expected:
         only_file, only_model = sorted(names - expected)[:3], sorted(expected - names)[:3]
         raise ValueError(
@@ -220,7 +231,6 @@ def check_loaded(
             f'{only_file}, only the model {only_model}. Set backbone.unfreeze as in the '
             'config it was trained with.'
         )
-    lent_hosts = () if header['head'].get('prompts') else (ANSWERING,)
     if whole:
         _check_own_base(model, header, state, path, base_at_hand)
     elif header['base'] != (base := base_of(model, *lent_hosts)):
@@ -229,15 +239,28 @@ def check_loaded(
             f'this model {base[:16]}. Set model.checkpoint to the weights it was '
             'trained on.'
         )
+    elif not alike(header.get('positions'), base_positions(*model.adapted.values())):
+        raise OtherBaseError(
+            f'{path} was trained on another base than this model: their position tables differ. '
+            'Set model.checkpoint to the weights it was trained on.'
+        )
 
 
-def _lent_prompts(model: nn.Module, found: dict, own: dict) -> set[str]:
-    """The tensors that a model with prompts lends to a file that was trained without, whose head
-    then counts as the model's own."""
-    if not own.get('prompts') or found.get('prompts'):
-        return set()
-    found['prompts'] = own['prompts']
-    return {f'decode_head.{name}' for name in model.decode_head.prompt_names}
+def _lent_prompts(model: nn.Module, found: dict, own: dict) -> tuple[set[str], set[str]]:
+    """The tensors that a model with prompts lends to a file that was trained without; and those of
+    a file that was trained with them which a model has no use for where the base's decoder answers.
+    The file's head then counts as the model's own."""
+    if not own.get('prompts') or found.get('prompts') == own['prompts']:
+        return set(), set()
+    by_base = own['prompts'] == BY_BASE
+    if found.get('prompts') and not by_base:
+        return set(), set()
+    trained, found['prompts'] = found.get('prompts'), own['prompts']
+    names = {f'decode_head.{name}' for name in model.decode_head.prompt_names}
+    if by_base and trained:
+        answering = model.decode_head.answering.prompt_names
+        return set(), {f'decode_head.{name}' for name in answering}
+    return names, set()
 
 
 def cure_for_one_task(found: list[str], own: list[str]) -> str:
@@ -253,8 +276,8 @@ def cure_for_one_task(found: list[str], own: list[str]) -> str:
 
 
 def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_hand: bool) -> None:
-    """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names. Where
-    one of the two has them rounded, their hashes are compared."""
+    """Whether the frozen weights that a ``.pth`` holds are the model's, or else those it names.
+    Where one of the two has them rounded, their hashes are compared."""
     own = model.state_dict()
     frozen = [
         (prefix, name)
@@ -269,8 +292,9 @@ def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_h
             f'{missing[0]}. Copy it again from where it was written.'
         )
     if not at_hand:
-        found = _hash_of((name, state[prefix + name]) for prefix, name in frozen)
-        if found != (header.get('rounded_base') or header['base']):
+        held = [(name, state[prefix + name]) for prefix, name in frozen]
+        known = header.get('rounded_base') or header['base']
+        if _hash_of(held) != known or not alike(header.get('positions'), sketch(held)):
             raise ValueError(
                 f'{path} is damaged: its frozen weights do not have the hash that its '
                 'header names. Copy it again from where it was written.'
@@ -285,8 +309,9 @@ def _check_own_base(model: nn.Module, header: dict, state: dict, path: str, at_h
             )
         return
     for name in (prefix + name for prefix, name in frozen):
-        is_table = any(table in name for table in TABLES)
-        if not is_table and not own[name].equal(state[name].to(own[name])):
+        here, there = own[name], state[name].to(own[name])
+        same = alike(sketch([(name, here)]), sketch([(name, there)]))  # True for no table
+        if not (same if is_table(name) else here.equal(there)):
             raise OtherBaseError(
                 f'{path} was trained on another base than this model: {name} differs. '
                 'Set model.checkpoint to the weights it was trained on.'
@@ -309,8 +334,7 @@ def with_defaults(registry: Registry, cfg: dict) -> dict:
         cfg = {**plain(defaults), **cfg}
     prompts = cfg.pop('prompts', None)
     if prompts not in (None, False):  # how they are trained, a file does not depend on
-        by_base = isinstance(prompts, dict) and prompts.get('base')
-        cfg['prompts'] = 'by the decoder of the base' if by_base else True
+        cfg['prompts'] = BY_BASE if prompts == BY_BASE else True
     if cfg.get('peft'):
         cfg['peft'] = with_defaults(PEFT, cfg['peft'])
     return cfg

@@ -15,8 +15,9 @@ from ..peft.lora import LoRA, LoRALinear
 from ..peft.notation import parse_method
 from ..registry import MODELS
 from .hugging_face import HuggingFace
+from .timm_sam import TimmSAM
 
-FORMS = ('sam', 'hf', 'eager', 'plain', 'checkpointed')
+FORMS = ('sam', 'hf', 'timm', 'eager', 'plain', 'checkpointed')
 
 
 class PlainLoRALinear(LoRALinear):
@@ -62,7 +63,9 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
     Forms:
         sam: segment-anything's own encoder, with any method that goes into it, such as LoRA, DoRA
             or Conv-LoRA.
-        hf: the encoder of ``transformers`` with LoRA of ``peft``, for SAM, SAM 2 and SAM 3.
+        hf: the encoder of ``transformers`` with LoRA of ``peft``, for SAM, SAM 2 and SAM 3; with
+            eager too. SAM 3's has q, k and v apart: it trains what LoRA(split_qkv=True) does.
+        timm: that of ``timm``, for SAM, with LoRA of ``peft``.
         eager: the attention matrix in memory.
         plain: LoRA's product apart and added; Conv-LoRA so, and its experts one after the other,
             up-sampling and all.
@@ -89,13 +92,15 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
         raise ValueError(f'{text}: segment-anything has no {arch}.')
     if 'eager' in forms and 'attention' not in defaults_of(backbone['type']):
         raise ValueError(f'{text}: the attention of {arch} has one form.')
-    if 'hf' in forms and len(forms) > 1:
-        raise ValueError(f'{text}: hf is a form of its own.')
+    if 'timm' in forms and backbone['type'] != 'SAMViT':
+        raise ValueError(f'{text}: timm is there of SAM alone.')
+    if 'hf' in forms and set(forms) - {'hf', 'eager'} or 'timm' in forms and len(forms) > 1:
+        raise ValueError(f'{text}: hf goes with eager alone, and timm with no form.')
     settings = dict(img_size=size, unfreeze=['neck'])
     if 'sam' in forms:
         encoder = _segment_anything(parse_method(method), backbone['arch'], size)
-    elif 'hf' in forms:
-        encoder = _hugging_face(text, parse_method(method), {**backbone, **settings})
+    elif 'hf' in forms or 'timm' in forms:
+        encoder = _with_lora_of_peft(text, parse_method(method), {**backbone, **settings})
     else:
         encoder = MODELS.build(
             dict(
@@ -115,16 +120,19 @@ def build_candidate(text: str, arch: str, size: int) -> nn.Module:
     return encoder.train()
 
 
-def _hugging_face(text: str, cfg: dict, backbone: dict) -> nn.Module:
+def _with_lora_of_peft(text: str, cfg: dict, backbone: dict) -> nn.Module:
+    form = text.partition(':')[0]
     if cfg.keys() - {'type', 'rank', 'alpha'} or cfg['type'] != 'LoRA':
-        raise ValueError(f'{text}: hf is there of LoRA, with its rank and alpha.')
+        raise ValueError(f'{text}: {form} is there of LoRA, with its rank and alpha.')
     method = LoRA(**{key: value for key, value in cfg.items() if key != 'type'})
     with torch.device('meta'):
         ours = MODELS.build(backbone)
         maps = len(ours(torch.zeros(1, 3, *ours.img_size)))
-    return HuggingFace(
-        backbone['type'], ours.arch, ours.img_size[0], method.rank, method.alpha, maps
-    )
+    same = ours.arch, ours.img_size[0], method.rank, method.alpha
+    if form == 'timm':
+        return TimmSAM(*same)
+    attention = 'eager' if 'eager' in form else 'sdpa'
+    return HuggingFace(backbone['type'], *same, maps, attention)
 
 
 def _segment_anything(cfg: dict, arch: str | dict, size: int) -> nn.Module:
@@ -144,8 +152,9 @@ def _segment_anything(cfg: dict, arch: str | dict, size: int) -> nn.Module:
 
 
 def run(encoder: nn.Module, image: Tensor) -> Tensor:
-    """A loss of the encoder's output, auxiliary losses included."""
+    """A loss of the encoder's output, auxiliary losses included. Of one side of zero: a norm at the
+    end keeps the mean square, whose gradients would be so small that products of them are slow."""
     maps = encoder(image)
     maps = maps if isinstance(maps, tuple) else (maps,)
-    loss = sum(y.square().mean(dtype=torch.float32) for y in maps)
+    loss = sum(y.relu().square().mean(dtype=torch.float32) for y in maps)
     return loss + sum(encoder.peft.aux_losses(encoder).values())

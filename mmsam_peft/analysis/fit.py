@@ -130,7 +130,8 @@ def fits(
         peak = (one.peak + max(batch - 1, 0) * more) * SLACK + (memory - room)
         found.append(Fit(way, batch, peak, one.flops / whole, one.stand_in))
     return sorted(
-        found, key=lambda fit: (not fit.batch, *((fit.time, -fit.batch) if fit.batch else (fit.peak,)))
+        found,
+        key=lambda fit: (not fit.batch, *((fit.time, -fit.batch) if fit.batch else (fit.peak,))),
     )
 
 
@@ -163,8 +164,8 @@ def command(
     able = [fit for fit in found if fit.batch]
     if not able:
         return (
-            'Nothing fits. A smaller encoder (encoder=sam_vit_b) or smaller images (image_size=512) '
-            'take less.'
+            'Nothing fits. A smaller encoder (encoder=sam_vit_b) or smaller images '
+            '(image_size=512) take less.'
         )
     best = min(able, key=lambda fit: fit.way.changes == METHOD)
     options = {**(changed or {}), **best.way.options}

@@ -19,30 +19,45 @@ class HuggingFace(nn.Module):
         size: Side of the images.
         rank, alpha: LoRA's.
         maps: How many maps it returns, the finest of those that it has.
+        attention: 'sdpa', PyTorch's kernels, or 'eager', with the attention matrix in memory.
 
     Raises:
         ValueError: ``transformers`` has no such encoder, or not in these sizes.
     """
 
     def __init__(
-        self, kind: str, sizes: dict, size: int, rank: int, alpha: float, maps: int
+        self,
+        kind: str,
+        sizes: dict,
+        size: int,
+        rank: int,
+        alpha: float,
+        maps: int,
+        attention: str = 'sdpa',
     ) -> None:
-        from peft import LoraConfig, get_peft_model
-
         super().__init__()
         if kind not in BUILDERS:
             raise ValueError(f'hf: expected an encoder of {", ".join(BUILDERS)}, got {kind}.')
-        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=_pattern(kind))
-        self.model, self.maps = get_peft_model(BUILDERS[kind](sizes, size), config), maps
+        model = BUILDERS[kind](sizes, size)
+        model.set_attn_implementation(attention)
+        self.model, self.maps = with_lora(model, _pattern(kind), rank, alpha), maps
         self.peft = PEFTMethod()
-        for name, parameter in self.model.named_parameters():
-            if '.neck.' in name:
-                parameter.requires_grad_()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         found = self.model(images)
         maps = getattr(found, 'fpn_hidden_states', None) or (found.last_hidden_state,)
         return tuple(maps[: self.maps])
+
+
+def with_lora(model: nn.Module, target: str | list[str], rank: int, alpha: float) -> nn.Module:
+    """The model with LoRA of ``peft``, and its neck trained."""
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, target_modules=target))
+    for name, parameter in model.named_parameters():
+        if '.neck.' in name:
+            parameter.requires_grad_()
+    return model
 
 
 def _pattern(kind: str) -> str | list[str]:

@@ -31,17 +31,20 @@ DTYPES = ('float32', 'bfloat16', 'float16')
 @dataclass(frozen=True)
 class Setting:
     """What all candidates have in common. ``dtype`` is autocast's, or float32 without; ``size`` the
-    side of the image."""
+    side of the image. With ``inference``, a step is a forward pass in evaluation mode, without
+    gradients."""
 
     arch: str
     size: int
     batch: int
     dtype: str
     device: str
+    inference: bool = False
 
     def __str__(self) -> str:
         size = f'{self.size} x {self.size}'
-        return f'{self.arch}, {size}, batch {self.batch}, {self.dtype}, {self.device}'
+        what = f'{self.arch}, {size}, batch {self.batch}, {self.dtype}, {self.device}'
+        return f'{what}, inference' if self.inference else what
 
     def image(self) -> Tensor:
         return torch.randn(self.batch, 3, self.size, self.size, device=self.device)
@@ -55,7 +58,7 @@ class Setting:
 
     def encoder(self, candidate: str) -> nn.Module:
         torch.manual_seed(0)
-        return build_candidate(candidate, self.arch, self.size)
+        return build_candidate(candidate, self.arch, self.size).train(not self.inference)
 
 
 def benchmark(
@@ -94,7 +97,11 @@ def benchmark(
         report(f'{number + 1} of {len(settings)}: {setting}')
         costs = {}
         for candidate in candidates:
-            counted = in_fresh_process(count, candidate, setting, rounds == 0)
+            counted = (
+                in_fresh_process(count, candidate, setting, False)
+                if rounds
+                else count(candidate, setting, True)
+            )
             memory = (
                 in_fresh_process(peak_of, candidate, setting)
                 if rounds and 'error' not in counted
@@ -140,9 +147,11 @@ def count(candidate: str, setting: Setting, fake: bool) -> dict[str, int]:
         try:
             with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
                 with bytes_kept(*encoder.parameters()) as kept, setting.autocast():
-                    loss = run(encoder, image)
-                loss.backward()
-                optimizer.step()
+                    with torch.set_grad_enabled(not setting.inference):
+                        loss = run(encoder, image)
+                if not setting.inference:
+                    loss.backward()
+                    optimizer.step()
         except (DataDependentOutputException, DynamicOutputShapeException):
             raise ValueError(
                 f'{candidate} looks at values to choose what to do, so it must be computed to be '
@@ -215,11 +224,13 @@ def time_in_turn(
 def step(
     encoder: nn.Module, optimizer: torch.optim.Optimizer, image: Tensor, setting: Setting
 ) -> tuple[float, float, float]:
-    """Seconds of forward, backward and optimizer."""
+    """Seconds of forward, backward and optimizer; the last two are 0 at inference."""
     marks = [clock(setting.device)]
-    with setting.autocast():
+    with setting.autocast(), torch.set_grad_enabled(not setting.inference):
         loss = run(encoder, image)
     marks.append(clock(setting.device))
+    if setting.inference:
+        return marks[1] - marks[0], 0.0, 0.0
     loss.backward()
     marks.append(clock(setting.device))
     optimizer.step()
@@ -249,11 +260,7 @@ def table(rows: Sequence[dict]) -> str:
     for setting in dict.fromkeys(
         Setting(*(row[name] for name in Setting.__annotations__)) for row in rows
     ):
-        same = [
-            row
-            for row in rows
-            if Setting(*(row[name] for name in Setting.__annotations__)) == setting
-        ]
+        same = [row for row in rows if {**row, **asdict(setting)} == row]
         timed = any('ratio' in row for row in same)
         names = ['candidate', 'trained', 'GFLOP', 'kept, MB', 'peak, MB'] + [
             'forward, ms',

@@ -70,13 +70,14 @@ def count_step(cfg: Config, batch: int, cached: bool = False) -> StepCost:
 def _counted(model: nn.Module, cfg: Config, batch: int, cached: bool, stand_in: bool) -> StepCost:
     step = TrainingStep(model, cfg, batch, cached, stand_in)
     held = [*model.parameters(), *model.buffers(), *step.tensors()]
-    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
-        with LiveTensors(held) as live:
-            step.backward()
+    with LiveTensors(held) as live:
+        step.backward()
         passes = live.peak
         gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
-        with live:
-            step.optimizer.step()
+        step.optimizer.step()
+    step.optimizer.zero_grad()
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+        step.backward()  # by itself: its hooks keep what checkpointing computed again
     state = sum(
         value.nbytes
         for values in step.optimizer.state.values()

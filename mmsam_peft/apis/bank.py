@@ -87,8 +87,8 @@ class AdapterBank(Mapping[str, PEFTSegmentor]):
         self.base.update(base)
 
     def common(self, model: PEFTSegmentor, weights: str | os.PathLike) -> dict[tuple, Tensor]:
-        """What is frozen of the adapted parts, on the bank's device, by name, shape and dtype: the bank's
-        own tensors where it has it.
+        """What is frozen of the adapted parts, on the bank's device, by name, shape and dtype: the
+        bank's own tensors where it has it.
 
         Position tables of other image sizes, which differ in shape, are tensors of their own.
         """

@@ -33,7 +33,7 @@ def init_model(
     weights: str | os.PathLike | None = None,
     device: str | None = None,
     cfg_options: dict | None = None,
-    merge: bool = False,
+    merge: bool | float = False,
     task: str | None = None,
     checkpoint: str | None = None,
     base: bool = False,
@@ -95,7 +95,9 @@ def init_model(
         model.dataset_meta = DATASETS.build(
             {**config.test_dataloader.dataset, 'lazy_init': True}
         ).metainfo
-    return merged_model(model, task) if merge and isinstance(model, PEFTSegmentor) else model
+    if merge is not False and isinstance(model, PEFTSegmentor):
+        return merged_model(model, task, float(merge))
+    return model
 
 
 @torch.no_grad()

@@ -126,12 +126,21 @@ def predict_instances(
     write_whole(out / TOGETHER, json.dumps(together(files, categories)).encode())
 
 
-def options_for_prompts(config: Config | None, weights: str | os.PathLike) -> dict:
+def options_for_prompts(
+    config: Config | None, weights: str | os.PathLike, by_base: bool = False
+) -> dict:
     """What switches prompts on in a model that could answer them and was trained without: SAM's own
-    prompt encoder comes from its base weights. Nothing for other models."""
+    prompt encoder comes from its base weights. Nothing for other models.
+
+    Args:
+        by_base: The base's decoder is to answer, however the model was trained.
+    """
     head = header_of(weights)[0]['head'] if config is None else config.model.decode_head
     is_binary = str(head['type']).endswith('SAMMaskHead') and not head.get('num_queries')
-    if not is_binary or head.get('prompts') not in (None, False):
+    prompts = head.get('prompts')
+    if by_base and is_binary:
+        return dict.fromkeys(PROMPTS_ON, 'base')
+    if not is_binary or prompts not in (None, False):
         return {}
     print_log(
         f"{weights} was trained without prompts: SAM's own prompt encoder answers, with the tuned "

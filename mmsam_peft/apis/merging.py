@@ -2,17 +2,20 @@
 built on it loads."""
 
 import copy
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from mmengine.config import ConfigDict
+from mmengine.logging import print_log
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ..adapters.frozen import kept_buffers
-from ..adapters.match import TABLES, is_rounded, trained_names
+from ..adapters.match import ANSWERING, is_rounded, trained_names
+from ..adapters.positions import TABLES
 from ..finite import require_finite
 from ..models.backbones.checkpoints import read_checkpoint
 from ..models.backbones.sam_keys import SAM
@@ -30,7 +33,9 @@ MASK_TOKENS = 'mask_decoder.mask_tokens.weight'
 PROMPTS = 'decode_head.no_mask_embed.weight'
 
 
-def merged_model(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor:
+def merged_model(
+    model: PEFTSegmentor, task: str | None = None, share: float = 1.0
+) -> PEFTSegmentor:
     """A plain model that predicts the same, without a trace of the fine-tuning methods: their
     updates are in its weights.
 
@@ -41,11 +46,14 @@ def merged_model(model: PEFTSegmentor, task: str | None = None) -> PEFTSegmentor
         model: As ``init_model`` makes it; its ``cfg`` is its config.
         task: Where the method adapts the encoder for each task, whose model to make; it has no
             other task.
+        share: Of the updates, from 0 for the base to 1: less of what was tuned and more of what the
+            base knew. The decode head stays as it was trained.
 
     Raises:
-        ValueError: A method does not merge fully; no such task.
+        ValueError: A method does not merge fully; no such task; no such share.
     """
-    state, cfg = {**float_state(model), **merged_parameters(model, task)}, model.cfg.model.to_dict()
+    merged = merged_parameters(model, task, share)
+    state, cfg = {**float_state(model), **merged}, model.cfg.model.to_dict()
     cfg.update(checkpoint=None)
     cfg['backbone'].update(peft=dict(type='Frozen'), unfreeze=())
     cfg['backbone'].pop('base_dtype', None)
@@ -76,13 +84,18 @@ def float_state(model: PEFTSegmentor) -> dict[str, Tensor]:
     }
 
 
-def merged_parameters(model: PEFTSegmentor, task: str | None = None) -> dict[str, Tensor]:
+def merged_parameters(
+    model: PEFTSegmentor, task: str | None = None, share: float = 1.0
+) -> dict[str, Tensor]:
     """The base parameters that merging changes, with the updates in them, by name; the model stays
     as it is.
 
     Raises:
-        ValueError: A method does not merge fully; no such task; a merged number is NaN or infinite.
+        ValueError: A method does not merge fully; no such task or share; a merged number is NaN or
+            infinite.
     """
+    if not 0 <= share <= 1:
+        raise ValueError(f'got {share} of the update to merge: expected a share from 0 to 1.')
     values, number = {}, task_number(model, task)
     for prefix, (host, method) in model.adapted.items():
         if method.merges != 'fully':
@@ -99,12 +112,10 @@ def merged_parameters(model: PEFTSegmentor, task: str | None = None) -> dict[str
                     twin.merge(number)
                 else:
                     twin.merge()
-                values.update(
-                    {
-                        f'{prefix}{name}.{key}': twin.get_parameter(key).detach()
-                        for key in twin.unmerged
-                    }
-                )
+                for key, base in twin.unmerged.items():
+                    value = twin.get_parameter(key).detach()
+                    value = value if share == 1 else torch.lerp(base, value, share)
+                    values[f'{prefix}{name}.{key}'] = value
     require_finite(
         values,
         'The merged model',
@@ -148,6 +159,15 @@ def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str,
     parts = ('backbone.', 'decode_head.') if fits_sam_decoder(model) else ('backbone.',)
     names = {name for name, _ in model.named_parameters() if name.startswith(parts)} - added
     names |= {name for name in kept_buffers(model) if name.startswith(parts)}
+    if answering := {name for name in names if name.startswith(ANSWERING)}:
+        names -= answering
+        print_log(
+            'SAM has one mask decoder, and the file gets that of the answer without a prompt. '
+            "Prompts are answered by the base's own, as in this model, with the adapter file or "
+            'init_model(..., merge=True).',
+            'current',
+            level=logging.WARNING,
+        )
     own = keys.own({name: state[name].to('cpu', copy=True) for name in names - tables})
     if MASK_TOKENS in own and MASK_TOKENS in base:
         own[MASK_TOKENS] = torch.cat([own[MASK_TOKENS], base[MASK_TOKENS][len(own[MASK_TOKENS]) :]])

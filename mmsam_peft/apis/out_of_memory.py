@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 WORDS = re.compile(
-    r"out of memory|not enough memory|can.t allocate memory|cannot allocate memory|alloc_failed",
+    r'out of memory|not enough memory|can.t allocate memory|cannot allocate memory|alloc_failed',
     re.IGNORECASE,
 )
 """How PyTorch, CUDA and the system say it in errors that have no class of their own."""

@@ -109,7 +109,9 @@ def apply_overrides(cfg: Config, options: Mapping | None, also_read: Sequence[st
                 if key.startswith(starts)
             }
             if parts:
-                settings[name] = {**(settings.get(name, cfg.get(name)) or {}), **parts}
+                whole = settings.get(name, cfg.get(name)) or {}
+                whole = whole if isinstance(whole, Mapping) else setting.read(whole)
+                settings[name] = {**whole, **parts}
     trial = copy.deepcopy(cfg)
     apply_settings(trial, settings)
     before = trial.to_dict()

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import torch
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.evaluator import BaseMetric
 from mmseg.datasets import BaseSegDataset
+from mmseg.models import EncoderDecoder
 from mmseg.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, TverskyLoss
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ..datasets.checks.dataset import inner_datasets
+from ..models.segmentors import PEFTSegmentor
 
 ONE_HOT_LOSSES = (DiceLoss, FocalLoss, TverskyLoss)
 """They take a single channel for the background's: such a model would find what is not there."""
@@ -94,6 +97,48 @@ def check_length(loader: DataLoader, split: str, training: bool) -> None:
             f'{split}_dataloader has drop_last=True, which leaves images out of the '
             f'score: {images} images, batch_size={batch}. Set drop_last=False.'
         )
+
+
+@torch.no_grad()
+def check_channels(model: nn.Module) -> None:
+    """Raises ValueError where a head of MMSegmentation's is made for maps of other numbers of
+    channels than its encoder gives; found out by a small image, without a mark on the model."""
+    if not isinstance(model, EncoderDecoder) or isinstance(model, PEFTSegmentor):
+        return
+    device, training = (
+        next(model.parameters()).device,
+        [part for part in model.modules() if part.training],
+    )
+    model.eval()  # batch norms keep their statistics
+    try:
+        maps = model.extract_feat(torch.zeros(1, 3, 64, 64, device=device))
+    except Exception:  # such as an encoder for one size; the first step tells
+        return
+    finally:
+        for part in training:
+            part.training = True
+    for where, head in _heads(model):
+        if (fault := _channels_fault(head, [one.shape[1] for one in maps])) is not None:
+            raise ValueError(
+                f'{where} has {fault}, but the encoder, {type(model.backbone).__name__}, gives '
+                f'maps of {", ".join(str(one.shape[1]) for one in maps)} channels: set {where}.'
+                'in_channels and in_index to what it gives.'
+            )
+
+
+def _channels_fault(head: nn.Module, given: list[int]) -> str | None:
+    """What a head expects, where it is not what it gets of maps of so many channels."""
+    taken, expected = getattr(head, 'in_index', None), getattr(head, 'in_channels', None)
+    how = getattr(head, 'input_transform', None)
+    if taken is None or expected is None or how not in (None, 'resize_concat', 'multiple_select'):
+        return None
+    places = list(taken) if isinstance(taken, Sequence) else [taken]
+    if any(not -len(given) <= place < len(given) for place in places):
+        return f'in_index={taken}'
+    found = [given[place] for place in places]
+    if how == 'multiple_select':
+        return None if found == list(expected) else f'in_channels={list(expected)}'
+    return None if sum(found) == expected else f'in_channels={expected}'
 
 
 def check_losses(model: nn.Module) -> None:

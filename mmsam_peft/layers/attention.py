@@ -166,7 +166,7 @@ ATTENTION = {'fused': fused_attention, 'eager': eager_attention}
 def append(tokens: Tensor, extra: Tensor) -> Tensor:
     """(B, heads, N, C) and, after them, (E, heads, P, C), each of the E for B / E neighbours in
     B."""
-    copies = len(tokens) // len(extra)
+    copies = tokens.shape[0] // extra.shape[0]  # len() would be a constant of an exported graph
     return torch.cat([tokens, extra[:, None].expand(-1, copies, -1, -1, -1).flatten(0, 1)], 2)
 
 

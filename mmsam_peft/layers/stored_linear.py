@@ -43,7 +43,9 @@ def stored_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``F.linear`` for a weight stored in any way, see ``storage``."""
     if weight.dtype in (dtype := computed_in(x), torch.float32):
         return F.linear(x, weight, bias)
-    rows = x.reshape(-1, x.shape[-1]).to(dtype)  # of more axes, y would be a view, which cannot change
+    rows = x.reshape(-1, x.shape[-1]).to(
+        dtype
+    )  # of more axes, y would be a view, which cannot change
     y = Widened.apply(rows, weight, None if bias is None else bias.to(dtype))
     return y.view(*x.shape[:-1], -1)
 
@@ -51,6 +53,8 @@ def stored_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 class StoredLinear(nn.Linear):
     """A linear layer whose weight may be stored in any way. A subclass multiplies with it by
     :func:`stored_linear`, and reads it by ``storage.widen``."""
+
+    cell_by_cell = True
 
     def forward(self, x: Tensor) -> Tensor:
         return stored_linear(x, self.weight, self.bias)

@@ -22,9 +22,9 @@ def padded_to(x: Tensor, window: int, pad: Tensor | None = None) -> Tensor:
     if pad is None:
         return F.pad(x, (0, 0, 0, columns, 0, rows)) if rows or columns else x
     if columns:
-        x = torch.cat([x, pad.expand(len(x), H, columns, -1)], 2)
+        x = torch.cat([x, pad.expand(x.shape[0], H, columns, -1)], 2)
     if rows:
-        x = torch.cat([x, pad.expand(len(x), rows, W + columns, -1)], 1)
+        x = torch.cat([x, pad.expand(x.shape[0], rows, W + columns, -1)], 1)
     return x
 
 

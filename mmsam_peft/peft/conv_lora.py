@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.attention import is_exporting
 from ..layers.stored_linear import stored_linear
 from ..layers.token_layout import TokenLayout
 from ..layers.windows import map_of, padded_to, windows_of
@@ -63,9 +64,11 @@ def choice_probabilities(clean: Tensor, std: Tensor) -> Tensor:
 
         P(e) = E_t[prod_{j != e} Phi((c_e + std_e t - c_j) / std_j)],   t ~ N(0, 1)
 
-    by the trapezoidal rule in steps of 1/8, in float64; divided by their sum.
+    by the trapezoidal rule in steps of 1/8, in float64; divided by their sum. An exported graph
+    computes them in float32: runtimes have no other error function.
     """
-    c, std = clean.double(), std.double()
+    dtype = torch.float32 if is_exporting() else torch.float64
+    c, std = clean.to(dtype), std.to(dtype)
     t = torch.linspace(-8, 8, 129, dtype=c.dtype, device=c.device)
     noisy = c[..., None] + std[..., None] * t  # (B, e, t)
     below = (noisy[:, :, None] - c[:, None, :, None]) / std[:, None, :, None]  # (B, e, j, t)
@@ -176,11 +179,11 @@ class ConvLoRALinear(LoRALinear):
         bottlenecks (B, r)."""
         w_gate, w_noise = self.lora_w_gate.to(p.dtype), self.lora_w_noise.to(p.dtype)
         if self.num_experts == 1:  # nothing to choose; the gate's parameters take part with zero
-            return p.new_zeros(len(p), dtype=torch.long), p.new_ones(len(p)) + 0 * (
+            return p.new_zeros(p.shape[0], dtype=torch.long), p.new_ones(p.shape[0]) + 0 * (
                 w_gate.sum() + w_noise.sum()
             )
         noise = (
-            torch.randn(len(p), self.num_experts, device=p.device, dtype=p.dtype)
+            torch.randn(p.shape[0], self.num_experts, device=p.device, dtype=p.dtype)
             if self.training
             else None
         )

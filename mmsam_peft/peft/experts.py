@@ -124,8 +124,8 @@ def chosen_experts(
 
 def all_experts(z: Tensor, weight: Tensor, bias: Tensor, scales: Scales | None = None) -> Tensor:
     """E_e(z) of every expert for every sample, (M, B, H, W, r)."""
-    M, B = len(weight), len(z)
-    expert = torch.arange(M, device=z.device).repeat_interleave(B)
+    M, B = len(weight), z.shape[0]
+    expert = torch.arange(M, device=z.device)[:, None].expand(M, B).flatten()
     return chosen_experts(z.repeat(M, 1, 1, 1), weight, bias, expert, scales).unflatten(0, (M, B))
 
 

@@ -112,7 +112,9 @@ class FacTLinear(Mergeable, StoredLinear):
             0, (-1, U.shape[1])
         )  # (out / C, r, in / C, r)
         update = torch.einsum('cr,arbs,ds->acbd', V, M, U).reshape(self.out_features, -1)
-        return dict(weight=unpacked(self.weight) + self.scale * from_thirds(update.T, self.qkv_parts).T)
+        return dict(
+            weight=unpacked(self.weight) + self.scale * from_thirds(update.T, self.qkv_parts).T
+        )
 
 
 @PEFT.register_module()

@@ -97,7 +97,7 @@ def selected(layers: Sequence[PerTaskLinear], tasks: tuple[int, ...]) -> Iterato
 def add_to_common(common: Tensor, per_task: Tensor) -> Tensor:
     """(B, ...) + (A * B, ...): what the tasks have in common, and their own added for each of them.
     For A = 1 a plain sum."""
-    return (common + per_task.unflatten(0, (-1, len(common)))).flatten(0, 1)
+    return (common + per_task.unflatten(0, (-1, common.shape[0]))).flatten(0, 1)
 
 
 class Branching:

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib import colormaps
 from torch import Tensor
 
 from ..measures.threshold import counts_at_thresholds, f_measure
@@ -59,4 +58,6 @@ class BinaryTask(Task):
         return 100 * f_measure(statistics['tp'], statistics['fp'], statistics['positives'], beta2)
 
     def colour(self, value: np.ndarray, limits: None) -> np.ndarray:
+        from matplotlib import colormaps  # takes long
+
         return 255 * colormaps['inferno'](value[0].clip(0, 1).astype(np.float64))[..., :3]

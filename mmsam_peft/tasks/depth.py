@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from torch import Tensor
 
 from ..registry import TASKS
@@ -78,6 +77,8 @@ class Depth(Task):
     def colour(self, value: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
         low, high = limits or (0, 1)
         share = (value[0] - low) / max(high - low, np.finfo(np.float32).tiny)
+        from matplotlib import colormaps  # takes long
+
         return 255 * colormaps[self.colours](np.nan_to_num(share.clip(0, 1)))[..., :3]
 
     def limits(self, value: np.ndarray) -> tuple[float, float] | None:

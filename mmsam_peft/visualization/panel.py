@@ -1,18 +1,21 @@
-"""A picture of what a model says of an image, task by task."""
+"""A picture of what a model says of an image, task by task.
+
+Matplotlib, which takes half a second to import, is imported when something is drawn.
+"""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
-from matplotlib.figure import Figure
 from mmseg.structures import SegDataSample
 
 from ..tasks.base import Task
 from .masks import write_picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Item = tuple[Task, np.ndarray, np.ndarray | None]
 """A task, its prediction and its label or None, both (c, H, W)."""
@@ -36,6 +39,9 @@ def panel(image: np.ndarray, items: Sequence[Item]) -> np.ndarray:
     Raises:
         ValueError: Classes have another size than the image.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     height, width = image.shape[:2]
     rows, columns = 1 if all(label is None for _, _, label in items) else 2, 1 + len(items)
     scales = [
@@ -104,13 +110,18 @@ def over(
     return (0.4 * image + 0.6 * colours).astype(np.uint8)
 
 
-def _show(axes: Axes, picture: np.ndarray, title: str) -> None:
+def _show(axes: 'Axes', picture: np.ndarray, title: str) -> None:
     axes.imshow(picture, interpolation='nearest' if picture.shape[0] < 300 else 'antialiased')
     axes.set_title(title, fontsize=8)
 
 
-def _scale(figure: Figure, beside: Sequence[Axes], task: Task, limits: tuple[float, float]) -> None:
+def _scale(
+    figure: 'Figure', beside: Sequence['Axes'], task: Task, limits: tuple[float, float]
+) -> None:
     """A bar of the task's own colours, with its unit."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
     ramp = np.broadcast_to(
         np.linspace(*limits, 256, dtype=np.float32), (task.label_channels, 1, 256)
     )

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -65,6 +64,8 @@ def _lines(legend: Sequence[tuple[str, Colour]], width: int) -> list[list[tuple]
 
 @lru_cache
 def font() -> ImageFont.FreeTypeFont:
+    import matplotlib  # takes long
+
     folder = Path(matplotlib.get_data_path(), 'fonts', 'ttf')
     return ImageFont.truetype(str(folder / 'DejaVuSans.ttf'), 13)
 

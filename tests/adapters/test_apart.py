@@ -8,7 +8,8 @@ import torch
 from mmsam_peft.adapters.apart import APART, without_base
 from mmsam_peft.adapters.file import sealed
 from mmsam_peft.adapters.header import ADAPTER
-from mmsam_peft.adapters.match import TABLES, adapter_header, adapter_state
+from mmsam_peft.adapters.match import adapter_header, adapter_state
+from mmsam_peft.adapters.positions import TABLES
 from mmsam_peft.apis import init_model
 
 

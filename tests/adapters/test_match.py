@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from mmsam_peft.adapters import file as adapter_file
 from mmsam_peft.adapters.file import digest, read_header, sealed
 from mmsam_peft.adapters.header import ADAPTER, FORMAT
-from mmsam_peft.adapters.match import base_hash, load_adapter, save_adapter
+from mmsam_peft.adapters.match import base_hash, base_positions, load_adapter, save_adapter
 from mmsam_peft.apis.inference import inferencer, init_model, require_adaptable
 from mmsam_peft.models.backbones import SAMViT
 from mmsam_peft.peft import count_parameters
@@ -123,6 +123,7 @@ def test_header(adapter):
         img_size=[64, 64],
         pixels={},
         base=base_hash((model.backbone, model.backbone.peft)),
+        positions=base_positions((model.backbone, model.backbone.peft)),
         arch=dict(
             patch_size=16,
             window_size=3,
@@ -363,6 +364,30 @@ def test_base_hash():
     assert hash_of(base) == before
     base.blocks[1].norm1.bias.data[-1] += 1e-6
     assert hash_of(base) != before
+
+
+def test_bases_that_differ_in_positions_alone(build, run, tmp_path):
+    def made(table: float, seed: int = 0) -> torch.nn.Module:
+        model = build(trained=True)
+        torch.manual_seed(seed)
+        for name, value in model.backbone.named_parameters():
+            if 'pos_embed' in name or 'rel_pos' in name:
+                value.data.copy_(table * torch.randn_like(value))
+        return model
+
+    model, path = made(0.1), tmp_path / 'adapter.safetensors'
+    save_adapter(model, path, META)
+    same = made(0.1)
+    same.backbone.pos_embed.data.copy_(same.backbone.pos_embed.bfloat16())
+    load_adapter(same, path)  # rounded on another machine
+    for other in (made(0.1, seed=1), made(0.103), made(0)):
+        with pytest.raises(ValueError, match='position tables differ. Set model.checkpoint'):
+            load_adapter(other, path)
+    edit(path, positions=None)  # as earlier versions wrote it
+    load_adapter(other, path)
+    edit(path, positions=[1, 2])
+    with pytest.raises(ValueError, match='malformed adapter header: got positions'):
+        load_adapter(same, path)
 
 
 def test_adapters_belong_to_our_segmentor(adapter, tmp_path):

@@ -5,10 +5,20 @@ from torch import Tensor, nn
 
 from mmsam_peft.analysis.candidates import build_candidate, run
 from mmsam_peft.models.backbones.hiera_keys import SAM2
+from mmsam_peft.models.backbones.sam3_keys import SAM3
 from mmsam_peft.models.backbones.sam_keys import SAM
 from mmsam_peft.models.backbones.sam_vit import ARCHS
 from mmsam_peft.models.backbones.variants import VARIANTS, Variant
 
+SAM_3 = dict(
+    embed_dim=32,
+    depth=2,
+    num_heads=2,
+    global_attn_indexes=(1,),
+    window_size=4,
+    learnt_size=4,
+    out_channels=32,
+)
 ARCH = dict(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,))
 
 
@@ -73,14 +83,19 @@ def test_a_form_is_what_it_says(name, is_it):
     assert is_it(build_candidate(name, 'small', 64))
 
 
+@pytest.mark.parametrize('form', ['hf', 'hf+eager'])
 @pytest.mark.parametrize(
     'name, keys, maps',
-    [('small', SAM, 1), ('hiera', SAM2, 3)],
+    [('small', SAM, 1), ('hiera', SAM2, 3), ('sam3', SAM3, 3)],
 )
-def test_of_hugging_face(monkeypatch, name, keys, maps):
+def test_of_hugging_face(monkeypatch, name, keys, maps, form):
     """The same network with the same LoRA: the same loss, and the same gradients of LoRA's B."""
-    monkeypatch.setitem(VARIANTS, 'hiera', Variant('', dict(type='Hiera', arch=dict(SMALL))))
-    theirs, ours = (build_candidate(text, name, 64).eval() for text in ('hf:LoRA', 'LoRA'))
+    arches = dict(hiera=dict(type='Hiera', arch=dict(SMALL)), sam3=dict(type='SAM3ViT', arch=SAM_3))
+    for key, backbone in arches.items():
+        monkeypatch.setitem(VARIANTS, key, Variant('', backbone))
+    method = 'LoRA(split_qkv=True)' if name == 'sam3' else 'LoRA'
+    size = 70 if name == 'sam3' else 64
+    theirs, ours = (build_candidate(text, name, size).eval() for text in (f'{form}:LoRA', method))
     for parameter in theirs.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     state = {
@@ -91,16 +106,35 @@ def test_of_hugging_face(monkeypatch, name, keys, maps):
     ours.load_sam({'image_encoder.no_mem_embed': torch.zeros(1, 1, 32), **base}, 'theirs')
     layers = [block.attn.qkv for block in ours.blocks]
     factors = {part: [v for k, v in state.items() if f'lora_{part}' in k] for part in 'AB'}
+    if name == 'sam3':  # q, k and v are apart
+        factors = {
+            part: [
+                torch.cat(
+                    [
+                        next(
+                            v
+                            for k, v in state.items()
+                            if f'layers.{i}.attention.{one}_proj.lora_{part}' in k
+                        )
+                        for one in 'qkv'
+                    ]
+                )
+                for i in range(len(layers))
+            ]
+            for part in 'AB'
+        }
     for layer, A, B in zip(layers, factors['A'], factors['B'], strict=True):
         layer.lora_A.data.copy_(A)
         layer.lora_B.data.copy_(B)
-    images = torch.randn(1, 3, 64, 64)
+    images = torch.randn(1, 3, size, size)
     losses = [run(encoder, images) for encoder in (ours, theirs)]
-    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*losses, rtol=1e-4, atol=0)
     sum(losses).backward()
-    gradients = [p.grad for key, p in theirs.named_parameters() if 'lora_B' in key]
+    wanted = 'q_proj.lora_B' if name == 'sam3' else 'lora_B'
+    gradients = [p.grad for key, p in theirs.named_parameters() if wanted in key]
     for layer, gradient in zip(layers, gradients, strict=True):
-        assert (layer.lora_B.grad - gradient).norm() < 1e-4 * gradient.norm()
+        got = layer.lora_B.grad[: len(gradient)]
+        assert (got - gradient).norm() < 1e-4 * gradient.norm()
     assert theirs.maps == maps and any(
         p.requires_grad for key, p in theirs.named_parameters() if '.neck.' in key
     )
@@ -111,7 +145,8 @@ def test_of_hugging_face(monkeypatch, name, keys, maps):
     [
         (
             'fused:LoRA',
-            "fused:LoRA: form 'fused' is unknown: choose from sam, hf, eager, plain, checkpointed",
+            "fused:LoRA: form 'fused' is unknown: choose from sam, hf, timm, eager, plain, "
+            'checkpointed',
         ),
         ('eager+:LoRA', "form '' is unknown"),
         ('eager:', 'expected a method'),
@@ -123,7 +158,9 @@ def test_of_hugging_face(monkeypatch, name, keys, maps):
             '.*ConvLoRA',
         ),
         ('hf:ConvLoRA', 'hf:ConvLoRA: hf is there of LoRA, with its rank and alpha'),
-        ('hf+eager:LoRA', 'hf is a form of its own'),
+        ('hf+plain:LoRA', 'hf goes with eager alone, and timm with no form'),
+        ('timm+eager:LoRA', 'hf goes with eager alone, and timm with no form'),
+        ('timm:LoRA(targets=["proj"])', 'timm is there of LoRA, with its rank and alpha'),
         ('plain:BitFit', 'plain:BitFit: a plain form is there of LoRA and ConvLoRA'),
         ('LoRA(blocks="last:9")', "blocks='last:9'"),
     ],

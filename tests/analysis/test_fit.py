@@ -1,4 +1,4 @@
-"""Counted memory against what the allocator gave out in real steps; what is proposed; the command."""
+"""Counted memory against what the allocator gave out in real steps; proposals and commands."""
 
 import pytest
 import torch
@@ -30,7 +30,10 @@ CASES = {
     'checkpointing': CHECKPOINTING,
     'Conv-LoRA': {'model.backbone.peft': dict(type='ConvLoRA', _delete_=True)},
     'nf4': {'model.backbone.base_dtype': 'nf4', **CHECKPOINTING},
-    'bfloat16': {'optim_wrapper.type': 'AutocastOptimWrapper', 'model.backbone.base_dtype': 'bfloat16'},
+    'bfloat16': {
+        'optim_wrapper.type': 'AutocastOptimWrapper',
+        'model.backbone.base_dtype': 'bfloat16',
+    },
     'full': {'model.backbone.peft': dict(type='Full', _delete_=True)},
 }
 

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from mmsam_peft.analysis import step_cost as module
-from mmsam_peft.analysis.step_cost import Setting, benchmark, count, in_fresh_process, time_in_turn
+from mmsam_peft.analysis.step_cost import (
+    Setting,
+    benchmark,
+    count,
+    in_fresh_process,
+    step,
+    time_in_turn,
+)
 
 TINY = Setting('tiny', 64, 1, 'float32', 'cpu')
 
@@ -69,8 +76,8 @@ def test_what_more_of_everything_costs():
     assert (cost('LoRA', batch=4) <= 4 * one).all()
     flops, kept = cost('LoRA', size=448) - 4 * one
     assert flops == pytest.approx(
-        4 * 8 * 2 * 192 * (784**2 - 4 * 196**2), rel=0.02
-    )  # four blocks, eight products each
+        4 * 2 * 192 * (8 * 784**2 - 6 * 4 * 196**2), rel=0.02
+    )  # four blocks, of eight products in chunks and of six where the matrix is kept
     assert kept < 0
     assert (cost('LoRA(rank=24)') <= 1.05 * cost('LoRA(rank=3)')).all()
     assert (cost('ConvLoRA(num_experts=16)') <= 1.001 * cost('ConvLoRA(num_experts=2)')).all()
@@ -83,6 +90,18 @@ def test_times_of_conv_lora_and_lora():
         ['LoRA', 'ConvLoRA'], Setting('tiny', 128, 1, 'float32', 'cpu'), 5, silent
     )['ConvLoRA']['ratio']
     assert ratio[1] <= ratio[0] < 2.5
+
+
+def test_inference_is_a_forward_pass():
+    setting = Setting('tiny', 64, 1, 'float32', 'cpu', inference=True)
+    assert str(setting).endswith(', inference')
+    trained, plain = (in_fresh_process(count, 'LoRA', one, True) for one in (TINY, setting))
+    assert plain['kept'] == 0 and 2 * plain['flops'] < trained['flops']
+    encoder = setting.encoder('LoRA')
+    assert not encoder.training
+    forward, *rest = step(encoder, None, setting.image(), setting)
+    assert forward > 0 and rest == [0, 0]
+    assert all(p.grad is None for p in encoder.parameters())
 
 
 def test_candidates_take_turns(monkeypatch):

@@ -17,6 +17,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from mmsam_peft.apis.settings import apply_settings
+from mmsam_peft.models.backbones.sam_keys import to_sam_keys
 from mmsam_peft.models.decode_heads.prompt_training import PromptLoss, click, gather, middles
 from mmsam_peft.registry import MODELS
 
@@ -236,10 +237,23 @@ class Kill(Hook):
             raise InterruptedError
 
 
+def whole_sam(folder: Path) -> str:
+    """Base weights in TINY_ROOT with a decoder and a prompt encoder of random values."""
+    config = Config.fromfile(TINY).model
+    config.update(checkpoint=None)
+    config.backbone.peft = dict(type='Frozen')
+    config.decode_head.prompts = True
+    torch.manual_seed(2)
+    state = to_sam_keys(MODELS.build(config).state_dict())
+    torch.save({**state, **torch.load(folder / 'base.pth')}, folder / 'whole.pth')
+    return str(folder / 'whole.pth')
+
+
 def test_goes_on_bit_by_bit(make_runner, root):
-    """With gradients of several iterations, in mixed precision."""
+    """With gradients of several iterations, in mixed precision, held to the base."""
     common = {
-        **options(),
+        **options(keep=1),
+        'model.checkpoint': whole_sam(root),
         'train_cfg.max_epochs': 2,
         'param_scheduler.end': 2,
         'optim_wrapper.type': 'AutocastOptimWrapper',
@@ -257,19 +271,21 @@ def test_goes_on_bit_by_bit(make_runner, root):
     assert all(value.equal(other[key]) for key, value in one.items())
     logged = whole.message_hub.get_scalar('train/decode.prompted_iou_later')
     assert 0 <= logged.current() <= 1
+    assert 0 < whole.message_hub.get_scalar('train/loss_keep').current() < 1
 
 
-def worker(rank: int, folder: Path) -> None:
+def worker(rank: int, folder: Path, keep: float) -> None:
     """One of two processes, one of which has nothing to prompt in its second step."""
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
     )
     config = Config.fromfile(TINY)
-    apply_settings(config, dict(prompts=SHARES))
-    config.model.checkpoint = None
+    apply_settings(config, dict(prompts=dict(SHARES, keep=keep)))
+    config.model.checkpoint = str(folder / 'whole.pth') if keep else None
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmsam_peft'):
         model = MODELS.build(config.model).train()
+        model.init_weights()
     parallel = torch.nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.SGD([one for one in model.parameters() if one.requires_grad], lr=0.05)
     for step in range(3):
@@ -281,10 +297,12 @@ def worker(rank: int, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_alike(tmp_path):
+@pytest.mark.parametrize('keep', [0, 1])
+def test_two_processes_train_alike(root, scope, keep):
+    whole_sam(root)
     processes = [
         subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(tmp_path)],
+            [sys.executable, __file__, str(rank), str(root), str(keep)],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, 'OMP_NUM_THREADS': '1'},
@@ -293,9 +311,9 @@ def test_two_processes_train_alike(tmp_path):
     ]
     errors = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors
-    one, other = (torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1))
+    one, other = (torch.load(root / f'{rank}.pth') for rank in (0, 1))
     assert all(value.equal(other[key]) for key, value in one.items())
 
 
 if __name__ == '__main__':
-    worker(int(sys.argv[1]), Path(sys.argv[2]))
+    worker(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))

@@ -6,8 +6,15 @@ from mmseg.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmsam_peft.engine.run_checks import check_config, check_length, check_losses
+from mmsam_peft.engine.run_checks import (
+    check_channels,
+    check_config,
+    check_length,
+    check_losses,
+    check_prompts,
+)
 from mmsam_peft.models.losses import StructureLoss
+from mmsam_peft.registry import MODELS
 
 
 @pytest.mark.parametrize(
@@ -107,6 +114,50 @@ def test_losses_that_do_not_fit_their_head(channels, losses, message):
         check_losses(model(channels, losses))
 
 
+def test_heads_for_another_encoder(scope):
+    """UPerNet on a Swin of another width, which else fails in the first step."""
+
+    def network(**changes) -> nn.Module:
+        head = dict(channels=8, num_classes=2, norm_cfg=dict(type='BN'))
+        swin = dict(
+            type='SwinTransformer', embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1),
+            **changes.pop('backbone', {}),
+        )  # fmt: skip
+        upper = dict(
+            type='UPerHead', in_channels=[8, 16, 32, 64], in_index=[0, 1, 2, 3],
+            pool_scales=(1, 2), **head,
+        )  # fmt: skip
+        further = dict(type='FCNHead', in_channels=32, in_index=2, **head)
+        upper.update(changes.pop('head', {}))
+        further.update(changes.pop('further', {}))
+        return MODELS.build(
+            dict(
+                type='EncoderDecoder', backbone=swin, decode_head=upper, auxiliary_head=further,
+                train_cfg={}, test_cfg=dict(mode='whole'),
+            )
+        )  # fmt: skip
+
+    model = network().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.backbone.eval()
+    check_channels(model)
+    assert model.decode_head.training and not model.backbone.training
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+    for changes, message in (
+        (
+            dict(head=dict(in_channels=[8, 16, 32, 48])),
+            r'decode_head has in_channels=\[8, 16, 32, 48',
+        ),
+        (
+            dict(further=dict(in_channels=24)),
+            'model.auxiliary_head has in_channels=24, but the enc',
+        ),
+        (dict(further=dict(in_index=4)), 'model.auxiliary_head has in_index=4'),
+    ):
+        with pytest.raises(ValueError, match=message + '.*SwinTransformer.*8, 16, 32, 64 channels'):
+            check_channels(network(**changes))
+
+
 CROP, PAD = (
     [dict(type='LoadImageFromFile'), dict(type='LoadMask'), step, dict(type='PackSegInputs')]
     for step in (
@@ -180,3 +231,11 @@ def test_labels_are_checked_before_a_test(make_runner, root):
         make_runner({'load_from': None}).test()
     with pytest.raises(ValueError, match='2: ignore_index of evaluator'):
         make_runner({'test_evaluator.ignore_index': 2}).test()
+
+
+def test_a_prompt_encoder_that_nothing_would_train(build):
+    check_prompts(build({'model.decode_head.prompts': True}))
+    asked = {'model.decode_head.prompts': dict(train_encoder=True)}
+    with pytest.raises(ValueError, match='train_encoder=True, but nothing is trained on prompts'):
+        check_prompts(build(asked))
+    check_prompts(build({**asked, 'model.decode_head.loss_prompts': {}}))

@@ -126,6 +126,7 @@ def test_prompts(call, build, tiny, tmp_path, capsys):
         'points': ['--points', tmp_path / 'points.csv'],
         'boxes': ['--boxes', tmp_path / 'boxes.csv'],
         'everything': ['--everything', 2],
+        'less': ['--points', tmp_path / 'points.csv', '--update', 0.25],
     }
     for kind, options in kinds.items():
         with pytest.raises(SystemExit) as end:
@@ -144,6 +145,8 @@ def test_prompts(call, build, tiny, tmp_path, capsys):
         (['--points', 'a.csv', '--boxes', 'b.csv'], 'not allowed with argument'),
         (['--everything', '--threshold', '0.3'], '--threshold does not go with --points'),
         (['--everything', '0'], '--everything 0: at least 1 point'),
+        (['--everything', '--update', '25'], '--update 25: a share from 0 to 1'),
+        (['--update', '0.25'], '--update goes with --points'),
     ):
         with pytest.raises(SystemExit):
             call('predict.py', *given, tmp_path, *wrong)

@@ -132,7 +132,12 @@ def test_an_array_then_torchrun_with_a_process_that_is_killed(given, tmp_path, p
 def test_ray_with_a_worker_that_is_killed(given, tmp_path):
     out = tmp_path / 'out'
     command = [sys.executable, TOOLS / 'ray_predict.py', given[0].name, 'in', 'out']
-    environment = {**os.environ, 'HOME': str(tmp_path), 'RAY_USAGE_STATS_ENABLED': '0'}
+    environment = {
+        **os.environ,
+        'HOME': str(tmp_path),
+        'RAY_USAGE_STATS_ENABLED': '0',
+        'RAY_worker_niceness': '0',  # else workers wait for all else that runs on the machine
+    }
     with (tmp_path / 'log').open('w') as log:
         job = subprocess.Popen(
             [*command, '--workers', '2', '--checkpoint', given[1].name],

@@ -19,6 +19,7 @@ def test_base_weights_are_small():
     assert {path.name for path in ASSETS.iterdir() if path.stat().st_size < 6e6} == {
         'quickstart.safetensors',
         'quickstart_hiera.safetensors',
+        'quickstart_prompts.safetensors',
     }
 
 
@@ -53,6 +54,28 @@ def test_trains_tests_and_predicts(start, scores, tmp_path_factory, method, kind
     start('predict.py', config, adapter, data / 'img_dir/test', '--out-dir', work / 'out')
     masks = sorted((work / 'out/masks').glob('*.png'))
     assert len(masks) == COUNTS['test'] and Image.open(masks[0]).size == (256, 256)
+
+
+def test_with_prompts(start, scores, tmp_path_factory):
+    """Trained on prompts, and asked by the robot user."""
+    data, work = tmp_path_factory.getbasetemp() / 'quickstart', tmp_path_factory.mktemp('prompts')
+    options = ['--epochs', 1, '--cfg-options', 'prompts.rounds=2']
+    options += ['model.checkpoint=mmsam_peft://quickstart_prompts']
+    for part, count in COUNTS.items():
+        options += [
+            f'{part}_dataloader.dataset.data_root={data}',
+            f'{part}_dataloader.dataset.num_images={count}',
+        ]
+    start('train.py', CONFIGS / 'lora' / 'quickstart.py', '--work-dir', work, *options)
+    log = next(work.glob('*/*.log')).read_text()
+    assert 'SAMMaskHead: 137 tensors loaded, 0 of them resized, 0 missing, 0 unused' in log
+    adapter = work / 'adapter_best.safetensors'
+    tested = start(
+        'test.py', work / 'quickstart.py', adapter, '--clicks', '--work-dir', work / 'test'
+    ).stdout
+    found = scores(tested)
+    assert 20 < found['Dice'] <= 100 and 10 < found['IoU@box'] <= 100
+    assert 1 <= found['NoC@85'] <= found['NoC@90'] <= 20
 
 
 def test_in_the_shape_of_sam_2(start, tmp_path_factory):

@@ -3,7 +3,7 @@ turn in one process.
 
 python tools/analysis_tools/benchmark.py --methods LoRA ConvLoRA sam+plain:LoRA --size 1024
     A form before a method: sam (segment-anything's own encoder), hf (that of
-    transformers, with LoRA of peft), eager (attention matrix in
+    transformers, with LoRA of peft), timm (that of timm, likewise), eager (attention matrix in
     memory), plain (LoRA added apart; Conv-LoRA's experts up-sampled, one by one), checkpointed.
     Ratios are to the first method, round by round: median, least and greatest. GFLOP: of a step;
     kept: by autograd for the backward pass; peak: above what was held before the step; on a CPU,
@@ -35,6 +35,9 @@ def main() -> None:
     parser.add_argument('--dtype', nargs='+', default=['float32'], choices=DTYPES)
     parser.add_argument('--device', nargs='+', default=['cpu'], help='cpu, cuda')
     parser.add_argument(
+        '--inference', action='store_true', help='forward passes alone, without gradients'
+    )
+    parser.add_argument(
         '--rounds',
         type=int,
         default=5,
@@ -48,7 +51,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     settings = [
-        Setting(*one) for one in product(args.arch, args.size, args.batch, args.dtype, args.device)
+        Setting(*one, args.inference)
+        for one in product(args.arch, args.size, args.batch, args.dtype, args.device)
     ]
     print(
         benchmark(

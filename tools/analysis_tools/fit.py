@@ -1,6 +1,6 @@
 """Says how a config can be trained within a device's memory, without training it.
 
-python tools/analysis_tools/fit.py configs/convlora/custom.py --memory 8G --cfg-options encoder=sam_vit_h
+python tools/analysis_tools/fit.py configs/convlora/custom.py --memory 8G
     Counts the tensors of a step, of the config as it is and with what saves memory: activation
     checkpointing, frozen weights in fewer bits, updates in late blocks alone, a feature cache.
     peak: of all tensors, with 5 % for the allocator and, on a GPU, 0.6 GB that CUDA takes; these

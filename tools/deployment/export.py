@@ -27,7 +27,7 @@ def main() -> None:
         'given',
         nargs='+',
         metavar='[CONFIG] WEIGHTS OUT',
-        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). OUT: NAME.onnx or NAME.pt2',
+        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). OUT: .onnx or .pt2',
     )
     parser.add_argument(
         '--checkpoint',
@@ -92,9 +92,10 @@ def report(out: str, made) -> str:
     for name, check in (('', made.check), ('8 bits: ', made.check8)):
         if check:
             lines.append(
-                f'  {name}on random images, numbers differ from those of the model by '
-                f'{check["difference"]:.1e} of the largest, {check["same"]:.3%} of the pixels are '
+                f'  {name}on random images, numbers differ from those of the network by '
+                f'{check["difference"]:.1e} of the largest; {check["same"]:.3%} of the pixels are '
                 'the same'
+                + (f', {check["own"]:.3%} as predict.py has them' if check['own'] else '')
             )
     if made.check is None:
         lines.append("  Not compared with the model: pip install -e '.[export]'")

@@ -122,8 +122,8 @@ def _merged(model: nn.Module, task: str | None) -> nn.Module | None:
 
 
 def _tasks(model: nn.Module, task: str | None) -> list[str] | None:
-    tasks = list(model.tasks) if isinstance(model, MultiTaskSegmentor) else None
-    if task is not None and task not in (tasks or ()):
+    tasks: list[str] = [*model.tasks] if isinstance(model, MultiTaskSegmentor) else []
+    if task is not None and task not in tasks:
         has = f'one of {", ".join(tasks)}' if tasks else 'none: the model has one task'
         raise ValueError(f'--task {task}: the model has no such task; give {has}.')
-    return tasks if task is None else [task]
+    return [task] if task else tasks or None

@@ -27,8 +27,8 @@ def description(
 
     ``kind``: 'binary', 'multi-class' or 'tasks'; ``classes``, ``palette`` (RGB); ``threshold`` of
     the object's probability, of a binary model; ``outputs`` by name, with the kind, classes and
-    palette of each task. ``preprocessing``: ``inside`` and ``resize`` say what the file does itself,
-    the rest what to do where it does not. ``base``: name and licence of the base weights.
+    palette of each task. ``preprocessing``: ``inside`` and ``resize`` say what the file does, the
+    rest what to do where it does not. ``base``: name and licence of the base weights.
     ``adapter``: name, SHA-256 and method of the adapter, and whether it was merged.
     """
     return dict(
@@ -104,4 +104,4 @@ def _adapter(model: nn.Module, weights: str | os.PathLike | None, merged: bool) 
 
 
 def as_text(found: dict) -> str:
-    return json.dumps(found, sort_keys=True)
+    return json.dumps(found)

@@ -57,7 +57,8 @@ def antialiased(new: int, made: Tensor | int, old: int, interpolation: str) -> T
 
 def shrunk(images: Tensor, rows: Tensor, columns: Tensor, whole: bool) -> Tensor:
     """(B, C, h, w) by matrices (H, h) and (W, w) to (B, C, H, W), columns first; ``whole`` rounds
-    after each axis to 0 .. 255, as Pillow does for images of 8 bits."""
+    after each axis to 0 .. 255, as Pillow does for images of 8 bits. Its weights are whole numbers
+    of 2^-22, so that what is near a half may differ by one."""
     images = images @ columns.T
     if whole:
         images = (images + 0.5).floor().clamp(0, 255)
@@ -81,6 +82,7 @@ def sides_in_proportion(
     h, w = (torch.full((), side, dtype=torch.float64) for side in (height, width))
     longest, shortest = torch.maximum(h, w), torch.minimum(h, w)
     if rounding == 'half_even':
-        return tuple((side * long_sides[0] / longest).round().clamp(min=1) for side in (h, w))
+        rows, columns = ((side * long_sides[0] / longest).round().clamp(min=1) for side in (h, w))
+        return rows, columns
     scale = torch.minimum(long_sides[0] / longest, long_sides[1] / shortest)
-    return tuple((side * scale + 0.5).floor() for side in (h, w))
+    return (h * scale + 0.5).floor(), (w * scale + 0.5).floor()

@@ -72,10 +72,10 @@ class Prompts(Setting):
     def apply(self, cfg: Config, value: dict) -> None:
         """Raises ValueError where the model or its data cannot be prompted."""
         head = _require_fit(cfg, value)
-        if not _has_prompts(head):
-            head['prompts'] = ConfigDict()  # into which options can be merged
         if value['keep']:
-            head['prompts'] = ConfigDict(base=True)
+            head['prompts'] = 'base'
+        elif not _has_prompts(head) or head['prompts'] == 'base':
+            head['prompts'] = ConfigDict()  # into which options can be merged
         head['loss_prompts'] = ConfigDict(_loss(value))
         for name, pipeline in _of_training(cfg):
             pipeline[:] = [step for step in pipeline if type_name(step) != 'SamplePrompts']
@@ -97,7 +97,10 @@ class Prompts(Setting):
         faults = [
             f'model.decode_head.{key}: {head.get(key)}'
             for key, same in (
-                ('prompts', _has_prompts(head)),
+                (
+                    'prompts',
+                    _has_prompts(head) and (head['prompts'] == 'base') == bool(value['keep']),
+                ),
                 ('loss_prompts', head.get('loss_prompts') == _loss(value)),
             )
             if not same

@@ -10,7 +10,8 @@ from mmengine.runner import Runner
 from ...adapters.apart import APART, without_base
 from ...adapters.file import sealed, write_adapter
 from ...adapters.header import ADAPTER
-from ...adapters.match import TABLES, adapter_header, adapter_state
+from ...adapters.match import adapter_header, adapter_state
+from ...adapters.positions import TABLES
 from ...models.segmentors import PEFTSegmentor
 from ...peft import count_parameters
 from ...registry import HOOKS

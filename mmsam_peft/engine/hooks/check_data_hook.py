@@ -10,7 +10,13 @@ from ...datasets.checks.dataset import check_dataset
 from ...datasets.checks.labels import require_labels
 from ...evaluation.training_checks import check_best, check_binary_metrics, check_metrics
 from ...registry import HOOKS
-from ..run_checks import check_ignored, check_length, check_losses, check_prompts
+from ..run_checks import (
+    check_channels,
+    check_ignored,
+    check_length,
+    check_losses,
+    check_prompts,
+)
 
 
 @HOOKS.register_module()
@@ -54,6 +60,7 @@ class CheckDataHook(Hook):
                 check_best(metrics, best)
                 check_losses(model)
                 check_prompts(model)
+                check_channels(model)
                 check_ignored(model, loaders, metrics)
             for split, loader in loaders.items():
                 training = split == 'train'

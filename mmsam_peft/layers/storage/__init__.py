@@ -1,4 +1,4 @@
-"""How the weights of a frozen linear layer are stored: in float32, or in fewer bits, a file per way.
+"""How the weights of a frozen linear layer are stored: in float32, or in fewer bits, a file each.
 
 The dtype says which way it is. A stored weight is one tensor, which moves, copies and saves like
 any other, and its numbers can be had back from it alone.

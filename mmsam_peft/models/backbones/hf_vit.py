@@ -160,7 +160,7 @@ class LayerBlock(nn.Module):
 
     def forward_both(self, x: Tensor, extra: Tensor) -> tuple[Tensor, Tensor]:
         count = extra.shape[1]
-        both = self.run(torch.cat([extra.expand(len(x), -1, -1), x], 1))
+        both = self.run(torch.cat([extra.expand(x.shape[0], -1, -1), x], 1))
         return both[:, count:], both[:, :count]
 
     def run(self, x: Tensor) -> Tensor:

@@ -73,8 +73,8 @@ class PyramidNeck(nn.Module):
         """(B, C_i, h_i, w_i), finest first, to (B, out, h_i, w_i) of all but the last. A map of
         B / n elements, which those of the last have in common, is given to each of them."""
         maps = [conv(x) for conv, x in zip(reversed(self.convs), maps, strict=True)]
-        count = len(maps[-1])
-        maps = [x if len(x) == count else x.repeat(count // len(x), 1, 1, 1) for x in maps]
+        count = maps[-1].shape[0]
+        maps = [x if x.shape[0] == count else x.repeat(count // x.shape[0], 1, 1, 1) for x in maps]
         coarse = F.interpolate(maps.pop(), scale_factor=2.0, mode='nearest')
         maps[-1] = maps[-1] + coarse
         return maps

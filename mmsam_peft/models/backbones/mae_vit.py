@@ -74,7 +74,7 @@ class MAEViT(nn.Module):
         patch, W / patch, C) and the class token (B, C), both normalised."""
         x = self.patch_embed(images)
         x = x + resize_pos_embed(self.pos_embed, x.shape[1:3])
-        token = self.cls_token.expand(len(x), -1, -1)
+        token = self.cls_token.expand(x.shape[0], -1, -1)
         for block in self.blocks:
             x, token = block(x, token)
         return self.norm(x), self.norm(token)[:, 0]

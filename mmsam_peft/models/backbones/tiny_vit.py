@@ -193,8 +193,8 @@ class TinyViT(Encoder):
             and window_sizes of the last three, which have attention, and, where they differ from
             MobileSAM's, mlp_ratio and out_channels.
         img_size: The (H, W) of the training images, which files name; the network has it nowhere.
-        peft, unfreeze, attention, checkpointing, compile, checkpoint, in_channels, base_dtype: As for
-            ``SAMViT``.
+        peft, unfreeze, attention, checkpointing, compile, checkpoint, in_channels, base_dtype: As
+            for ``SAMViT``.
 
     Raises:
         ValueError: Unknown arch or attention; fewer channels than 3; an ``unfreeze`` name or PEFT

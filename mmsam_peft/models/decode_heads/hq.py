@@ -82,7 +82,7 @@ class HighQuality(nn.Module):
             upscaled: u, (B, C / 8, 4h, 4w).
             features: f, (B / n, C / 8, 4h, 4w), each for n in a row.
         """
-        detail = self.embedding_maskfeature(upscaled).unflatten(0, (len(features), -1))
+        detail = self.embedding_maskfeature(upscaled).unflatten(0, (features.shape[0], -1))
         detail = (detail + features[:, None]).flatten(0, 1)
         tokens = tokens[:, : self.hf_token.num_embeddings]
         own = (self.hf_mlp(tokens) @ detail.flatten(2)).unflatten(2, detail.shape[2:])

@@ -32,9 +32,9 @@ def keep_loss(
     """How far the answers to prompts anywhere are from those of the base model, (); 0 where they
     are the same. No labels are needed.
 
-    Each image is clicked at ``CLICKS`` pixels that are not of the class. The base answers with three
-    masks, and then to a box around the best of them or to one more click that contradicts it, by
-    turns; so must the model. Per mask the distance is the Kullback-Leibler divergence of the
+    Each image is clicked at ``CLICKS`` pixels that are not of the class. The base answers with
+    three masks, and then to a box around the best of them or to one more click that
+    contradicts it, by turns; so must the model. Per mask the distance is the Kullback-Leibler divergence of the
     pixels' probabilities plus their Dice loss, times the IoU that the base expects of its mask:
     what it does not know need not be kept. Beside it stands the squared difference of the expected
     IoU.
@@ -72,9 +72,7 @@ def distance(logits: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:
     return divergence + 1 - overlap
 
 
-def questions(
-    head: nn.Module, maps: tuple[Tensor, ...], samples: list
-) -> Iterator[Question]:
+def questions(head: nn.Module, maps: tuple[Tensor, ...], samples: list) -> Iterator[Question]:
     """What the base is asked, and its answers."""
     device, image, points, rngs = maps[-1].device, [], [], []
     for number, sample in enumerate(samples):

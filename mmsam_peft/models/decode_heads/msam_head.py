@@ -34,7 +34,7 @@ class TaskDecoder(SAMDecoder):
         )  # (B, K, C, h, w) -> (B * K, C, h, w)
         more = dict(fine=self.finer(maps), details=self.details(maps))
         masks = self.decode_map(elements, position, num_masks=1, **more)[1]
-        return masks.view(len(x), len(prompts), 4 * x.shape[2], 4 * x.shape[3])
+        return masks.view(x.shape[0], len(prompts), 4 * x.shape[2], 4 * x.shape[3])
 
 
 @MODELS.register_module()

@@ -19,6 +19,13 @@ IOU_WIDTH = 256
 MASK_TOKENS = 'mask_tokens.weight'
 ENCODED = ('point_embeddings.', 'not_a_point_embed.', 'mask_downscaling.')
 """Of SAM's prompt encoder, what is not in a head without prompts."""
+ONLY_PROMPTS = (
+    'prompt_encoder.',
+    'iou_prediction_head.',
+    'pred_obj_score_head.',
+    *(f'output_hypernetworks_mlps.{i}.' for i in range(1, NUM_MASKS)),
+)
+"""Beginnings of what a head without prompts does not have."""
 STABILITY_DELTA, LEAST_STABILITY = 0.05, 0.98
 """SAM 2's: a mask is stable if so much of it stays when the threshold of the logits moves."""
 
@@ -162,9 +169,7 @@ class PromptedDecoder(SAMDecoder):
         """The head's tensors that one without prompts does not have."""
         if not self.has_prompts or self.answering is not None:
             return set()
-        later = tuple(f'output_hypernetworks_mlps.{i}.' for i in range(1, NUM_MASKS))
-        starts = ('prompt_encoder.', 'iou_prediction_head.', 'pred_obj_score_head.', *later)
-        return {name for name in self.state_dict() if name.startswith(starts)}
+        return {name for name in self.state_dict() if name.startswith(ONLY_PROMPTS)}
 
     def prompt_keys(self, state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
         """A state dict under SAM's keys, in which the parts of the prompt encoder have the head's
@@ -209,12 +214,19 @@ class PromptedDecoder(SAMDecoder):
         }
 
     def complete(self, state: dict, prefix: str) -> None:
-        """Adds what a head trained without prompts lacks to its state dict: the base weights' own.
+        """Adds what a head trained without prompts lacks to its state dict: the base weights' own;
+        or takes out what one that was trained with them has, where the base's decoder answers.
 
-        ValueError when these had no prompts either.
+        ValueError when the base weights had no prompts either.
         """
         token = state.get(f'{prefix}{MASK_TOKENS}')
-        if not self.has_prompts or not isinstance(token, Tensor) or len(token) != 1:
+        if not self.has_prompts or not isinstance(token, Tensor):
+            return
+        if self.answering is not None and len(token) == NUM_MASKS:
+            for name in [name for name in state if is_only_prompts(name, prefix)]:
+                del state[name]
+            state[f'{prefix}{MASK_TOKENS}'] = token[:1].clone()
+        if self.answering is not None or len(token) != 1:
             return
         if not self.base_prompts:
             raise ValueError(
@@ -226,6 +238,11 @@ class PromptedDecoder(SAMDecoder):
             state[prefix + name] = self.base_prompts[name].clone()
         others = self.base_prompts[MASK_TOKENS][1:].to(token)
         state[f'{prefix}{MASK_TOKENS}'] = torch.cat([token, others])
+
+
+def is_only_prompts(name: str, prefix: str) -> bool:
+    """Whether a tensor of the head at ``prefix`` is one that only prompts need."""
+    return name.startswith(prefix) and name.removeprefix(prefix).startswith(ONLY_PROMPTS)
 
 
 def stable_or_best(masks: Tensor, iou: Tensor) -> tuple[Tensor, Tensor]:

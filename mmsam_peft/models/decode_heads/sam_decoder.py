@@ -148,7 +148,7 @@ class SAMDecoder(nn.Module):
 
 def _added(x: Tensor, common: Tensor) -> Tensor:
     """(B, ..) and (B / n, ..), each of which is added to n in a row."""
-    return (x.unflatten(0, (len(common), -1)) + common[:, None]).flatten(0, 1)
+    return (x.unflatten(0, (common.shape[0], -1)) + common[:, None]).flatten(0, 1)
 
 
 def exact_position(pe_layer: nn.Module, x: Tensor) -> Tensor:

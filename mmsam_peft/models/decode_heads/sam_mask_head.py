@@ -57,8 +57,8 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
             None trains the whole decoder.
         prompts: True, or a dict of ``build_prompts``'s arguments, adds what answers to clicks,
             boxes and masks, see :meth:`prompted`; binary heads only. The answer without a prompt
-            stays the same. ``dict(base=True)``: prompts are answered by a decoder of their own,
-            ``answering``, which is the base weights' and stays so.
+            stays the same. 'base': prompts are answered by a decoder of their own, ``answering``,
+            which is the base weights' and stays so.
         loss_prompts: ``PromptLoss``'s arguments: train the answers to prompts too. None leaves what
             only they use as it is.
         loss_decode: Binary: any of MMSegmentation's or our binary losses, or a list; multi-class:
@@ -82,7 +82,7 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         hq: dict | None = None,
         threshold: float = 0.5,
         peft: dict | None = None,
-        prompts: bool | dict | None = None,
+        prompts: bool | dict | str | None = None,
         loss_prompts: dict | None = None,
         loss_decode: dict | list[dict] | None = None,
         **kwargs,
@@ -148,13 +148,13 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         self.answering = None
         if prompts is not None:
             sizes = dict(depth=depth, num_heads=num_heads, mlp_dim=mlp_dim, stride=stride)
-            self.add_prompts({} if prompts is True else dict(prompts), dim, hq=hq, **sizes, **kwargs)
+            self.add_prompts(prompts, dim, hq=hq, **sizes, **kwargs)
         self.prompt_loss = None if loss_prompts is None else PromptLoss(**loss_prompts)
         if self.prompt_loss is not None and self.prompt_loss.keep and self.answering is None:
             raise ValueError(
                 f'loss_prompts.keep={self.prompt_loss.keep} holds answers to those of the base, '
-                'which needs its decoder: set decode_head.prompts=dict(base=True), as prompts.keep '
-                'at the top of the config does.'
+                "which needs its decoder: set decode_head.prompts='base', as prompts.keep at "
+                'the top of the config does.'
             )
         if self.prompt_loss is None:  # parallel training waits for every gradient
             for name, parameter in self.named_parameters():
@@ -163,16 +163,11 @@ class SAMMaskHead(PromptedDecoder, BaseDecodeHead):
         if self.peft:
             apply_peft(self.transformer, self.peft)
 
-    def add_prompts(self, prompts: dict, dim: int, **sizes) -> None:
+    def add_prompts(self, prompts: bool | dict | str, dim: int, **sizes) -> None:
         """``prompts``, and the arguments of a head like this one."""
-        if not prompts.pop('base', False):
-            self.build_prompts(dim, **prompts)
+        if prompts != 'base':
+            self.build_prompts(dim, **({} if prompts is True else prompts))
             return
-        if prompts:
-            raise ValueError(
-                f'prompts has base=True, with which nothing of the prompts is trained, and also '
-                f'{", ".join(prompts)}: leave one of them out.'
-            )
         self.has_prompts = True
         self.answering = SAMMaskHead(in_channels=dim, fine=self.fine, prompts=True, **sizes)
         self.answering.requires_grad_(False).peft = Frozen()

@@ -155,14 +155,14 @@ class Trans2SegHead(BaseDecodeHead):
         x = self.conv2(self.conv1(x.flatten(0, 1)))  # (B * K, channels, h, w)
         x = resize(x, size=c1.shape[2:], mode='bilinear', align_corners=True)
         x = x.unflatten(0, (-1, self.num_classes)) + self.narrow(c1)[:, None]
-        return self.conv_seg(self.conv3(x.flatten(0, 1))).view(len(c1), -1, *c1.shape[2:])
+        return self.conv_seg(self.conv3(x.flatten(0, 1))).view(c1.shape[0], -1, *c1.shape[2:])
 
     def masks(self, c4: Tensor) -> tuple[Tensor, Tensor]:
         """The attention maps of the classes, (B, K, heads, h, w), and the map (B, C, h, w)."""
         x = self.embed(c4.flatten(2).mT)  # (B, C, h, w) -> (B, h * w, C)
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], 1) + self.position
+        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], 1) + self.position
         x = self.encoder(x)[:, 1:]
-        query = torch.zeros_like(self.queries).expand(len(x), -1, -1)
+        query = torch.zeros_like(self.queries).expand(x.shape[0], -1, -1)
         for block in self.decoder:
             logits, query, x = block(query + self.queries, x)
         masks = self.decoder[-1].refine(logits)

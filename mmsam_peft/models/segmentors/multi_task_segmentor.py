@@ -115,7 +115,7 @@ class MultiTaskSegmentor(PEFTSegmentor):
             maps = self.extract_feat(inputs)  # (tasks * B, C, h, w), task after task
         finally:
             method.select(self.backbone, None)
-        per_task = zip(*(x.chunk(len(names)) for x in maps), strict=True)
+        per_task = zip(*(x.unflatten(0, (len(names), -1)).unbind() for x in maps), strict=True)
         return self.decode_head(dict(zip(names, per_task, strict=True)))
 
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:

@@ -13,7 +13,6 @@ from ...adapters.file import carried_header
 from ...adapters.header import parse_header
 from ...adapters.match import (
     ANSWERING,
-    TABLES,
     OtherBaseError,
     adapter_names,
     check_loaded,
@@ -21,6 +20,7 @@ from ...adapters.match import (
     is_rounded,
     trained_names,
 )
+from ...adapters.positions import TABLES
 from ...datasets.pixels import Pixels
 from ...peft import PEFTMethod
 from ...peft.base_dtype import packed_later
@@ -151,7 +151,9 @@ class PEFTSegmentor(EncoderDecoder):
         """How much it counts in training that prompts are answered as the base answers them."""
         return getattr(getattr(self.decode_head, 'prompt_loss', None), 'keep', 0)
 
-    def _keep_loss(self, inputs: Tensor | Encoded, maps: tuple[Tensor, ...], samples: list) -> Tensor:
+    def _keep_loss(
+        self, inputs: Tensor | Encoded, maps: tuple[Tensor, ...], samples: list
+    ) -> Tensor:
         if self.base_encoder is None:
             raise ValueError(
                 'prompts.keep needs the base model, which init_weights() sets up: call it before '

@@ -28,13 +28,13 @@ def test_one_variable_turns_it_on(tmp_path):
     check_settings(cfg)
     check_names(cfg)
     head, pipeline = cfg.model.decode_head, cfg.train_dataloader.dataset.pipeline
-    assert head.prompts == {} and head.loss_prompts == dict(none=0.25, rounds=3)
+    assert head.prompts == {} and head.loss_prompts == dict(none=0.25, rounds=3, keep=0)
     assert kinds(pipeline)[-2:] == ['SamplePrompts', 'PackSegInputs']
     assert pipeline[-2] == dict(type='SamplePrompts', box=0.8, objects=4)
     for part in (cfg.val_dataloader, cfg.test_dataloader):
         assert 'SamplePrompts' not in kinds(part.dataset.pipeline)
     again = load_config(path, {'prompts.rounds': 1, 'augment': 'strong', 'image_size': 128})
-    assert again.prompts == dict(box=0.6, point=0.15, none=0.25, rounds=1, objects=4)
+    assert again.prompts == dict(box=0.6, point=0.15, none=0.25, rounds=1, objects=4, keep=0)
     assert again.model.decode_head.loss_prompts.rounds == 1
     assert kinds(again.train_dataloader.dataset.pipeline)[-3:] == [
         'RandomColour',
@@ -45,7 +45,7 @@ def test_one_variable_turns_it_on(tmp_path):
 
 def test_from_the_command_line_and_in_saved_configs(tmp_path):
     cfg = load_config(CELL, {'prompts': SHARES})
-    assert cfg.prompts == dict(SHARES, rounds=4, objects=4)
+    assert cfg.prompts == dict(SHARES, rounds=4, objects=4, keep=0)
     cfg.dump(tmp_path / 'saved.py')
     for options in ({'augment': 'light'}, {'prompts.objects': 2}, None):
         saved = load_config(tmp_path / 'saved.py', options)
@@ -55,6 +55,20 @@ def test_from_the_command_line_and_in_saved_configs(tmp_path):
         assert kinds(pipeline).count('SamplePrompts') == 1
         assert pipeline[-2].objects == (2 if options and 'prompts.objects' in options else 4)
     assert run_name(CELL, {'prompts.rounds': 1}).endswith('quickstart_prompts.rounds=1')
+
+
+def test_keeping_answers_with_the_decoder_of_the_base(tmp_path):
+    cfg = load_config(CELL, {'prompts.keep': 1})
+    check_settings(cfg)
+    head = cfg.model.decode_head
+    assert head.prompts == 'base' and head.loss_prompts.keep == 1
+    cfg.dump(tmp_path / 'saved.py')
+    check_settings(load_config(tmp_path / 'saved.py'))
+    again = load_config(tmp_path / 'saved.py', {'prompts.keep': 0})
+    assert again.model.decode_head.prompts == {}
+    head.prompts = {}
+    with pytest.raises(ValueError, match='model.decode_head.prompts: '):
+        check_settings(cfg)
 
 
 def test_what_a_head_has_of_its_own_stays():
@@ -76,6 +90,7 @@ def test_what_a_head_has_of_its_own_stays():
         (dict(none=1), 'trains without prompts'),
         (dict(SHARES, rounds=0), 'prompts.rounds=0: expected a whole number'),
         (dict(SHARES, objects=2.5), 'prompts.objects=2.5'),
+        (dict(SHARES, keep=-1), 'prompts.keep=-1: expected a weight, at least 0'),
     ],
 )
 def test_values_that_are_none(value, message):

@@ -84,6 +84,8 @@ def test_where_images_are_stored(write, tmp_path):  # noqa: F811
     cfg.dump(str(tmp_path / 'dumped.py'))
     again = load_config(str(tmp_path / 'dumped.py'), {'image_cache.max_gb': 5})
     assert again.default_hooks.image_cache == dict(usual, max_gb=5)
+    both = load_config(write(SINGLE), {'image_cache': True, 'image_cache.max_gb': 5})
+    assert both.default_hooks.image_cache == dict(usual, max_gb=5)
     elsewhere = load_config(write(SINGLE), {'image_cache': 'fast/disk'})
     assert elsewhere.default_hooks.image_cache == dict(usual, folder='fast/disk')
     for wrong in ('0', 'dict(size=3)', 'dict(max_gb=0)', "''"):
