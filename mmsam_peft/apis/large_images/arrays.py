@@ -75,7 +75,7 @@ class MicroscopeTiff(ArrayImage):
                 'it as an OME-TIFF'
             ) from error
         self.place(path, array, series.axes)
-        self.inverted = int(series.keyframe.photometric or 1) == WHITE_IS_ZERO
+        self.inverted = series.keyframe.photometric == WHITE_IS_ZERO
         self.pixel_size = _ome_size(self.tiff) or _scanner_size(self.tiff)
 
     def close(self) -> None:

@@ -85,9 +85,13 @@ class Raster(LargeImage):
         if self.file.driver not in ('GTiff', 'COG'):
             return there
         height, width = self.file.block_shapes[0]
+        # Bands that lie apart have blocks of their own: one that is zero there may lack its.
+        apart = self.file.profile.get('interleave') == 'band'
+        planes = range(1, self.file.count + 1) if apart else [1]
         for i in range(rows[0] // height, (rows[1] - 1) // height + 1):
             for j in range(columns[0] // width, (columns[1] - 1) // width + 1):
-                if self.file.get_tag_item(f'BLOCK_OFFSET_{j}_{i}', 'TIFF', bidx=1) is None:
+                name = f'BLOCK_OFFSET_{j}_{i}'
+                if not any(self.file.get_tag_item(name, 'TIFF', bidx=band) for band in planes):
                     top, left = i * height - rows[0], j * width - columns[0]
                     there[max(top, 0) : top + height, max(left, 0) : left + width] = False
         return there
