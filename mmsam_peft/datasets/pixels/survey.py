@@ -99,7 +99,7 @@ def survey_pixels(
     if bands is None and header.dtype != 'uint8' and header.bands - header.alpha > 3:
         bands = range(1, header.bands - header.alpha + 1)
     setting = {} if bands is None else dict(bands=list(bands))
-    given = list(Pixels.of(dict(nodata=nodata))._nodata())
+    given = list(Pixels.of(dict(nodata=nodata)).without)
     named = [one.nodata for _, one in found if one.nodata is not None]
     values, seen = _values(found, bands, {*given, *named}, seed, survey)
     if survey.sampled < len(found):
