@@ -15,7 +15,7 @@ from .source import needed
 
 SUFFIXES = dict(geojson='.geojson', gpkg='.gpkg')
 AT_A_TIME = 10000
-DEGREES = 'EPSG:4326'
+DEGREES, EQUAL_AREA = 'EPSG:4326', 'EPSG:6933'
 
 
 class Polygon:
@@ -24,19 +24,12 @@ class Polygon:
     ``shape`` is shapely's polygon in the coordinates of the mask; ``pixels`` is its area in pixels.
     """
 
-    def __init__(self, shape: Any, class_id: int, name: str, pixels: int, area: float | None):
+    def __init__(self, shape: Any, class_id: int, name: str, pixels: int):
         self.shape, self.class_id, self.name, self.pixels = shape, class_id, name, pixels
-        self.area = area
-        """In square metres, where the coordinates are lengths."""
 
     @property
     def properties(self) -> dict:
-        return {
-            'class_id': self.class_id,
-            'class': self.name,
-            'area': self.pixels,
-            **({} if self.area is None else dict(area_m2=self.area)),
-        }
+        return {'class_id': self.class_id, 'class': self.name, 'area': self.pixels}
 
 
 def require_polygons(kind: str, crs: Any, path: Path) -> None:
@@ -98,9 +91,6 @@ def _polygons(
     # What is zero in the mask of a mask is left out, which spares the largest polygon.
     there = band if background == 0 else None
     pixel = 1 if file.crs is None else abs(file.transform.determinant)
-    metre = None
-    if file.crs is not None and file.crs.is_projected:
-        metre = file.crs.linear_units_factor[1] ** 2
     for geometry, value in shapes(band, mask=there, connectivity=4, transform=file.transform):
         number = int(value)
         if number in (background, NOTHING):
@@ -111,8 +101,17 @@ def _polygons(
         pixels = round(polygon.area / pixel)
         if pixels >= least:
             name = classes[number] if number < len(classes) else str(number)
-            area = None if metre is None else polygon.area * metre
-            yield Polygon(polygon, number, name, pixels, area)
+            yield Polygon(polygon, number, name, pixels)
+
+
+def _square_metres(polygons: Sequence[Polygon], crs: Any) -> list[float]:
+    """Areas on the earth. Those of a projection's own plane may be far off: four times too large in
+    Web Mercator at 60 degrees."""
+    from rasterio.warp import transform_geom
+    from shapely.geometry import mapping, shape
+
+    flat = transform_geom(crs, EQUAL_AREA, [mapping(one.shape) for one in polygons])
+    return [shape(geometry).area for geometry in flat]
 
 
 def _write_geojson(polygons: Iterator[Polygon], file: Any, path: Path) -> int:
@@ -128,11 +127,14 @@ def _write_geojson(polygons: Iterator[Polygon], file: Any, path: Path) -> int:
         out.write(f'{json.dumps(head)[:-1]}, "features": [')
         while several := list(islice(polygons, AT_A_TIME)):
             shapes = [mapping(one.shape) for one in several]
+            properties = [one.properties for one in several]
             if file.crs is not None:
                 shapes = transform_geom(file.crs, DEGREES, shapes)
-            for one, geometry in zip(several, shapes, strict=True):
+                for one, area in zip(properties, _square_metres(several, file.crs), strict=True):
+                    one['area_m2'] = round(area, 2)
+            for one, geometry in zip(properties, shapes, strict=True):
                 geometry = mapping(orient(shape(geometry)))
-                feature = dict(type='Feature', properties=one.properties, geometry=geometry)
+                feature = dict(type='Feature', properties=one, geometry=geometry)
                 out.write(f'{"," * bool(number)}\n{json.dumps(feature, ensure_ascii=False)}')
                 number += 1
         out.write('\n]}\n')
@@ -151,9 +153,8 @@ def _write_package(polygons: Iterator[Polygon], crs: Any, path: Path) -> int:
                 'class_id': np.array([one.class_id for one in several], np.int32),
                 'class': np.array([one.name for one in several], object),
                 'area': np.array([one.pixels for one in several], np.int64),
+                'area_m2': np.array(_square_metres(several, crs), float),
             }
-            if crs.is_projected:
-                columns['area_m2'] = np.array([one.area for one in several], float)
             write(
                 made,
                 np.array([shapely.to_wkb(one.shape) for one in several], object),

@@ -110,6 +110,12 @@ def predict_large(
         made_by = _made_by(model, source, settings, cog)
         mask = _mask_path(source, Path(out_dir))
         cache = source.cache(windows.rows.window) if hasattr(source, 'cache') else 64
+        out = mask.with_name(_stem(mask) + SUFFIXES.get(polygons, ''))
+        if polygons and out.exists() and not (overwrite or mask.exists()):
+            raise FileExistsError(
+                f'{out} is there already, without the mask that it would be of. Give another '
+                'folder, or replace it: --overwrite (overwrite=True).'
+            )
         with rasterio.Env(GDAL_CACHEMAX=cache):
             if overwrite or not _is_there(mask, made_by):
                 _require_other_file(mask, source.path)
@@ -123,7 +129,6 @@ def predict_large(
                 finally:
                     strips.close()
             if polygons:
-                out = mask.with_name(_stem(mask) + SUFFIXES[polygons])
                 number = write_polygons(
                     mask, out, polygons, network.classes, network.background, min_area
                 )

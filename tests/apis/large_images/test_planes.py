@@ -4,7 +4,7 @@ import numpy as np
 import rasterio
 import tifffile
 
-from mmsam_peft.apis.large_images.source import open_large
+from mmsam_peft.apis.large_images.opening import open_large
 
 
 def test_a_band_without_a_block_does_not_hide_the_others(tmp_path):

@@ -188,6 +188,29 @@ def test_the_mask_lies_where_the_image_lies(model, tmp_path):
         predict_large(made, path, tmp_path / 'out', Settings(window=32), cog=True)
 
 
+def test_areas_are_those_on_the_earth():
+    """Of Web Mercator's plane, a square of 100 m at 60 degrees has four times its area; of degrees
+    none is one."""
+    from mmsam_peft.apis.large_images.polygons import Polygon, _square_metres
+
+    shapely = pytest.importorskip('shapely')
+    y = 8399737.889818357  # 60 degrees
+    found = _square_metres([Polygon(shapely.box(0, y, 100, y + 100), 1, 'a', 1)], 'EPSG:3857')
+    assert found == [pytest.approx(10000 * 0.2508, rel=1e-3)]
+    degree = shapely.box(0, 0, 0.001, 0.001)
+    found = _square_metres([Polygon(degree, 1, 'a', 1)], 'EPSG:4326')
+    assert found == [pytest.approx(111.3195 * 110.5743, rel=1e-3)]
+
+
+def test_a_file_of_polygons_that_is_not_ours_stays(model, tmp_path):
+    path = geotiff(tmp_path / 'a.tif', pixels(70, 70))
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/a.geojson').write_text('mine')
+    with pytest.raises(FileExistsError, match='without the mask'):
+        predict_large(model(), path, tmp_path / 'out', polygons='geojson')
+    assert (tmp_path / 'out/a.geojson').read_text() == 'mine'
+
+
 def test_polygons_are_whole_and_cover_the_mask(model, tmp_path):
     """Across tiles and strips; in the image's coordinates, and by longitude and latitude."""
     shapely, pyogrio = pytest.importorskip('shapely'), pytest.importorskip('pyogrio.raw')
@@ -202,11 +225,14 @@ def test_polygons_are_whole_and_cover_the_mask(model, tmp_path):
     assert (mask == ring[0]).all()
     _, _, shapes, (number, names, area, metres) = pyogrio.read(out / 'a.gpkg')
     assert (number.tolist(), names.tolist(), len(shapes)) == ([1], ['disc'], 1)
-    assert area[0] == 600 * 490 - 500 * 400 and metres[0] == area[0] / 4
+    assert area[0] == 600 * 490 - 500 * 400 and metres[0] == pytest.approx(
+        area[0] / 4, rel=2e-3
+    )  # on the ground
     assert shapely.from_wkb(shapes[0]).bounds == (500025, 5399675, 500270, 5399975)
     predict_large(made, path, out, settings, polygons='geojson')
     features = json.loads((out / 'a.geojson').read_text())['features']
     assert [one['properties']['area'] for one in features] == [4, 94000]
+    assert features[1]['properties']['area_m2'] == pytest.approx(metres[0], rel=1e-6)
     outer, hole = (shapely.LinearRing(ring) for ring in features[1]['geometry']['coordinates'])
     assert outer.is_ccw and not hole.is_ccw
     assert 15 < outer.bounds[0] < 15.01 and 48 < outer.bounds[1] < 49
