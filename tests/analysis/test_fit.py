@@ -95,6 +95,7 @@ def test_ways_are_those_that_the_config_takes(tiny):
     assert not any('cache' in name and 'last' not in name for name in full)
 
 
+@pytest.mark.slow
 def test_what_fits(tiny):
     """A little more than one image of the config as it is needs: all with less fit more images."""
     cfg = small(tiny)
@@ -104,12 +105,17 @@ def test_what_fits(tiny):
     by_name = {fit.way.name: fit for fit in found}
     assert by_name['as it is'].batch == 1 and by_name['as it is'].time == 1
     again = by_name['checkpointing']
-    assert again.batch == cfg.train_dataloader.batch_size and 1 < again.time < 1.5
+    assert again.peak < by_name['as it is'].peak and 1 < again.time < 1.5
+    assert by_name['nf4 base'].peak < by_name['bfloat16 base'].peak < by_name['as it is'].peak
     assert all(fit.peak <= one.peak * SLACK * 1.01 for fit in found if fit.batch)
     times = [fit.time for fit in found if fit.batch]
     assert times == sorted(times) and len(told) >= len(found)
-    nothing = fits(cfg, GPU_OVERHEAD + 1e6)
-    assert not any(fit.batch for fit in nothing) and 'none fits' in table(nothing)
+
+
+def test_where_nothing_fits(tiny, monkeypatch):
+    monkeypatch.setattr('mmsam_peft.analysis.fit.ways', lambda cfg: [Way('as it is')])
+    nothing = fits(small(tiny), GPU_OVERHEAD + 1e6)
+    assert [fit.batch for fit in nothing] == [0] and 'none fits' in table(nothing)
     assert command(nothing, 'config.py', 2).startswith('Nothing fits.')
 
 
