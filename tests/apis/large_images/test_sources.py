@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import rasterio
 import tifffile
-import zarr
 
 from mmsam_peft.apis import inference_model
 from mmsam_peft.apis.large_images import Settings, predict_large
@@ -12,6 +11,7 @@ from mmsam_peft.apis.large_images.opening import open_large
 from mmsam_peft.datasets.image_files import read_image
 
 SIZE = 90, 150
+zarr = pytest.importorskip('zarr', reason='zarr 3 needs Python 3.11')
 
 
 def picture(bands: int = 3) -> np.ndarray:
