@@ -12,7 +12,7 @@ python benchmarks/prompts.py --table runs.jsonl
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -65,8 +65,8 @@ def roads(number: int) -> tuple[np.ndarray, np.ndarray]:
     return image, objects_of(mask == 1)[0]
 
 
-def batches(draw, images: int) -> Iterator[dict]:
-    for number in range(images):
+def batches(draw, images: Sequence[int]) -> Iterator[dict]:
+    for number in images:
         image, instances = draw(number)
         sample = SegDataSample(
             metainfo=dict(img_shape=(SIZE, SIZE), ori_shape=(SIZE, SIZE)),
@@ -77,26 +77,28 @@ def batches(draw, images: int) -> Iterator[dict]:
         yield dict(inputs=[bgr], data_samples=[sample])
 
 
-def prompted(model: torch.nn.Module, draw, images: int) -> dict[str, float]:
+def prompted(model: torch.nn.Module, draw, images: Sequence[int]) -> dict[str, float]:
     """Scores of the robot user, means over objects of at least 100 pixels."""
     metric = ClickMetric(thresholds=(85,), clicks=3, iou_at=(1, 3), least=100)
     metric.bind(model)
     for batch in batches(draw, images):
         metric.process(batch, [sample.to_dict() for sample in batch['data_samples']])
-    found = metric.evaluate(images)
+    found = metric.evaluate(len(images))
     return {name: round(found[name], 2) for name in SEEN}
 
 
 @torch.no_grad()
-def dice(model: torch.nn.Module, images: int) -> float:
+def dice(model: torch.nn.Module, images: Sequence[int]) -> float:
     """Without a prompt, on the test images of the roads."""
     evaluator = Evaluator([dict(type='mmsam_peft.BinaryMetric')])
     for batch in batches(roads, images):
         evaluator.process(model.test_step(batch), batch)
-    return round(evaluator.evaluate(images)['Dice'], 2)
+    return round(evaluator.evaluate(len(images))['Dice'], 2)
 
 
-def measure(adapter: Path | None, options: dict, images: int, share: float | None = None) -> dict:
+def measure(
+    adapter: Path | None, options: dict, images: Sequence[int], share: float | None = None
+) -> dict:
     """The model answers with prompts, whether it was trained so or not.
 
     Args:
@@ -163,6 +165,7 @@ def main() -> None:
     parser.add_argument('--variants', nargs='+', default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument('--base', default='mmsam_peft://quickstart_prompts')
     parser.add_argument('--images', type=int, default=50)
+    parser.add_argument('--first', type=int, default=0, help='number of the first test scene')
     parser.add_argument('--epochs', type=int, default=6)
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
@@ -170,6 +173,7 @@ def main() -> None:
         print(table(args.table))
         return
     cv2.setNumThreads(0)
+    images = range(args.first, args.first + args.images)
     lines = args.out.read_text().splitlines() if args.out.is_file() else []
     made = {(row['name'], row['seed'], row['epochs']) for row in map(json.loads, lines)}
     for name in args.variants:
@@ -184,7 +188,7 @@ def main() -> None:
             given = {**(options or {}), 'model.checkpoint': args.base}
             if options is not None:
                 adapter = tune(given, folder, args.seed, args.epochs)
-            row |= measure(adapter, given, args.images, share)
+            row |= measure(adapter, given, images, share)
             print(json.dumps(row), flush=True)
             with open(args.out, 'a') as file:
                 file.write(json.dumps(row) + '\n')

@@ -54,7 +54,7 @@ def base_of(model: nn.Module, *left_out: str) -> str:
     of the file's."""
     adapted = {name: pair for name, pair in model.adapted.items() if name not in left_out}
     if model.recorded_base and len(adapted) == len(model.adapted):
-        return model.recorded_base
+        return str(model.recorded_base)
     return base_hash(*adapted.values())
 
 

@@ -56,8 +56,9 @@ def keep_loss(
         apart = (worth * distance(logits.float(), wanted.float(), valid)).mean()
         losses.append(apart + F.mse_loss(iou.float(), wanted_iou.float()))
     # as in PromptLoss, every parameter has a gradient in every step
-    tied = 0 * sum(one.sum() for one in head.parameters() if one.requires_grad)
-    return tied + (torch.stack(losses).mean() if losses else 0)
+    trained = (one.sum() for one in head.parameters() if one.requires_grad)
+    tied = 0 * sum(trained, start=maps[-1].new_zeros(()))
+    return tied + torch.stack(losses).mean() if losses else tied
 
 
 def distance(logits: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:
