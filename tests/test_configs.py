@@ -267,6 +267,7 @@ def test_a_cell_is_the_template(name):
         assert recipe and recipe['recipe'] == stem
 
 
+@pytest.mark.slow
 def test_no_checkpoint_is_chosen_by_the_test_set():
     """Where the validation set is the test set, the last weights count."""
     for name in NAMES:

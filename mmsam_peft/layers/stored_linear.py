@@ -41,7 +41,7 @@ def computed_in(x: Tensor) -> torch.dtype:
 
 def stored_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``F.linear`` for a weight stored in any way, see ``storage``."""
-    if weight.dtype in (dtype := computed_in(x), torch.float32):
+    if weight.dtype == torch.float32 or weight.dtype == (dtype := computed_in(x)):
         return F.linear(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1]).to(
         dtype

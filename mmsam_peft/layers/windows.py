@@ -88,9 +88,13 @@ def lengths(found: list[tuple[int, int]], total: int) -> list[int]:
 def cell_by_cell(layer: nn.Module) -> bool:
     """Whether what a layer makes of a cell depends on that cell alone. A plain linear layer says
     so by its type, a method's by an attribute of this name. (Dropout does not count: all padded
-    cells share a draw.) To hooks, windows are shown."""
-    hooked = layer._forward_hooks or layer._forward_pre_hooks
-    return not hooked and getattr(layer, 'cell_by_cell', type(layer) is nn.Linear)
+    cells share a draw.)"""
+    return not is_hooked(layer) and getattr(layer, 'cell_by_cell', type(layer) is nn.Linear)
+
+
+def is_hooked(layer: nn.Module) -> bool:
+    """Whether somebody looks at what goes in or comes out: windows, then, as the method says."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def project(
@@ -109,7 +113,7 @@ def project(
     """
     B, H, W, C = x.shape
     if not cell_by_cell(layer):
-        if pad is None and getattr(layer, 'in_windows', None):
+        if pad is None and hasattr(layer, 'in_windows') and not is_hooked(layer):
             return layer.in_windows(x, window), None
         x = padded_to(x, window, pad)
         y = layer(windows_of(x, window).flatten(0, 2))

@@ -114,7 +114,7 @@ class DoRALinear(LoRALinear):
 
     def merged_values(self) -> dict[str, Tensor]:
         V = super().merged_values()['weight']
-        return dict(weight=torch.addcmul(V, self.excess()[:, None], V))
+        return dict(weight=torch.addcmul(V, self.excess()[:, None], V).to(V.dtype))
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)

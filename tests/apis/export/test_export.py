@@ -72,6 +72,7 @@ def run_alone(path: Path, folder: Path) -> None:
     assert 'masks uint8 (50, 70)' in done.stdout and 'disc: ' in done.stdout
 
 
+@pytest.mark.slow
 def test_conv_lora_with_its_experts(trained, tmp_path):
     """As a file of two batch sizes and two sizes of images; and what the file says of itself."""
     model = trained(MODELS['ConvLoRA']())
@@ -117,6 +118,7 @@ def test_images_in_proportion_and_one_task(trained, tmp_path, monkeypatch):
         check_answers(tmp_path / 'seg.onnx', model, 2, size)
 
 
+@pytest.mark.slow
 def test_a_program_of_pytorch(trained, tmp_path):
     """.pt2, of numbers of the network's size."""
     model = trained({**peft('LoRA'), **MULTICLASS})
