@@ -99,7 +99,8 @@ def scores():
     def read(log: str) -> dict[str, float]:
         line = [line for line in log.splitlines() if ' Dice: ' in line][-1]
         return {
-            name: float(value) for name, value in re.findall(r' (Dice|IoU|BER): ([\d.]+)', line)
+            name: float(value)
+            for name, value in re.findall(r' ((?:Dice|IoU|BER|NoC)(?:@\w+)?): ([\d.]+)', line)
         }
 
     return read
