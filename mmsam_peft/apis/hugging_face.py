@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..adapters.positions import TABLES
+from ..adapters.positions import is_table
 from ..models.backbones import Hiera, SAMViT
 from ..models.backbones.hiera_keys import HUGGING_FACE as SAM2_RULES
 from ..models.backbones.keys import apply
@@ -103,7 +103,7 @@ def _tables(model: PEFTSegmentor) -> dict[str, Tensor]:
     names = [
         name
         for name, _ in model.named_parameters()
-        if name.startswith('backbone.') and any(table in name for table in TABLES)
+        if name.startswith('backbone.') and is_table(name)
     ]
     return model.backbone.keys.own({name: state[name].cpu() for name in names})
 

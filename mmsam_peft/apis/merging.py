@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..adapters.frozen import kept_buffers
 from ..adapters.match import ANSWERING, is_rounded, trained_names
-from ..adapters.positions import TABLES
+from ..adapters.positions import is_table
 from ..finite import require_finite
 from ..models.backbones.checkpoints import read_checkpoint
 from ..models.backbones.sam_keys import SAM
@@ -154,7 +154,7 @@ def merged_sam_state(model: PEFTSegmentor, task: str | None = None) -> dict[str,
     tables = {
         name
         for name, _ in model.named_parameters()
-        if name.startswith('backbone.') and any(table in name for table in TABLES)
+        if name.startswith('backbone.') and is_table(name)
     } - trained_names(model)
     parts = ('backbone.', 'decode_head.') if fits_sam_decoder(model) else ('backbone.',)
     names = {name for name, _ in model.named_parameters() if name.startswith(parts)} - added

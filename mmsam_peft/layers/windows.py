@@ -93,7 +93,7 @@ def cell_by_cell(layer: nn.Module) -> bool:
 
 
 def is_hooked(layer: nn.Module) -> bool:
-    """Whether somebody looks at what goes in or comes out: windows, then, as the method says."""
+    """Whether somebody looks at what goes in or comes out, who is shown whole windows."""
     return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 

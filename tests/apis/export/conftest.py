@@ -1,14 +1,9 @@
 """Tiny models of every kind, with a test pipeline, as ``init_model`` makes them."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from mmsam_peft.apis.inference import init_model
-
-sys.path.append(str(Path(__file__).parents[2] / 'peft'))  # the hosts' tiny sizes
 
 TASKS = [
     dict(type='SemanticSegmentation', name='seg', num_classes=4),
