@@ -319,7 +319,7 @@ def training_with_amp(run_: Run) -> dict:
         optimizer, losses = build_optim_wrapper(model, wrapper), []
         while len(losses) < iterations:
             for batch in loader:
-                losses.append(float(model.train_step(batch, optimizer)['loss']))
+                losses.append(model.train_step(batch, optimizer)['loss'].item())
                 if not math.isfinite(losses[-1]):
                     raise RuntimeError(f'iteration {len(losses)}: the loss is {losses[-1]}')
                 if len(losses) == iterations:

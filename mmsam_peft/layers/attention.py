@@ -22,11 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .chunked import CHUNK, chunked
+from .constants import is_exporting
 from .windows import cell_by_cell, map_of, padded_to, project, regions, windows_of
-
-is_exporting = getattr(
-    torch.compiler, 'is_exporting', torch.compiler.is_compiling
-)  # before torch 2.7 the two are one
 
 
 def resize_rel_pos(rel_pos: Tensor, distances: int) -> Tensor:

@@ -113,7 +113,7 @@ def project(
     """
     B, H, W, C = x.shape
     if not cell_by_cell(layer):
-        if pad is None and hasattr(layer, 'in_windows') and not is_hooked(layer):
+        if pad is None and getattr(layer, 'in_windows', None) and not is_hooked(layer):
             return layer.in_windows(x, window), None
         x = padded_to(x, window, pad)
         y = layer(windows_of(x, window).flatten(0, 2))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers.attention import is_exporting
+from ..layers.constants import is_exporting
 from ..layers.stored_linear import stored_linear
 from ..layers.token_layout import TokenLayout
 from ..layers.windows import map_of, padded_to, windows_of

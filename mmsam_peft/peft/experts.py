@@ -18,19 +18,15 @@ and W, and nothing of size s H x s W. Odd s have three taps of weight zero, so t
 one shape and each sample takes its own by an index.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..layers.attention import is_exporting
+from ..layers.constants import kept
 
 TAPS = ((1.0, 0.0, 0.0, 0.0), (-3 / 32, 19 / 32, 19 / 32, -3 / 32))
 """d_t for odd and for even s."""
 
-Made = TypeVar('Made')
 Like = tuple[torch.device, torch.dtype]
 Scales = tuple[int, ...]
 """The scale of each expert."""
@@ -52,24 +48,6 @@ def make_tables(size: int, scales: Scales, like: Like) -> Tensor:
         )  # (4, size, size, 3); the padding shifts u to 0, 1, 2
         tables.append(rows.flatten(2).flatten(0, 1))
     return torch.stack(tables).to(*like)
-
-
-def kept(make: Callable[..., Made]) -> Callable[..., Made]:
-    """Remembers what ``make`` returns. While a graph is being traced, what is made is part of it
-    and is not remembered; an exporter gets what was remembered before, as constants: it would take
-    minutes to fold the making of tables."""
-    made: dict[tuple, Made] = {}
-
-    def remembered(*key) -> Made:
-        if torch.compiler.is_compiling():
-            return made[key] if is_exporting() and key in made else make(*key)
-        if key not in made:
-            with torch.inference_mode(False):  # training may follow and takes the same
-                made[key] = make(*key)
-        return made[key]
-
-    remembered.cache_clear = made.clear
-    return remembered
 
 
 @kept

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmsam_peft.peft.experts import chosen_experts, plain_experts
 
@@ -51,3 +52,11 @@ def test_compiles_as_one_graph(dynamic):
     )
     compiled = torch.compile(chosen_experts, fullgraph=True, dynamic=dynamic, backend='aot_eager')
     torch.testing.assert_close(compiled(*inputs), plain_experts(*inputs), rtol=1e-5, atol=1e-5)
+
+
+def test_tables_without_values_are_not_remembered():
+    """Steps are counted with such tensors, and training in the same process follows."""
+    inputs = torch.randn(1, 5, 7, 2), torch.randn(3, 2, 2, 3, 3), torch.randn(3, 2)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        chosen_experts(*inputs, torch.tensor([1]))
+    assert type(chosen_experts(*inputs, torch.tensor([1]))) is torch.Tensor

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..constants import kept
+
 DTYPE = torch.uint8
 BLOCK = 64
 # fmt: off
@@ -24,7 +26,6 @@ CODE = (
 )
 # fmt: on
 """The 16 values between which a block's weights are rounded, divided by the block's largest."""
-TABLES: dict[torch.device, Tensor] = {}
 
 
 def store(weight: Tensor) -> Tensor:
@@ -54,12 +55,8 @@ def numbers(stored: Tensor) -> int:
     return stored.numel() * 16 // 9
 
 
+@kept
 def pair_table(device: torch.device) -> Tensor:
     """The two values of every byte, (256, 2); on a device once, as copying it there waits for the
     device."""
-    if device in TABLES and not torch.compiler.is_compiling():
-        return TABLES[device]
-    table = torch.tensor(list(product(CODE, CODE)), device=device)
-    if type(table) is Tensor and not torch.compiler.is_compiling():  # no stand-in without content
-        TABLES[device] = table
-    return table
+    return torch.tensor(list(product(CODE, CODE)), device=device)
