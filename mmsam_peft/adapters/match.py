@@ -9,6 +9,7 @@ import torch
 from mmengine.registry import Registry
 from torch import Tensor, nn
 
+from ..layers.storage import unpacked
 from ..peft import PEFTMethod
 from ..registry import MODELS, PEFT
 from ..version import __version__
@@ -77,7 +78,8 @@ def _hash_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
     for name, value in parameters:
         if not is_table(name):
             digest.update(name.encode())
-            digest.update(value.detach().to('cpu', torch.float32).contiguous().numpy())
+            numbers = unpacked(value.detach().cpu())
+            digest.update(numbers.to(torch.float32).contiguous().numpy())
     return digest.hexdigest()
 
 
@@ -100,7 +102,7 @@ def adapter_names(model: nn.Module) -> set[str]:
     trained, base = trained_names(model), tuple({'backbone.', *model.adapted})
     return {
         name
-        for name in model.state_dict()
+        for name in model.state_dict(keep_vars=True)
         if (name in trained or not name.startswith(base)) and not name.startswith('weighting.')
     }
 

@@ -8,31 +8,17 @@ their size. Methods that merge are merged; Conv-LoRA's experts are part of the f
 docs/export.md.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # tool_arguments
 
+from model_arguments import given_model, model_parser
 from tool_arguments import MODEL, options_of, quiet_imports, settings_arguments
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage='%(prog)s [CONFIG] WEIGHTS OUT [options]',
-    )
-    parser.add_argument(
-        'given',
-        nargs='+',
-        metavar='[CONFIG] WEIGHTS OUT',
-        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). OUT: .onnx or .pt2',
-    )
-    parser.add_argument(
-        '--checkpoint',
-        help='the base weights that the adapter was trained on, see tools/predict.py',
-    )
+    parser = model_parser(__doc__, 'OUT', '.onnx or .pt2')
     parser.add_argument('--task', help='of a multi-task model, the only one to be answered')
     parser.add_argument(
         '--preprocessing',
@@ -54,20 +40,12 @@ def main() -> None:
     args = parser.parse_args()
     options = options_of(parser, args)
     with quiet_imports():
-        from mmengine.logging import MMLogger
-
         from mmsam_peft.apis import init_model
-        from mmsam_peft.apis.arguments import config_and_weights
-        from mmsam_peft.apis.console import quieted
         from mmsam_peft.apis.export import FORMATS, export_model
         from mmsam_peft.apis.launch import load_config
-    try:
-        config, weights, out = config_and_weights(args.given, 'OUT')
-    except ValueError as error:
-        parser.error(str(error))
+    config, weights, out = given_model(parser, args.given, 'OUT')
     if Path(out).suffix not in FORMATS:
         parser.error(f'{out}: the name has to end in {" or ".join(FORMATS)}')
-    quieted(MMLogger.get_current_instance())
     if config:
         config, options = load_config(config, options, also_read=['test_pipeline']), None
     model = init_model(config, weights, 'cpu', options, checkpoint=args.checkpoint)

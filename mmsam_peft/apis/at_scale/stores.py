@@ -137,7 +137,9 @@ def list_images(source: str) -> tuple[str, list[Image]]:
     Raises:
         FileNotFoundError: There are none.
     """
-    if '://' not in source:
+    system, root = url_to_fs(source)
+    if isinstance(system, LocalFileSystem):
+        source = source if '://' not in source else root
         paths = find_images(source)
         top = common_folder(paths, source)
         names = output_names(paths, top)
@@ -151,11 +153,10 @@ def list_images(source: str) -> tuple[str, list[Image]]:
             for path in paths
         ]
         return os.path.realpath(top), found
-    return _in_store(source)
+    return _in_store(source, system, root)
 
 
-def _in_store(source: str) -> tuple[str, list[Image]]:
-    system, root = url_to_fs(source)
+def _in_store(source: str, system: AbstractFileSystem, root: str) -> tuple[str, list[Image]]:
     scheme = source.partition('://')[0]
     system.invalidate_cache()
     listed = system.glob(root, detail=True) if system.isdir(root) is False else {}
