@@ -57,7 +57,7 @@ def test_a_folder_that_suffices(trained, tmp_path):
         checkpoint=base,
         images=shown,
         licence='cc-by-4.0',
-        data='Discs, drawn.',
+        data='Discs, drawn',
         repository='lab/discs',
     )
     assert said == []
