@@ -171,7 +171,7 @@ def test_several_tasks(tasks_adapter, tmp_path, monkeypatch):
     base, out = str(tmp_path / 'base.pth'), tmp_path / 'out'
     publish(str(tasks_adapter), out, checkpoint=base, images=images(tmp_path / 'shown'))
     card = (out / 'README.md').read_text()
-    assert '* parts: SemanticSegmentation\n* depth: Depth\n' in card and '## Classes' not in card
+    assert '* loss_map: SemanticSegmentation\n* depth: Depth\n' in card and '## Classes' not in card
     assert Image.open(out / 'example.png').height > 300
     init_model(str(out / 'config.py'), str(out / 'adapter.safetensors'), checkpoint=base)
 
