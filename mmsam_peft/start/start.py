@@ -14,7 +14,7 @@ from ..datasets.survey.annotation_files import find_parts, may_be_masks
 from ..datasets.survey.encodings import ObjectMasksError
 from ..datasets.survey.pairs import find_pairs
 from ..datasets.survey.survey import Survey, survey_annotations, survey_masks
-from ..datasets.survey.words import IMAGE_WORDS, SPLIT_WORDS, words_of
+from ..datasets.survey.words import IMAGE_WORDS, SPLIT_WORDS, words_of_folder
 from ..peft import build_method
 from ..peft.notation import label, parse_method
 from .choices import SIZES, Sizes, choose_sizes, unseen_classes
@@ -228,8 +228,7 @@ def _name_of(images: Path) -> str:
     """What the data is called: the folder's name, or that above folders such as images and
     train."""
     for place in (images.resolve(), *images.resolve().parents):
-        if any(
-            word not in IMAGE_WORDS and word not in SPLIT_WORDS for word in words_of(place.name)
-        ):
+        words = words_of_folder(place.name)
+        if any(word not in IMAGE_WORDS and word not in SPLIT_WORDS for word in words):
             return re.sub(r'[^\w.-]+', '_', place.name)
     return 'data'

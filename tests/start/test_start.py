@@ -45,6 +45,16 @@ def test_several_classes(begin, checked, data, tmp_path):
     assert said.endswith(f'python tools/train.py {path}')
 
 
+def test_the_name_of_the_data_is_above_folders_of_images(begin, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images, labels = (
+        (data / old).rename(data / new)
+        for old, new in (('images', 'img_dir'), ('masks', 'ann_dir'))
+    )
+    path, _ = begin(images=images, labels=labels, out=None)
+    assert path == Path('my_configs/shapes/convlora.py')
+
+
 @pytest.mark.parametrize(
     'change, values',
     [
