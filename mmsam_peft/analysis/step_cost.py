@@ -1,7 +1,6 @@
 """What a training step of the encoder costs: time, memory, operations, of candidates measured in
 turn in one process."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,8 +20,9 @@ from torch._subclasses.fake_tensor import (
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..peft import count_parameters
+from ..whole_files import write_whole
 from .candidates import build_candidate, run
-from .machine import clock, machine, median_and_range, peak
+from .machine import clock, median_and_range, peak, write_measured
 from .operations import ATTENTION
 
 DTYPES = ('float32', 'bfloat16', 'float16')
@@ -97,11 +97,7 @@ def benchmark(
         report(f'{number + 1} of {len(settings)}: {setting}')
         costs = {}
         for candidate in candidates:
-            counted = (
-                in_fresh_process(count, candidate, setting, False)
-                if rounds
-                else count(candidate, setting, True)
-            )
+            counted = counts(candidate, setting, rounds > 0)
             memory = (
                 in_fresh_process(peak_of, candidate, setting)
                 if rounds and 'error' not in counted
@@ -120,12 +116,20 @@ def benchmark(
             )
             for candidate in candidates
         ]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(
-            json.dumps(dict(machine=machine(setting.device), rows=rows), indent=1) + '\n'
-        )
-        file.with_suffix('.md').write_text(table(rows))
+        write_measured(file, setting.device, rows)
+        write_whole(file.with_suffix('.md'), table(rows).encode())
     return table(rows)
+
+
+def counts(candidate: str, setting: Setting, may_compute: bool) -> dict[str, int]:
+    """As :func:`count` of a step without content; of a computed one where that cannot be and
+    ``may_compute``."""
+    try:
+        return count(candidate, setting, True)
+    except ValueError:
+        if not may_compute:
+            raise
+        return in_fresh_process(count, candidate, setting, False)
 
 
 def count(candidate: str, setting: Setting, fake: bool) -> dict[str, int]:
