@@ -7,6 +7,7 @@ import json
 import re
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.config import Config
@@ -170,10 +171,10 @@ def _without_places(value):
 def require_nothing_private(name: str, text: str, owner: str = '') -> None:
     """Raises ValueError when a text has a path, the user's name or that of this machine; ``owner``
     of the repository may be the user."""
-    user, machine = getpass.getuser(), socket.gethostname()
-    words = {Path.home().as_posix(), Path.cwd().as_posix()} - {'/'}
-    words |= {machine} - {'localhost'}
-    words |= {user} - {*COMMON_USERS, owner}
+    words = {Path.cwd().as_posix(), socket.gethostname()} - {'/', 'localhost'}
+    with suppress(KeyError, OSError, RuntimeError):  # a container may not know its user
+        words |= {Path.home().as_posix()} - {'/'}
+        words |= {getpass.getuser()} - {*COMMON_USERS, owner}
     found = [word for word in words if re.search(rf'(?<!\w){re.escape(word)}(?!\w)', text)]
     found += PATH.findall(text)
     if found:

@@ -152,6 +152,13 @@ def test_nothing_private(trained, tmp_path, monkeypatch):
         require_nothing_private('It', text)
     require_nothing_private('It', 'hf://mmiller/discs', 'mmiller')
 
+    def unknown():
+        raise KeyError('getpwuid(): uid not found: 1234')
+
+    monkeypatch.setattr('getpass.getuser', unknown)  # as in a container
+    with pytest.raises(ValueError, match='would tell'):
+        require_nothing_private('It', 'on gpu-17')
+
 
 def test_an_adapter_without_a_base(build, tiny, tmp_path):
     """Of a training of everything; it is whole."""
