@@ -21,15 +21,16 @@ from torch import nn
 
 from mmsam_peft.analysis.machine import clock, median_and_range, write_measured
 from mmsam_peft.apis import AdapterBank, init_model, save_adapter
+from mmsam_peft.apis.launch import load_config
 from mmsam_peft.peft.notation import parse_method
 
 CONFIG = Path(__file__).parents[1] / 'configs/convlora/custom.py'
 
 
 def config(peft: dict, arch: str, size: int, checkpoint: str | None = None) -> Config:
-    cfg = Config.fromfile(CONFIG)
+    cfg = load_config(str(CONFIG), dict(image_size=size))
     cfg.model.checkpoint, cfg.model.backbone.peft = checkpoint, peft
-    cfg.model.backbone.update(arch=arch, img_size=size)
+    cfg.model.backbone.arch = arch
     return cfg
 
 
@@ -102,7 +103,11 @@ def switch(arch: str, size: int, device: str) -> Iterator[dict]:
         peft = dict(type='LoRA', rank=4)
         model = init_model(config(peft, arch, size), device='cpu')
         torch.save(
-            {f'image_encoder.{name}': value for name, value in model.backbone.state_dict().items()},
+            {
+                f'image_encoder.{name}': value
+                for name, value in model.backbone.state_dict().items()
+                if name not in model.backbone.peft.added
+            },
             base,
         )
         save_adapter(model, adapter)

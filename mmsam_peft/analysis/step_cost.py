@@ -122,8 +122,10 @@ def benchmark(
 
 
 def counts(candidate: str, setting: Setting, may_compute: bool) -> dict[str, int]:
-    """As :func:`count` of a step without content; of a computed one where that cannot be and
-    ``may_compute``."""
+    """As :func:`count`, of a step without content. Of a computed one, if it may be, where that
+    cannot be, and on a GPU, where it takes no time."""
+    if may_compute and setting.device != 'cpu':
+        return in_fresh_process(count, candidate, setting, False)
     try:
         return count(candidate, setting, True)
     except ValueError:
@@ -247,7 +249,8 @@ def step(
 def in_fresh_process(function: Callable[..., dict], *arguments) -> dict:
     """What ``function`` returns in a fresh process; ``dict(error=...)`` where memory did not
     suffice."""
-    context = get_context('forkserver')
+    # MMEngine asks for GPUs when it is imported, and a process forked after that cannot use them
+    context = get_context('spawn' if torch.cuda.is_available() else 'forkserver')
     context.set_forkserver_preload([__name__])
     try:
         with ProcessPoolExecutor(1, context) as pool:
@@ -280,15 +283,17 @@ def table(rows: Sequence[dict]) -> str:
 
 
 def _cells(row: dict, timed: bool) -> list[str]:
-    if 'error' in row:
+    if 'flops' not in row:
         return [f'`{row["candidate"]}`', row['error']] + [''] * (8 if timed else 3)
     cells = [
         f'`{row["candidate"]}`',
         f'{row["trained"]:,}',
         f'{row["flops"] / 1e9:,.1f}',
         f'{row["kept"] / 1e6:,.0f}',
-        f'{row["peak"] / 1e6:,.0f}' if 'peak' in row else '',
+        f'{row["peak"] / 1e6:,.0f}' if 'peak' in row else row.get('error', ''),
     ]
+    if timed and 'ratio' not in row:
+        return cells + [''] * 5
     if timed:
         cells += [f'{1e3 * row[part]:,.1f}' for part in ('forward', 'backward', 'optimizer')]
         cells += [
