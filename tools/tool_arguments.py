@@ -110,3 +110,5 @@ def end(kind: type[BaseException], error: BaseException, trace: TracebackType | 
 
 
 sys.excepthook = end
+if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal has no letters for ends no tool
+    sys.stdout.reconfigure(errors='backslashreplace')

@@ -1,5 +1,6 @@
-"""How tools end that are stopped, or that nobody reads on."""
+"""How tools end that are stopped, that nobody reads on, or whose words a terminal cannot show."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +13,16 @@ TOOLS = Path(__file__).parents[2] / 'tools'
 @pytest.mark.parametrize(
     'body, said',
     [
-        ('raise KeyboardInterrupt', ['Stopped.']),
+        ("print('größer')\nraise KeyboardInterrupt", ['Stopped.']),
         ("while True: print('a line')", []),
         ("raise ValueError('a fault')", ['Traceback', 'ValueError: a fault']),
     ],
 )
 def test_only_faults_are_shown(body, said):
     command = [sys.executable, '-c', f'import tool_arguments\n{body}']
-    tool = subprocess.Popen(
-        command, cwd=TOOLS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    plain = dict(os.environ, PYTHONIOENCODING='ascii')
+    tool = subprocess.Popen(command, cwd=TOOLS, env=plain, **pipes)
     tool.stdout.readline()
     tool.stdout.close()
     lines = tool.stderr.read().splitlines()
