@@ -33,7 +33,13 @@ MOST = 4
 """Images in the picture."""
 COMMON_USERS = ('root', 'user', 'ubuntu', 'admin', 'jovyan')
 """Names of users that say nothing of a person, and are words."""
-PATH = re.compile(r'(?<![\w:/.~<-])(?:~|/[\w.-]+)(?:/[\w.-]+)+')
+ON_DISK = 'file://'
+PATH = re.compile(
+    r'(?<![\w:/.~<-])(?:~|/[\w.-]+)(?:/[\w.-]+)+'
+    rf'|{ON_DISK}\S+'
+    r'|(?<!\w)[A-Za-z]:[\\/]+(?:[\w .-]+[\\/]+)+\w+'  # of Windows
+    r'|\w+://[^\s/@\'"]+@'  # a name, and perhaps a password
+)
 
 
 def publish(
@@ -163,8 +169,8 @@ def _without_places(value):
         return {key: _without_places(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(map(_without_places, value))
-    if isinstance(value, str) and '://' not in value:
-        return without_places(value)
+    if isinstance(value, str) and '://' not in value.removeprefix(ON_DISK):
+        return without_places(value.removeprefix(ON_DISK))
     return value
 
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from sam2_names import SMALL
+from tiny_encoders import TINY_SAM2 as SMALL
 from torch import Tensor, nn
 
 from mmsam_peft.analysis.candidates import build_candidate, run

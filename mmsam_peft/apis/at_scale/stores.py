@@ -137,23 +137,24 @@ def list_images(source: str) -> tuple[str, list[Image]]:
     Raises:
         FileNotFoundError: There are none.
     """
-    system, root = url_to_fs(source)
-    if isinstance(system, LocalFileSystem):
-        source = source if '://' not in source else root
-        paths = find_images(source)
-        top = common_folder(paths, source)
-        names = output_names(paths, top)
-        found = [
-            Image(
-                os.path.abspath(path),
-                path.relative_to(top).as_posix(),
-                names[path].as_posix(),
-                _state_here(path),
-            )
-            for path in paths
-        ]
-        return os.path.realpath(top), found
-    return _in_store(source, system, root)
+    if '://' in source:
+        system, root = url_to_fs(source)
+        if not isinstance(system, LocalFileSystem):
+            return _in_store(source, system, root)
+        source = root
+    paths = find_images(source)
+    top = common_folder(paths, source)
+    names = output_names(paths, top)
+    found = [
+        Image(
+            os.path.abspath(path),
+            path.relative_to(top).as_posix(),
+            names[path].as_posix(),
+            _state_here(path),
+        )
+        for path in paths
+    ]
+    return os.path.realpath(top), found
 
 
 def _in_store(source: str, system: AbstractFileSystem, root: str) -> tuple[str, list[Image]]:

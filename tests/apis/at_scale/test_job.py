@@ -230,11 +230,11 @@ def test_several_tasks(tasks_adapter, tmp_path):
         place = f'memory://tasks{overlays}' if overlays else str(tmp_path / 'out')
         job = Job(model, settings, str(tmp_path / 'in'), place)
         rows = list(job.run(job.left()))
-        assert [row.mask for row in rows] == [f'parts/{number}.png' for number in range(3)]
+        assert [row.mask for row in rows] == [f'loss_map/{number}.png' for number in range(3)]
         assert job.left() == []
         assert bool(job.out.files('panels')) == overlays
         for number in range(3):
-            for name in (f'parts/{number}.png', f'depth/{number}.npy'):
+            for name in (f'loss_map/{number}.png', f'depth/{number}.npy'):
                 assert job.out.read(name) == (tmp_path / 'expected' / name).read_bytes()
 
 
