@@ -19,7 +19,7 @@ from ..peft import build_method
 from ..peft.notation import label, parse_method
 from .choices import SIZES, Sizes, choose_sizes, unseen_classes
 from .class_names import class_names
-from .config_file import write_new
+from .config_file import require_new, write_new
 from .describe import copies_between, describe, duration
 from .draft import Draft
 from .encoders import find_encoder
@@ -106,6 +106,8 @@ def start(
     draft = Draft(survey, names, parts, encoder, peft, request.seed)
     folder = request.out or Path('my_configs', _name_of(request.images))
     path = folder / f'{label(request.method).lower()}.py'
+    if not request.overwrite:
+        require_new(draft.lists(folder))  # before the trial, which takes a minute
     sizes, timing = _sizes_that_fit(draft, request, say)
     defaults = draft.defaults(sizes, _batch_that_fits(timing))
     write_new(draft.files(path, sizes, defaults), request.overwrite)
