@@ -56,7 +56,9 @@ def export_prompts(
     about = description(encoder, model, weights, merged, int8)
     said = {
         path: {**about, 'part': part, 'outputs': list(network.names), 'long_side': LONG_SIDE}
-        for path, part, network in zip(paths, ('encoder', 'decoder'), (encoder, decoder), strict=True)
+        for path, part, network in zip(
+            paths, ('encoder', 'decoder'), (encoder, decoder), strict=True
+        )
     }
     said[paths[1]]['int8'] = False
     with beside(out) as folder:
