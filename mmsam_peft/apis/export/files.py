@@ -49,9 +49,7 @@ def traced(network: nn.Module) -> torch.export.ExportedProgram:
     try:
         with torch.no_grad():
             network(*given)  # what layers remember becomes constants
-            program = torch.export.export(
-                network, given, dynamic_shapes=network.axes, strict=False
-            )
+            program = torch.export.export(network, given, dynamic_shapes=network.axes, strict=False)
     except Exception as error:  # the tracer's own errors are of many kinds
         method = type(getattr(network.model.backbone, 'peft', None)).__name__
         raise ValueError(

@@ -54,9 +54,10 @@ def export_prompts(
     encoder, merged = network_of(model, None, preprocessing, resize, ImageEncoder)
     decoder = PromptDecoder(encoder).eval()
     about = description(encoder, model, weights, merged, int8)
+    parts = dict(encoder=encoder, decoder=decoder)
     said = {
         path: {**about, 'part': part, 'outputs': list(network.names), 'long_side': LONG_SIDE}
-        for path, part, network in zip(paths, ('encoder', 'decoder'), (encoder, decoder), strict=True)
+        for path, (part, network) in zip(paths, parts.items(), strict=True)
     }
     said[paths[1]]['int8'] = False
     with beside(out) as folder:
