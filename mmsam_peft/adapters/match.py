@@ -54,23 +54,28 @@ def base_of(model: nn.Module, *left_out: str) -> str:
     recorded where it stores its base in fewer bits, which round the weights, and the hash is that
     of the file's."""
     adapted = {name: pair for name, pair in model.adapted.items() if name not in left_out}
-    if model.recorded_base and len(adapted) == len(model.adapted):
-        return str(model.recorded_base)
-    return base_hash(*adapted.values())
+    return model.recorded_base.get(tuple(adapted)) or base_hash(*adapted.values())
 
 
-def hash_of_file(model: nn.Module, state: dict[str, Tensor], names: dict[str, str]) -> str:
-    """The base hash of a model with the encoder's frozen weights as a file has them.
+def hashes_of_file(
+    model: nn.Module, state: dict[str, Tensor], names: dict[str, str]
+) -> dict[tuple[str, ...], str]:
+    """The base hashes of a model with the encoder's frozen weights as a file has them, by the
+    prefixes of the hosts that they are of: all, and those that a file trained without prompts has.
 
     Args:
         state: The file's tensors.
         names: How it calls the parts of a model: ``{'backbone.': 'image_encoder.'}``.
     """
-    return _hash_of(
-        (name, state.get(f'{names.get(prefix, prefix)}{name}', value))
-        for prefix, (host, method) in model.adapted.items()
-        for name, value in sorted(frozen_weights(host, method).items())
-    )
+    every = tuple(model.adapted)
+    return {
+        hosts: _hash_of(
+            (name, state.get(f'{names.get(prefix, prefix)}{name}', value))
+            for prefix in hosts
+            for name, value in sorted(frozen_weights(*model.adapted[prefix]).items())
+        )
+        for hosts in {every, tuple(prefix for prefix in every if prefix != ANSWERING)}
+    }
 
 
 def _hash_of(parameters: Iterable[tuple[str, Tensor]]) -> str:

@@ -2,6 +2,8 @@
 
 import copy
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from mmengine.logging import print_log
@@ -16,7 +18,7 @@ from ...adapters.match import (
     OtherBaseError,
     adapter_names,
     check_loaded,
-    hash_of_file,
+    hashes_of_file,
     is_rounded,
     trained_names,
 )
@@ -56,8 +58,9 @@ class PEFTSegmentor(EncoderDecoder):
             channels than ``pixels`` makes.
     """
 
-    recorded_base: str | None = None
-    """The hash of the base weights in their file, where they are stored in fewer bits."""
+    recorded_base: Mapping[tuple[str, ...], str] = MappingProxyType({})
+    """The hashes of the base weights in their file, where they are stored in fewer bits, by the
+    prefixes of the adapted parts."""
 
     def __init__(
         self,
@@ -123,9 +126,9 @@ class PEFTSegmentor(EncoderDecoder):
             raise OtherBaseError(str(error)) from error
 
     def record_base(self, state: dict[str, Tensor], names: dict[str, str]) -> None:
-        """Keeps the hash of base weights that were loaded, where the encoder rounds them."""
+        """Keeps the hashes of base weights that were loaded, where the encoder rounds them."""
         if is_rounded(self):
-            self.recorded_base = hash_of_file(self, state, names)
+            self.recorded_base = hashes_of_file(self, state, names)
 
     def extract_feat(self, inputs: Tensor | Encoded) -> tuple[Tensor, ...]:
         """The encoder's maps of images, or of what its frozen beginning has made of them
@@ -241,7 +244,7 @@ class PEFTSegmentor(EncoderDecoder):
         kept = parse_header(carried['header'], carried['path'])
         if carried['whole'] and (kept.get('base_dtype') or is_rounded(self)):
             if not at_hand:
-                self.recorded_base = kept['base']
+                self.recorded_base = {tuple(self.adapted): kept['base']}
             for name in self._frozen() if at_hand else ():
                 state_dict.pop(prefix + name, None)
 
