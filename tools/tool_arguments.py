@@ -4,9 +4,12 @@ and a mistyped argument need no network."""
 import argparse
 import contextlib
 import io
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 from mmengine.config import DictAction
 
@@ -89,3 +92,23 @@ def quiet_imports() -> Iterator[None]:
         for line in printed.getvalue().splitlines():
             if line != 'Could not import OneDL':
                 print(line)
+
+
+def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What is shown of the error by which a tool ends: nothing where it was stopped by Ctrl-C, or
+    where nobody reads on what it prints, as in ``| head``."""
+    if issubclass(kind, KeyboardInterrupt):
+        print('Stopped.', file=sys.stderr)
+        return
+    if issubclass(kind, BrokenPipeError):
+        try:
+            print(flush=True)  # or is it another pipe that broke?
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+    sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = end
+if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal has no letters for ends no tool
+    sys.stdout.reconfigure(errors='backslashreplace')

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from .tool_paths import tool
+
 WORDS = re.compile(
     r'out of memory|not enough memory|can.t allocate memory|cannot allocate memory|alloc_failed',
     re.IGNORECASE,
@@ -41,10 +43,10 @@ def advice(config: str, amp: bool = False) -> str:
     if torch.cuda.is_available():
         memory = f'{torch.cuda.get_device_properties(0).total_memory / 1e9:.1f}G'
     precision = ['--amp'] if amp else []
-    command = ['python', 'tools/analysis_tools/fit.py', config, '--memory', memory, *precision]
+    arguments = shlex.join([config, '--memory', memory, *precision])
     return (
         'Memory did not suffice. What fits, and the command that trains it, is counted in a '
-        f'minute by:\n{shlex.join(command)}\n'
+        f'minute by:\n{tool("analysis_tools/fit.py")} {arguments}\n'
         'It looks at smaller batches, model.backbone.checkpointing=True, '
         'model.backbone.base_dtype=bfloat16, updates of the last blocks and the feature cache. A '
         'number of less memory than the device has leaves room for what else runs there.'

@@ -1,9 +1,11 @@
 """Errors for lack of memory say what to do."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from mmsam_peft.apis.out_of_memory import advice_on_memory, is_out_of_memory
+from mmsam_peft.apis.out_of_memory import advice, advice_on_memory, is_out_of_memory
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,9 @@ def test_other_errors_are_left_alone():
     with pytest.raises(RuntimeError) as found, advice_on_memory('c.py'):
         raise RuntimeError('shapes differ')
     assert str(found.value) == 'shapes differ' and not is_out_of_memory(KeyError('memory'))
+
+
+def test_the_command_is_called_as_the_tool_that_runs(monkeypatch):
+    tools = Path(__file__).parents[2] / 'tools'
+    monkeypatch.setattr('sys.argv', [str(tools / 'train.py')])
+    assert f'python {tools.as_posix()}/analysis_tools/fit.py c.py' in advice('c.py')

@@ -36,12 +36,21 @@ def main() -> None:
     parser.add_argument(
         '--int8', action='store_true', help='weights of linear layers in 8 bits: a smaller file'
     )
+    parser.add_argument(
+        '--prompts',
+        action='store_true',
+        help='of a model with prompts, NAME_encoder.onnx and NAME_decoder.onnx, which answers to '
+        "clicks and boxes, as segment-anything's export",
+    )
     settings_arguments(parser, *MODEL)
     args = parser.parse_args()
+    if args.prompts and args.task:
+        parser.error('--prompts goes without --task: prompts are for models of one class')
     options = options_of(parser, args)
     with quiet_imports():
         from mmsam_peft.apis import init_model
         from mmsam_peft.apis.export import FORMATS, export_model
+        from mmsam_peft.apis.export.prompt_files import export_prompts
         from mmsam_peft.apis.launch import load_config
     config, weights, out = given_model(parser, args.given, 'OUT')
     if Path(out).suffix not in FORMATS:
@@ -49,8 +58,12 @@ def main() -> None:
     if config:
         config, options = load_config(config, options, also_read=['test_pipeline']), None
     model = init_model(config, weights, 'cpu', options, checkpoint=args.checkpoint)
-    made = export_model(model, out, args.task, args.preprocessing, args.resize, args.int8, weights)
-    print(report(out, made))
+    how = dict(preprocessing=args.preprocessing, resize=args.resize, int8=args.int8)
+    if args.prompts:
+        for path, made in export_prompts(model, out, weights=weights, **how).items():
+            print(report(path, made))
+        return
+    print(report(out, export_model(model, out, args.task, weights=weights, **how)))
 
 
 def report(out: str, made) -> str:
@@ -60,7 +73,7 @@ def report(out: str, made) -> str:
     method = adapter.get('method') or 'the model'
     size = ' x '.join(map(str, steps['size']))
     lines = [
-        f'{out}: {made.bytes / 1e6:,.1f} MB, {about["kind"]}, '
+        f'{out}: {made.bytes / 1e6:,.1f} MB, {about.get("part", about["kind"])}, '
         f'{method} {"merged" if adapter.get("merged") else "as it is"}; network of {size} pixels'
     ]
     if steps['windows']:

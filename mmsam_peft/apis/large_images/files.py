@@ -117,9 +117,9 @@ def _write_ome(
         axes='YX', Name='classes', Description=json.dumps(dict(classes=network.classes))
     )
     if image.pixel_size:
-        x, y, unit = image.pixel_size
-        about.update(PhysicalSizeX=x, PhysicalSizeY=y)
-        about.update(PhysicalSizeXUnit=_symbol(unit), PhysicalSizeYUnit=_symbol(unit))
+        for axis, (size, unit) in zip('XY', image.pixel_size, strict=True):
+            about[f'PhysicalSize{axis}'] = size
+            about[f'PhysicalSize{axis}Unit'] = _symbol(unit)
     with tifffile.TiffWriter(path, bigtiff=height * width > OF_CLASSIC_TIFF, ome=True) as file:
         file.write(
             _tiles(strips, width),

@@ -137,7 +137,7 @@ def test_another_job_in_the_folder(given, tmp_path):
         draw(tmp_path / 'own/masks/a.png', 0)
         Job(model, settings, source, str(tmp_path / 'own'))
     with pytest.raises(ValueError, match=r'masks/a.png .* would replace an image'):
-        Job(model, settings, str(tmp_path / 'own/masks'), str(tmp_path / 'own'))
+        Job(model, settings, f'file://{tmp_path}/own/masks', str(tmp_path / 'own'))
     # two that began at once, in a store that cannot say who was first
     list(job.run(job.images[:1]))
     with pytest.raises(FileExistsError, match='two jobs wrote into one folder'):
@@ -166,6 +166,7 @@ def test_object_stores(given, tmp_path):
         ('memory://in/**/*.*', 'memory://out'),
         ('memory://in', str(tmp_path / 'out')),
         (source, 'memory://mixed'),
+        (f'file://{source}', f'file://{tmp_path}/local'),
     ):
         job = Job(model, pictures, images, place)
         rows = {row.image: row for row in job.run(job.left())}
