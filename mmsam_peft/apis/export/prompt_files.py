@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...finite import require_finite
@@ -133,7 +134,9 @@ def _own(
     predictor = Predictor(model)
     predictor.set_image(image)
     size = image.shape[:2]
-    coords, labels, _, _, _ = given = prompts(5, size, decoder.places)
+    coords, labels, *others = prompts(5, size, decoder.places)
+    more = (0, int(decoder.head.fine))  # SAM 2 has a point of none after a box too
+    given = [F.pad(coords, (0, 0, *more)), F.pad(labels, more, value=-1), *others]
     masks = decoded(path, decoder, maps, given)[0][0]
     places = coords[0].numpy() * max(size) / LONG_SIDE
     ours = [
