@@ -34,8 +34,8 @@ def export_prompts(
 
     Args:
         model, weights: See ``export_model``.
-        preprocessing, resize, int8: The encoder's, see ``export_model``; of a single image, (H, W,
-            3) inside.
+        preprocessing, resize, int8: The encoder's, see ``export_model``; it takes a single image,
+            inside as float32 (H, W, 3) of 0 to 255.
 
     Raises:
         ImportError, OSError: See ``export_model``.
@@ -103,7 +103,7 @@ def verify(
             differences += [far(a, b.numpy()).max() for a, b in pairs]
         own = None
         if encoder.preprocessing and encoder.resize:
-            own = _own(paths[1], decoder, seen, model, image.numpy())
+            own = _own(paths[1], decoder, seen, model, image.byte().numpy())
         found = dict(difference=float(max(differences)), same=1.0, own=own)
         right = found['difference'] <= TOLERANCE and (own is None or own >= OWN)
         if np.isfinite(found['difference']) and (right or not exact):

@@ -36,7 +36,9 @@ class AsSegmentAnything:
 
     def set_image(self, image: np.ndarray) -> None:
         names = [one.name for one in self.encoder.get_outputs()]
-        found = self.encoder.run(None, {self.encoder.get_inputs()[0].name: image})
+        found = self.encoder.run(
+            None, {self.encoder.get_inputs()[0].name: image.astype(np.float32)}
+        )
         self.maps, self.size = dict(zip(names, found, strict=True)), image.shape[:2]
 
     def predict(self, points, labels, box=None, mask=None) -> list[np.ndarray]:
