@@ -196,7 +196,7 @@ def save_moved(config: Path, adapter: Path) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data += torch.randn_like(parameter) * 0.1
-    save_adapter(model, adapter)
+    save_adapter(model, adapter, model.dataset_meta)
 
 
 @pytest.fixture(scope='session')

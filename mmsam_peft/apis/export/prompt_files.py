@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...finite import require_finite
@@ -33,8 +34,8 @@ def export_prompts(
 
     Args:
         model, weights: See ``export_model``.
-        preprocessing, resize, int8: The encoder's, see ``export_model``; of a single image, (H, W,
-            3) inside.
+        preprocessing, resize, int8: The encoder's, see ``export_model``; it takes a single image,
+            inside as float32 (H, W, 3) of 0 to 255.
 
     Raises:
         ImportError, OSError: See ``export_model``.
@@ -102,7 +103,7 @@ def verify(
             differences += [far(a, b.numpy()).max() for a, b in pairs]
         own = None
         if encoder.preprocessing and encoder.resize:
-            own = _own(paths[1], decoder, seen, model, image.numpy())
+            own = _own(paths[1], decoder, seen, model, image.byte().numpy())
         found = dict(difference=float(max(differences)), same=1.0, own=own)
         right = found['difference'] <= TOLERANCE and (own is None or own >= OWN)
         if np.isfinite(found['difference']) and (right or not exact):
@@ -133,7 +134,9 @@ def _own(
     predictor = Predictor(model)
     predictor.set_image(image)
     size = image.shape[:2]
-    coords, labels, _, _, _ = given = prompts(5, size, decoder.places)
+    coords, labels, *others = prompts(5, size, decoder.places)
+    more = (0, int(decoder.head.fine))  # SAM 2 has a point of none after a box too
+    given = [F.pad(coords, (0, 0, *more)), F.pad(labels, more, value=-1), *others]
     masks = decoded(path, decoder, maps, given)[0][0]
     places = coords[0].numpy() * max(size) / LONG_SIDE
     ours = [

@@ -17,8 +17,8 @@ FINE, DETAILS = ('high_res_feats_0', 'high_res_feats_1'), 'details'
 
 
 class ImageEncoder(Network):
-    """An image (H, W, 3), uint8, or (1, C, H, W), normalised, to what the decoder reads of it: the
-    embedding (1, C, h, w); SAM 2's maps (1, C / 8, 4h, 4w) and (1, C / 4, 2h, 2w); HQ-SAM's details
+    """An image (H, W, 3), 0 to 255, or (1, C, H, W), normalised, to what the decoder reads of it:
+    the embedding (1, C, h, w); SAM 2's maps (1, C / 8, 4h, 4w) and (1, C / 4, 2h, 2w); HQ-SAM's details
     (1, C / 8, 4h, 4w)."""
 
     def __init__(self, *about) -> None:
@@ -37,7 +37,7 @@ class ImageEncoder(Network):
 
     def one(self, seed: int = 0, size: tuple[int, int] | None = None) -> Tensor:
         image = self.example(1, seed, size)
-        return image[0] if self.preprocessing else image
+        return image[0].float() if self.preprocessing else image  # as programs give it
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         images = images[None] if self.preprocessing else images

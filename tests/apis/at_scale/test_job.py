@@ -263,9 +263,9 @@ def test_the_worker_of_ray(given, tmp_path):
     model, settings, source, expected = given
     job = Job(model, settings, source, str(tmp_path / 'out'))
     images = job.left()
-    batch = {key: np.array([image._asdict()[key] for image in images]) for key in images[0]._fields}
+    batch = dict(image=np.array([json.dumps(image) for image in images]))
     made = Worker(settings, source, str(tmp_path / 'out'), job.top)(batch)
-    assert sorted(made['status']) == [DONE] * (NUMBER + 1) + [FAILED]
+    assert sorted(json.loads(row)[2] for row in made['row']) == [DONE] * (NUMBER + 1) + [FAILED]
     assert same(masks(job.out), expected)
     assert [image.below for image in job.left()] == ['bad.png']
 
