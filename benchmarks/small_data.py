@@ -27,6 +27,7 @@ from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 
 from mmsam_peft.apis.launch import load_config
 from mmsam_peft.datasets.augmentation import PRESETS
+from mmsam_peft.peft.base_dtype import BASE_DTYPES
 from mmsam_peft.registry import DATASETS, MODELS, SCOPE
 
 SIZE, BATCH, VALIDATIONS = 128, 4, 4
@@ -126,6 +127,7 @@ def train(run: dict, data: Data, checkpoint: str) -> dict:
         'model.checkpoint': checkpoint,
         'image_size': SIZE,
         'model.backbone.peft.type': run['method'],
+        'model.backbone.base_dtype': run['base_dtype'],
     }
     cfg = load_config('benchmarks/kvasir/base.py', options)
     model = MODELS.build(cfg.model)
@@ -175,15 +177,20 @@ def key(run: dict) -> tuple:
     return tuple(
         run[name]
         for name in (
-            'set', 'images', 'method', 'rate', 'length', 'warm_up', 'augment', 'seed'
+            'set', 'images', 'method', 'rate', 'length', 'warm_up', 'augment', 'base_dtype', 'seed'
         )
     )  # fmt: skip
 
 
+def read(path: Path) -> list[dict]:
+    """The runs of a file; older ones had all weights in float32."""
+    return [{'base_dtype': 'float32', **json.loads(line)} for line in path.read_text().splitlines()]
+
+
 def table(path: Path) -> str:
     """A row for each set and number of images: held-out Dice, of one seed after another."""
-    runs = sorted(map(json.loads, path.read_text().splitlines()), key=lambda run: run['seed'])
-    settings = sorted({_setting(run) for run in runs})
+    runs = sorted(read(path), key=lambda run: run['seed'])
+    settings = list(dict.fromkeys(sorted(map(_setting, runs), key=lambda s: s[:-1])))
     lines = [
         f'| set | images | untuned | constant | {" | ".join(map(_words, settings))} |',
         '|---|' + '---:|' * (len(settings) + 3),
@@ -200,12 +207,14 @@ def table(path: Path) -> str:
 
 
 def _setting(run: dict) -> tuple:
-    return run['method'], run['length'], run['augment'], run['warm_up'], run['rate']
+    names = 'method', 'length', 'augment', 'warm_up', 'rate', 'base_dtype'
+    return tuple(run[name] for name in names)
 
 
 def _words(setting: tuple) -> str:
-    method, length, augment, warm_up, rate = setting
-    return f'{method} {rate:g}, {length} steps, {augment}, warm-up {warm_up:.0%}'
+    method, length, augment, warm_up, rate, stored = setting
+    base = '' if stored == 'float32' else f', {stored} base'
+    return f'{method} {rate:g}, {length} steps, {augment}, warm-up {warm_up:.0%}{base}'
 
 
 def main() -> None:
@@ -223,6 +232,7 @@ def main() -> None:
     parser.add_argument('--lengths', nargs='+', type=int, default=[200])
     parser.add_argument('--warm-ups', nargs='+', type=float, default=[0.1])
     parser.add_argument('--augments', nargs='+', default=['light'], choices=PRESETS)
+    parser.add_argument('--base-dtypes', nargs='+', default=['float32'], choices=BASE_DTYPES)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
     args = parser.parse_args()
     if args.table:
@@ -233,15 +243,15 @@ def main() -> None:
     MMLogger.get_instance('mmengine', log_level='ERROR')
     done = set()
     if args.out.exists():
-        done = {key(json.loads(line)) for line in args.out.read_text().splitlines()}
+        done = set(map(key, read(args.out)))
     data: dict[str, Data] = {}
-    for seed, images, name, method, rate, length, warm_up, augment in itertools.product(
+    for seed, images, name, method, rate, length, warm_up, augment, stored in itertools.product(
         args.seeds, args.images, args.sets, args.methods, args.rates, args.lengths, args.warm_ups,
-        args.augments,
+        args.augments, args.base_dtypes,
     ):  # fmt: skip
         run = dict(
             set=name, images=images, method=method, rate=rate, length=length, warm_up=warm_up,
-            augment=augment, seed=seed,
+            augment=augment, base_dtype=stored, seed=seed,
         )  # fmt: skip
         if key(run) in done:
             continue

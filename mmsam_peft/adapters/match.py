@@ -9,6 +9,7 @@ import torch
 from mmengine.registry import Registry
 from torch import Tensor, nn
 
+from ..layers.storage import unpacked
 from ..peft import PEFTMethod
 from ..registry import MODELS, PEFT
 from ..version import __version__
@@ -53,23 +54,28 @@ def base_of(model: nn.Module, *left_out: str) -> str:
     recorded where it stores its base in fewer bits, which round the weights, and the hash is that
     of the file's."""
     adapted = {name: pair for name, pair in model.adapted.items() if name not in left_out}
-    if model.recorded_base and len(adapted) == len(model.adapted):
-        return str(model.recorded_base)
-    return base_hash(*adapted.values())
+    return model.recorded_base.get(tuple(adapted)) or base_hash(*adapted.values())
 
 
-def hash_of_file(model: nn.Module, state: dict[str, Tensor], names: dict[str, str]) -> str:
-    """The base hash of a model with the encoder's frozen weights as a file has them.
+def hashes_of_file(
+    model: nn.Module, state: dict[str, Tensor], names: dict[str, str]
+) -> dict[tuple[str, ...], str]:
+    """The base hashes of a model with the encoder's frozen weights as a file has them, by the
+    prefixes of the hosts that they are of: all, and those that a file trained without prompts has.
 
     Args:
         state: The file's tensors.
         names: How it calls the parts of a model: ``{'backbone.': 'image_encoder.'}``.
     """
-    return _hash_of(
-        (name, state.get(f'{names.get(prefix, prefix)}{name}', value))
-        for prefix, (host, method) in model.adapted.items()
-        for name, value in sorted(frozen_weights(host, method).items())
-    )
+    every = tuple(model.adapted)
+    return {
+        hosts: _hash_of(
+            (name, state.get(f'{names.get(prefix, prefix)}{name}', value))
+            for prefix in hosts
+            for name, value in sorted(frozen_weights(*model.adapted[prefix]).items())
+        )
+        for hosts in {every, tuple(prefix for prefix in every if prefix != ANSWERING)}
+    }
 
 
 def _hash_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
@@ -77,7 +83,8 @@ def _hash_of(parameters: Iterable[tuple[str, Tensor]]) -> str:
     for name, value in parameters:
         if not is_table(name):
             digest.update(name.encode())
-            digest.update(value.detach().to('cpu', torch.float32).contiguous().numpy())
+            numbers = unpacked(value.detach().cpu())
+            digest.update(numbers.to(torch.float32).contiguous().numpy())
     return digest.hexdigest()
 
 
@@ -100,7 +107,7 @@ def adapter_names(model: nn.Module) -> set[str]:
     trained, base = trained_names(model), tuple({'backbone.', *model.adapted})
     return {
         name
-        for name in model.state_dict()
+        for name in model.state_dict(keep_vars=True)
         if (name in trained or not name.startswith(base)) and not name.startswith('weighting.')
     }
 

@@ -19,6 +19,7 @@ from ..adapters.header import ADAPTER, parse_header
 from ..adapters.match import OtherBaseError, adapter_names
 from ..adapters.recipe import with_antialias
 from ..hub import SCHEME
+from ..layers.storage import numbers, shape
 from ..registry import MODELS, SCOPE
 from ..safe_load import local_weights
 from .base_weights import base_candidates, how_to_get
@@ -132,13 +133,13 @@ def skeleton(path: str | os.PathLike, config: Config, shapes: dict | None) -> nn
             f'{str(error)[:300]}). The file may be of another version of mmsam_peft: upgrade, or '
             'give the config that it was trained with.'
         ) from error
-    numbers = sum(parameter.numel() for parameter in model.parameters())
-    if numbers > MOST_NUMBERS:
+    count = sum(numbers(parameter) for parameter in model.parameters())
+    if count > MOST_NUMBERS:
         raise ValueError(
-            f'{path} asks for a model of {numbers:,} numbers; {MOST_NUMBERS:,} is the most that is '
+            f'{path} asks for a model of {count:,} numbers; {MOST_NUMBERS:,} is the most that is '
             'built from a header.'
         )
-    own = {name: value.shape for name, value in model.state_dict().items()}
+    own = {name: shape(value) for name, value in model.state_dict(keep_vars=True).items()}
     expected = {name: own[name] for name in adapter_names(model)}
     if shapes is not None and shapes != expected:
         names = sorted(shapes.keys() ^ expected.keys()) or [
@@ -155,7 +156,7 @@ def skeleton(path: str | os.PathLike, config: Config, shapes: dict | None) -> nn
 def frozen(model: nn.Module) -> dict[str, int]:
     """What of the adapted parts no training changes: how many numbers, by name."""
     return {
-        prefix + name: value.numel()
+        prefix + name: numbers(value)
         for prefix, (host, method) in model.adapted.items()
         for name, value in frozen_weights(host, method).items()
     }
@@ -183,13 +184,13 @@ def build_from_header(
     header, shapes = header_of(path)
     config, named = config_from_header(path, header), header.get('base_weights')
     is_adapter = Path(path).suffix.lower() == '.safetensors'
-    numbers = frozen(skeleton(path, config, shapes if is_adapter else None))
-    needed = bool(numbers.keys() - shapes.keys())
+    counts = frozen(skeleton(path, config, shapes if is_adapter else None))
+    needed = bool(counts.keys() - shapes.keys())
     if checkpoint or not needed and not (base and named):
         config.model.checkpoint = checkpoint
         return build(config)
     tried = []
-    for candidate in base_candidates(path, named, sum(numbers.values())) if named else []:
+    for candidate in base_candidates(path, named, sum(counts.values())) if named else []:
         config.model.checkpoint = candidate
         try:
             made = build(config)

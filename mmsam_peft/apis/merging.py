@@ -75,12 +75,15 @@ def merged_model(
 
 
 def float_state(model: PEFTSegmentor) -> dict[str, Tensor]:
-    """The state dict; in float32, where ``base_dtype`` stores some of it in fewer bits."""
+    """The state dict; in float32, where ``base_dtype`` stores some of it in fewer bits, and all of
+    it where the model is."""
     state = model.state_dict()
     if not is_rounded(model):
         return state
+    device = next(model.parameters()).device
     return {
-        name: value.float() if value.is_floating_point() else value for name, value in state.items()
+        name: value.to(device, torch.float32) if value.is_floating_point() else value
+        for name, value in state.items()
     }
 
 

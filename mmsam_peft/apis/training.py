@@ -41,7 +41,7 @@ def train(cfg: Config, named: str | None = None, changed: bool = False) -> None:
         own = str(Path(cfg.work_dir) / Path(cfg.filename or 'config.py').name)
         stack.enter_context(
             advice_on_memory(
-                own if changed or not named else named,
+                [own, named or own] if changed or not named else [named],
                 cfg.optim_wrapper.get('type') in ('AutocastOptimWrapper', 'AmpOptimWrapper'),
             )
         )

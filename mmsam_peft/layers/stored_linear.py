@@ -43,11 +43,13 @@ def stored_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``F.linear`` for a weight stored in any way, see ``storage``."""
     if weight.dtype == torch.float32 or weight.dtype == (dtype := computed_in(x)):
         return F.linear(x, weight, bias)
+    bias = None if bias is None else bias.to(dtype)
+    if weight.requires_grad:  # thawed after it was stored
+        return F.linear(x.to(dtype), weight.to(dtype), bias)
     rows = x.reshape(-1, x.shape[-1]).to(
         dtype
     )  # of more axes, y would be a view, which cannot change
-    y = Widened.apply(rows, weight, None if bias is None else bias.to(dtype))
-    return y.view(*x.shape[:-1], -1)
+    return Widened.apply(rows, weight, bias).view(*x.shape[:-1], -1)
 
 
 class StoredLinear(nn.Linear):

@@ -68,16 +68,17 @@ def store_frozen(host: nn.Module, method: PEFTMethod, base_dtype: str) -> None:
 @contextmanager
 def packed_later(host: nn.Module) -> Iterator[None]:
     """While it lasts, packed weights are float32: MMEngine takes the mean of every parameter before
-    and after ``init_weights``."""
+    and after ``init_weights``. They lie on the CPU, as they may be more than the device has room
+    for."""
     packed = [
-        (layer, layer.weight.dtype)
+        (layer, layer.weight.dtype, layer.weight.device)
         for layer in host.modules()
         if isinstance(layer, StoredLinear) and is_packed(layer.weight)
     ]
-    for layer, _ in packed:
-        layer.weight.data = widen(layer.weight.data)
+    for layer, _, _ in packed:
+        layer.weight.data = widen(layer.weight.data.cpu())
     try:
         yield
     finally:
-        for layer, dtype in packed:
-            layer.weight.data = PACKED[dtype].store(layer.weight.data)
+        for layer, dtype, device in packed:
+            layer.weight.data = PACKED[dtype].store(layer.weight.data).to(device)

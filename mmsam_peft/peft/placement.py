@@ -73,7 +73,7 @@ def stages(host: nn.Module) -> dict[str, int]:
                 return number
         return 0 if name.startswith(anatomy.before) else depth
 
-    return {name: stage(name) for name in host.state_dict()}
+    return {name: stage(name) for name in host.state_dict(keep_vars=True)}
 
 
 def reached_parameters(host: nn.Module, blocks: Blocks) -> set[str]:

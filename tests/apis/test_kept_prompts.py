@@ -76,17 +76,19 @@ def test_an_adapter_and_what_is_merged(build, tiny, whole, tmp_path):
     assert torch.equal(token[:1], model.decode_head.mask_tokens.weight) and len(token) == 4
 
 
-@pytest.mark.parametrize('prompts', [None, True])
-def test_an_adapter_whose_own_decoder_was_trained(build, tiny, whole, tmp_path, prompts):
+@pytest.mark.parametrize(
+    ('prompts', 'way'), [(None, 'float32'), (True, 'float32'), (None, 'nf4'), (True, 'bfloat16')]
+)
+def test_an_adapter_whose_own_decoder_was_trained(build, tiny, whole, tmp_path, prompts, way):
     """With prompts or without: the tuned encoder, and the decoder of the base."""
-    first = whole('first.pth', 1)
-    options = {'model.checkpoint': first, 'model.decode_head.prompts': prompts}
+    first, stored = whole('first.pth', 1), {'model.backbone.base_dtype': way}
+    options = {'model.checkpoint': first, 'model.decode_head.prompts': prompts, **stored}
     model = build(options, trained=True)
     save_adapter(model, tmp_path / 'plain.safetensors', config=tiny(options))
     both = init_model(
         tmp_path / 'plain.safetensors', device='cpu', cfg_options=BY_BASE, checkpoint=first
     )
-    base = MODELS.build(tiny({'model.decode_head.prompts': True, 'model.checkpoint': first}).model)
+    base = MODELS.build(tiny({**options, 'model.decode_head.prompts': True}).model)
     base.load_base()
     base.backbone.load_state_dict(model.backbone.state_dict())
     prompted, semantic = answers(both)

@@ -74,6 +74,12 @@ def test_products_are_those_of_the_wide_weights(way, autocast):
         assert a.equal(b) or autocast and torch.allclose(a, b, rtol=0.01, atol=0.01)
 
 
+def test_a_weight_that_is_thawed_gets_its_gradient():
+    weight = torch.nn.Parameter(STORAGES['bfloat16'].store(weights()))
+    stored_linear(torch.ones(2, 64), weight, None).sum().backward()
+    assert weight.grad.eq(2).all()
+
+
 def test_the_backward_pass_keeps_no_wide_weight(way):
     stored, kept = STORAGES[way].store(weights()), []
     x = torch.randn(5, 64, requires_grad=True)

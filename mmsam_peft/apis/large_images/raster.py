@@ -120,8 +120,9 @@ class Raster(LargeImage):
             'EXIF_Orientation', 1
         )
         if self.file.driver == 'GTiff':
-            tag = needed('tifffile').TiffFile(self.path).pages[0].tags.get(274)
-            number = 1 if tag is None else tag.value
+            with needed('tifffile').TiffFile(self.path) as tiff:
+                tag = tiff.pages[0].tags.get(274)
+                number = 1 if tag is None else tag.value
         if int(number) != 1:
             raise ValueError(
                 f'{self.path}: got an image that is to be turned when it is shown (orientation '

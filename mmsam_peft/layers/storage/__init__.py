@@ -7,7 +7,7 @@ any other, and its numbers can be had back from it alone.
 from types import ModuleType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import bfloat16, int8, nf4
 
@@ -35,3 +35,10 @@ def unpacked(weight: Tensor) -> Tensor:
 def numbers(weight: Tensor) -> int:
     """How many numbers a parameter stands for."""
     return PACKED[weight.dtype].numbers(weight) if is_packed(weight) else weight.numel()
+
+
+def shape(value: Tensor) -> torch.Size:
+    """Of the numbers that a parameter or a buffer stands for; only parameters are packed."""
+    if not (isinstance(value, nn.Parameter) and is_packed(value)):
+        return value.shape
+    return torch.Size((len(value), numbers(value) // len(value)))

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection
 
+import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ...adapters.file import carried_header
 from ...adapters.header import parse_header
 from ...layers.attention import resize_rel_pos
+from ...layers.storage import shape
 from .foreign import MERGE_FIRST, check_family, check_nothing_else, likely_cause
 from .keys import Keys, unwrapped
 from .sam_keys import SAM
@@ -84,14 +86,14 @@ def resize_pos_embed(pos_embed: Tensor, size: tuple[int, int]) -> Tensor:
     return resized.permute(0, 2, 3, 1).to(pos_embed.dtype)
 
 
-def _fit(key: str, value: Tensor, target: Tensor) -> Tensor:
-    """``value`` resized to the shape of ``target`` where only the image size separates them."""
-    if value.shape == target.shape:
+def _fit(key: str, value: Tensor, target: torch.Size) -> Tensor:
+    """``value`` resized to the shape ``target`` where only the image size separates them."""
+    if value.shape == target:
         return value
-    if key.endswith('pos_embed') and value.ndim == 4 and value.shape[-1] == target.shape[-1]:
-        return resize_pos_embed(value, target.shape[1:3])
-    if 'rel_pos_' in key and value.shape[-1] == target.shape[-1]:
-        return resize_rel_pos(value, len(target))
+    if key.endswith('pos_embed') and value.ndim == 4 and value.shape[-1] == target[-1]:
+        return resize_pos_embed(value, target[1:3])
+    if 'rel_pos_' in key and value.shape[-1] == target[-1]:
+        return resize_rel_pos(value, target[0])
     return value
 
 
@@ -123,7 +125,7 @@ def load_part(
     Raises:
         ValueError: Nothing matches, a tensor has another shape (another arch), or some are missing.
     """
-    own = module.state_dict()
+    own = {key: shape(value) for key, value in module.state_dict(keep_vars=True).items()}
     part = {
         key.removeprefix(prefix): value
         for prefix in prefixes
@@ -135,12 +137,11 @@ def load_part(
         value = _fit(key, part[key], own[key])
         if value is not part[key]:
             resized.append(key)
-        if value.shape == own[key].shape:
+        if value.shape == own[key]:
             fitted[key] = value
         else:
             wrong.append(
-                f'{key}: {tuple(part[key].shape)} in the checkpoint, {tuple(own[key].shape)} in '
-                'the model'
+                f'{key}: {tuple(part[key].shape)} in the checkpoint, {tuple(own[key])} in the model'
             )
     if wrong:
         more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''

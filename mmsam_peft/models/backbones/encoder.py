@@ -132,7 +132,7 @@ class Encoder(BaseModule):
             )
         added = [
             name
-            for name in self.state_dict()
+            for name in self.state_dict(keep_vars=True)
             if not self.keys.encoder.fullmatch(f'image_encoder.{name}')
         ]
         missing = load_part(self, state, ('image_encoder.',), source, added, optional=self.optional)
@@ -149,10 +149,12 @@ class Encoder(BaseModule):
 
 def with_plain_numbers(encoder: nn.Module, state: dict, prefix: str, _: dict) -> None:
     """Hook of ``state_dict``: files hold packed weights as float32, which loading packs to the same
-    bytes."""
+    bytes. They lie on the CPU, as they may be more than the device has room for. With ``keep_vars``
+    they stay as they are."""
     for name, parameter in encoder.named_parameters():
-        if is_packed(parameter):
-            state[prefix + name] = widen(parameter.detach())
+        if is_packed(parameter) and state.get(prefix + name) is not parameter:
+            stored = parameter.detach()
+            state[prefix + name] = widen(stored if stored.is_meta else stored.cpu())
 
 
 def sizes_of(arch: str | dict, known: Mapping[str, dict], common: Mapping[str, object]) -> dict:

@@ -2,6 +2,8 @@
 
 import copy
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from mmengine.logging import print_log
@@ -16,12 +18,13 @@ from ...adapters.match import (
     OtherBaseError,
     adapter_names,
     check_loaded,
-    hash_of_file,
+    hashes_of_file,
     is_rounded,
     trained_names,
 )
 from ...adapters.positions import TABLES
 from ...datasets.pixels import Pixels
+from ...layers.storage import shape
 from ...peft import PEFTMethod
 from ...peft.base_dtype import packed_later
 from ...registry import MODELS
@@ -55,8 +58,9 @@ class PEFTSegmentor(EncoderDecoder):
             channels than ``pixels`` makes.
     """
 
-    recorded_base: str | None = None
-    """The hash of the base weights in their file, where they are stored in fewer bits."""
+    recorded_base: Mapping[tuple[str, ...], str] = MappingProxyType({})
+    """The hashes of the base weights in their file, where they are stored in fewer bits, by the
+    prefixes of the adapted parts."""
 
     def __init__(
         self,
@@ -122,9 +126,9 @@ class PEFTSegmentor(EncoderDecoder):
             raise OtherBaseError(str(error)) from error
 
     def record_base(self, state: dict[str, Tensor], names: dict[str, str]) -> None:
-        """Keeps the hash of base weights that were loaded, where the encoder rounds them."""
+        """Keeps the hashes of base weights that were loaded, where the encoder rounds them."""
         if is_rounded(self):
-            self.recorded_base = hash_of_file(self, state, names)
+            self.recorded_base = hashes_of_file(self, state, names)
 
     def extract_feat(self, inputs: Tensor | Encoded) -> tuple[Tensor, ...]:
         """The encoder's maps of images, or of what its frozen beginning has made of them
@@ -203,7 +207,7 @@ class PEFTSegmentor(EncoderDecoder):
             ValueError: Nothing matches; tensors are missing, of another shape or no floating-point
                 numbers; a header does not belong to this model.
         """
-        own = {prefix + key: value for key, value in self.state_dict().items()}
+        own = self._own(prefix)
         carried = carried_header(local_metadata)
         if carried:
             if not carried['whole'] or (self.checkpoint and is_at_hand(str(self.checkpoint))):
@@ -217,7 +221,7 @@ class PEFTSegmentor(EncoderDecoder):
             at_hand = self.checkpoint is not None and self.base_loaded
             check_loaded(self, carried, state, at_hand)
             self._settle_base(state_dict, prefix, carried, at_hand)
-            own = {prefix + key: value for key, value in self.state_dict().items()}  # as loaded
+            own = self._own(prefix)  # as loaded
             for key, value in own.items():
                 state_dict.setdefault(key, value)
         elif not own.keys() & state_dict.keys():
@@ -240,13 +244,17 @@ class PEFTSegmentor(EncoderDecoder):
         kept = parse_header(carried['header'], carried['path'])
         if carried['whole'] and (kept.get('base_dtype') or is_rounded(self)):
             if not at_hand:
-                self.recorded_base = kept['base']
+                self.recorded_base = {tuple(self.adapted): kept['base']}
             for name in self._frozen() if at_hand else ():
                 state_dict.pop(prefix + name, None)
 
+    def _own(self, prefix: str) -> dict[str, Tensor]:
+        """The state dict, weights as they are stored."""
+        return {prefix + key: value for key, value in self.state_dict(keep_vars=True).items()}
+
     def _frozen(self) -> set[str]:
         """What of the state dict is in the file of base weights."""
-        state = self.state_dict()
+        state = self.state_dict(keep_vars=True)
         return state.keys() - without_base(self, state, TABLES).keys()
 
     def _complete(self, state_dict: dict, prefix: str) -> None:
@@ -283,15 +291,20 @@ class PEFTSegmentor(EncoderDecoder):
 def _kind(value: object) -> str:
     if not isinstance(value, Tensor):
         return type(value).__name__
-    return f'{tuple(value.shape)} {str(value.dtype).removeprefix("torch.")}'
+    packed = shape(value) != value.shape
+    kind = 'float32' if packed else str(value.dtype).removeprefix('torch.')
+    return f'{tuple(shape(value))} {kind}'
 
 
 def _fits(value: object, own: Tensor) -> bool:
     """Whether a tensor can become ``own``: of its shape, floating-point numbers of 16 bits or more
     for such, else its dtype."""
-    if not isinstance(value, Tensor) or value.shape != own.shape:
+    if value is own:
+        return True
+    if not isinstance(value, Tensor) or value.shape != shape(own):
         return False
-    return value.dtype in FLOATS if own.is_floating_point() else value.dtype == own.dtype
+    numbers = own.is_floating_point() or shape(own) != own.shape
+    return value.dtype in FLOATS if numbers else value.dtype == own.dtype
 
 
 def at_least_float32(x: Tensor) -> Tensor:
