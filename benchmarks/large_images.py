@@ -135,6 +135,7 @@ def main() -> None:
     settings = Settings(SIDE, STRIDE)
     source = open_large(image)
     windows = Windows(model, source, SIDE, STRIDE).number
+    cache = source.cache(SIDE)  # as in predict_large
     source.close()
     out = args.folder / (args.arch or f'{args.classes}_classes')
     figures = dict(machine=machine('cpu'), pixels=[height, args.width], windows=windows)
@@ -146,16 +147,21 @@ def main() -> None:
     mask, polygons = out / image.name, out / f'{image.stem}.gpkg'
     for least in (2000, 0):
         name = f'polygons of {least} pixels or more'
-        figures[name] = measured(
-            lambda least=least: write_polygons(
-                mask, polygons, 'gpkg', model.dataset_meta['classes'], 0, least
+        with rasterio.Env(GDAL_CACHEMAX=cache):
+            figures[name] = measured(
+                lambda least=least: write_polygons(
+                    mask, polygons, 'gpkg', model.dataset_meta['classes'], 0, least
+                )
             )
-        )
         figures[name]['number'] = read_info(polygons)['features']
+        keep(figures, args.out)
+
+
+def keep(figures: dict, out: Path | None) -> None:
     text = json.dumps(figures, indent=1)
-    print(text)
-    if args.out:
-        args.out.write_text(f'{text}\n')
+    print(text, flush=True)
+    if out:
+        out.write_text(f'{text}\n')
 
 
 if __name__ == '__main__':
