@@ -98,8 +98,8 @@ def verify(
         differences = [far(a, b.numpy()).max() for a, b in zip(seen, maps, strict=True)]
         for number, points in enumerate((1, 5)):
             given = prompts(points, (50 + 40 * number, 70), decoder.places, number)
-            found = decoded(paths[1], decoder, [one.numpy() for one in maps], given)
-            pairs = zip(found, decoder(maps, *given), strict=True)
+            its = decoded(paths[1], decoder, [one.numpy() for one in maps], given)
+            pairs = zip(its, decoder(maps, *given), strict=True)
             differences += [far(a, b.numpy()).max() for a, b in pairs]
         own = None
         if encoder.preprocessing and encoder.resize:
@@ -119,8 +119,9 @@ def verify(
 def decoded(
     path: Path, decoder: PromptDecoder, maps: list[np.ndarray], given: list[Tensor]
 ) -> list[np.ndarray]:
+    """What a file makes of the encoder's maps and of prompts."""
     values = [*maps, *(one.numpy() for one in given)]
-    return run_onnx(path, dict(zip(decoder.inputs, values, strict=True)))
+    return run_onnx(path, dict(zip(decoder.inputs, values, strict=True))) or []
 
 
 def _own(

@@ -1,6 +1,8 @@
 """What is exported of a model with prompts: an encoder of images and a decoder of prompts, with
 the inputs and outputs of segment-anything's own export."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,8 +20,8 @@ FINE, DETAILS = ('high_res_feats_0', 'high_res_feats_1'), 'details'
 
 class ImageEncoder(Network):
     """An image (H, W, 3), 0 to 255, or (1, C, H, W), normalised, to what the decoder reads of it:
-    the embedding (1, C, h, w); SAM 2's maps (1, C / 8, 4h, 4w) and (1, C / 4, 2h, 2w); HQ-SAM's details
-    (1, C / 8, 4h, 4w)."""
+    the embedding (1, C, h, w); SAM 2's maps (1, C / 8, 4h, 4w) and (1, C / 4, 2h, 2w); HQ-SAM's
+    details (1, C / 8, 4h, 4w)."""
 
     def __init__(self, *about) -> None:
         super().__init__(*about)
@@ -159,9 +161,9 @@ class PromptDecoder(nn.Module):
         return places * (labels != -1)[..., None] + kind
 
 
-def answering_head(model: nn.Module) -> nn.Module:
+def answering_head(model: nn.Module) -> Any:
     """The head that answers to prompts."""
-    head = model.decode_head
+    head: Any = model.decode_head
     return head if head.answering is None else head.answering
 
 
