@@ -14,6 +14,7 @@ from mmsam_peft.models.segmentors import PEFTSegmentor
 
 CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
 
+
 @pytest.mark.parametrize(
     'error',
     [
@@ -35,8 +36,9 @@ def test_the_error_stays_what_it_is_and_ends_with_the_command(error):
 
 
 def test_numpys_error_that_has_a_text_of_its_own():
-    with pytest.raises(MemoryError, match=r'Unable to allocate(.|\n)*fit.py'), advice_on_memory(['c']):
-        np.empty(2**60, np.uint8)
+    with pytest.raises(MemoryError, match=r'Unable to allocate(.|\n)*fit.py'):
+        with advice_on_memory(['c.py']):
+            np.empty(2**60, np.uint8)
 
 
 def test_a_device_that_answers_nothing_hides_no_error(monkeypatch):
@@ -67,7 +69,7 @@ def test_a_training_ends_with_it(tiny, tmp_path, monkeypatch, kind, said, rank):
         raise kind(said)
 
     monkeypatch.setenv('RANK', str(rank))
-    monkeypatch.setattr(Config, 'pretty_text', property(str))  # formatting it takes most of the time
+    monkeypatch.setattr(Config, 'pretty_text', property(str))  # formatting it takes long
     monkeypatch.setattr(PEFTSegmentor, 'loss', does_not_fit)
     cfg = tiny({'visualizer.name': f'memory_{rank}', 'experiment_name': f'memory_{rank}'})
     cfg.launcher = 'none'

@@ -2,7 +2,6 @@
 trained, and what is frozen keeps every byte."""
 
 import pytest
-import torch
 from mmengine.runner import load_checkpoint
 
 from mmsam_peft.adapters.file import read_adapter

@@ -141,8 +141,7 @@ def load_part(
             fitted[key] = value
         else:
             wrong.append(
-                f'{key}: {tuple(part[key].shape)} in the checkpoint, {tuple(own[key])} in '
-                'the model'
+                f'{key}: {tuple(part[key].shape)} in the checkpoint, {tuple(own[key])} in the model'
             )
     if wrong:
         more = f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''
