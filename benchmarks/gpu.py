@@ -3,9 +3,10 @@
 python benchmarks/gpu.py
 python benchmarks/gpu.py --data DIR    # as configs/_base_/datasets/custom.py says
 python benchmarks/gpu.py --table       # the tables of docs/speed.md, from what was measured
-    Writes one JSON after each part. A part that fails is recorded with its error, and the others
-    go on; run again, only what is missing or failed is measured. --device cpu --tiny tries all of
-    it in minutes, on small networks.
+    Writes one JSON after each part, and prints which goals are met. A part that fails is recorded
+    with its error, and the others go on; run again, only what is missing or failed is measured.
+    The peers of transformers need pip install -e '.[hf,peft]'. --device cpu --tiny tries all of it
+    in minutes, on small networks.
 """
 
 import argparse

@@ -11,6 +11,7 @@ python benchmarks/inference.py --bank --ways --arch base --size 1024
 import argparse
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -18,17 +19,18 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmsam_peft.analysis.machine import clock, median_and_range
+from mmsam_peft.analysis.machine import clock, median_and_range, write_measured
 from mmsam_peft.apis import AdapterBank, init_model, save_adapter
+from mmsam_peft.apis.launch import load_config
 from mmsam_peft.peft.notation import parse_method
 
 CONFIG = Path(__file__).parents[1] / 'configs/convlora/custom.py'
 
 
 def config(peft: dict, arch: str, size: int, checkpoint: str | None = None) -> Config:
-    cfg = Config.fromfile(CONFIG)
+    cfg = load_config(str(CONFIG), dict(image_size=size))
     cfg.model.checkpoint, cfg.model.backbone.peft = checkpoint, peft
-    cfg.model.backbone.update(arch=arch, img_size=size)
+    cfg.model.backbone.arch = arch
     return cfg
 
 
@@ -51,7 +53,7 @@ def cells(ratios: list[float]) -> str:
     return ' | '.join(f'{ratio:.3f}' for ratio in median_and_range(ratios))
 
 
-def compare(methods: list[str], arch: str, size: int, pairs: int, device: str) -> None:
+def compare(methods: list[str], arch: str, size: int, pairs: int, device: str) -> Iterator[dict]:
     image, plain = (
         torch.randn(1, 3, size, size, device=device),
         encoder('Frozen', arch, size, device),
@@ -65,9 +67,10 @@ def compare(methods: list[str], arch: str, size: int, pairs: int, device: str) -
             times = {one: seconds(one, image) for one in order}
             ratios.append(times[model] / times[plain])
         print(f'| `{method}` | {cells(ratios)} |', flush=True)
+        yield dict(method=method, ratio=median_and_range(ratios))
 
 
-def ways(arch: str, size: int, pairs: int, device: str) -> None:
+def ways(arch: str, size: int, pairs: int, device: str) -> Iterator[dict]:
     """Of a merged encoder, time per image against float32, blocks as they are, one image at a
     time."""
     image, plain = (
@@ -90,16 +93,21 @@ def ways(arch: str, size: int, pairs: int, device: str) -> None:
                 way = seconds(model, images) / len(images)
             ratios.append(way / seconds(plain, image))
         print(f'| {name} | {cells(ratios[1:])} |', flush=True)
+        yield dict(way=name, ratio=median_and_range(ratios[1:]))
 
 
-def switch(arch: str, size: int, device: str) -> None:
+def switch(arch: str, size: int, device: str) -> Iterator[dict]:
     """An adapter of LoRA with rank 4 and a mask decoder, under two names."""
     with tempfile.TemporaryDirectory() as folder:
         base, adapter = Path(folder, 'base.pth'), Path(folder, 'adapter.safetensors')
         peft = dict(type='LoRA', rank=4)
         model = init_model(config(peft, arch, size), device='cpu')
         torch.save(
-            {f'image_encoder.{name}': value for name, value in model.backbone.state_dict().items()},
+            {
+                f'image_encoder.{name}': value
+                for name, value in model.backbone.state_dict().items()
+                if name not in model.backbone.peft.added
+            },
             base,
         )
         save_adapter(model, adapter)
@@ -127,6 +135,9 @@ def switch(arch: str, size: int, device: str) -> None:
             f'{second - first:.1f} s; switching {1e6 * each:.2f} us; forward pass after a switch / '
             f'without {ratio:.3f}'
         )
+        yield dict(
+            megabytes=adapter.stat().st_size / 1e6, read=second - first, switch=each, ratio=ratio
+        )
 
 
 def main() -> None:
@@ -147,13 +158,17 @@ def main() -> None:
     parser.add_argument('--size', type=int, default=1024)
     parser.add_argument('--pairs', type=int, default=7)
     parser.add_argument('--device', default='cpu')
+    parser.add_argument('--json', type=Path)
     args = parser.parse_args()
+    rows = []
     if args.methods:
-        compare(args.methods, args.arch, args.size, args.pairs, args.device)
+        rows += compare(args.methods, args.arch, args.size, args.pairs, args.device)
     if args.ways:
-        ways(args.arch, args.size, args.pairs, args.device)
+        rows += ways(args.arch, args.size, args.pairs, args.device)
     if args.bank:
-        switch(args.arch, args.size, args.device)
+        rows += switch(args.arch, args.size, args.device)
+    if args.json:
+        write_measured(args.json, args.device, rows)
 
 
 if __name__ == '__main__':

@@ -8,12 +8,13 @@ OMP_NUM_THREADS=1 python benchmarks/linear.py --rounds 9
 """
 
 import argparse
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from mmsam_peft.analysis.candidates import PlainLoRALinear
-from mmsam_peft.analysis.machine import clock, median_and_range
+from mmsam_peft.analysis.machine import clock, median_and_range, write_measured
 from mmsam_peft.peft import specialise_in_place
 from mmsam_peft.peft.conv_lora import ConvLoRALinear
 from mmsam_peft.peft.dora import DoRALinear
@@ -50,12 +51,14 @@ def main() -> None:
     )
     parser.add_argument('--rounds', type=int, default=9)
     parser.add_argument('--device', default='cpu')
+    parser.add_argument('--json', type=Path)
     args = parser.parse_args()
     shapes = {
         '25 windows of 14 x 14': (LAYERS, (25, 14, 14)),
         'a map of 64 x 64': (LAYERS, (1, 64, 64)),
         'three maps of 64 x 64': (TASKS, (3, 64, 64)),
     }
+    rows = []
     print('| | layer | ratio to the frozen layer |\n|---|---|---:|')
     for name, (layers, shape) in shapes.items():
         x = torch.randn(*shape, 768, device=args.device, requires_grad=True)
@@ -66,9 +69,12 @@ def main() -> None:
         ][1:]
         for number, layer in enumerate(shapes[name][0], 1):
             ratios = median_and_range([one[number] / one[0] for one in rounds])
+            rows.append(dict(tokens=name, layer=layer, ratio=ratios))
             print(
                 f'| {name} | {layer} |', '{:.2f} ({:.2f} to {:.2f}) |'.format(*ratios), flush=True
             )
+    if args.json:
+        write_measured(args.json, args.device, rows)
 
 
 if __name__ == '__main__':

@@ -8,7 +8,10 @@ OMP_NUM_THREADS=1 python benchmarks/two_checkouts.py ../before . --method LoRA -
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 from statistics import median
+
+from mmsam_peft.analysis.machine import median_and_range, write_measured
 
 WORKER = """
 import sys, time, torch
@@ -49,20 +52,25 @@ def main() -> None:
     parser.add_argument('--size', default='512')
     parser.add_argument('--batch', default='1')
     parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--json', type=Path)
     args = parser.parse_args()
     command = [sys.executable, '-c', WORKER, args.arch, args.size, args.batch, args.method]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     processes = [subprocess.Popen(command, cwd=one, **pipes) for one in args.checkouts]
+    rows = []
     for what in ('training', 'inference'):
         rounds = [[seconds(one, what) for one in processes] for _ in range(args.rounds + 1)][1:]
-        ratios = [after / before for before, after in rounds]
+        ratios = median_and_range([after / before for before, after in rounds])
         medians = [median(one) for one in zip(*rounds, strict=True)]
         print(
             f'{what}: {medians[0]:.2f} s, {medians[1]:.2f} s,',
-            f'{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})',
+            '{:.3f} ({:.3f} to {:.3f})'.format(*ratios),
         )
+        rows.append(dict(what=what, seconds=medians, ratio=ratios))
     for process in processes:
         process.communicate()
+    if args.json:
+        write_measured(args.json, 'cpu', rows)
 
 
 if __name__ == '__main__':

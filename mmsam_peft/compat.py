@@ -1,6 +1,7 @@
 """Everything that adapts us to the installed stack: version checks with advice, and three
 library work-arounds."""
 
+import functools
 import importlib
 import importlib.metadata as metadata
 import importlib.util
@@ -99,13 +100,16 @@ def _late(module: str, name: str) -> Callable:
 
 def name_packages() -> None:
     """Lets ``_base_ = 'mmseg::...'`` and ``'mmsam_peft::...'`` find the distributions that hold
-    those configs."""
-    from mmengine.config.utils import MODULE2PACKAGE
+    those configs. Their lists of configs, fifty YAML files of MMSegmentation's, are read once, not
+    for each ``_base_``."""
+    from mmengine.config import utils
 
-    MODULE2PACKAGE['mmsam_peft'] = 'mmsam_peft'
+    utils.MODULE2PACKAGE['mmsam_peft'] = 'mmsam_peft'
     for name, (maintained, _) in STACK.items():
-        if name in MODULE2PACKAGE and _version(maintained):
-            MODULE2PACKAGE[name] = maintained
+        if name in utils.MODULE2PACKAGE and _version(maintained):
+            utils.MODULE2PACKAGE[name] = maintained
+    if not hasattr(utils.load, 'cache_info'):
+        utils.load = functools.cache(utils.load)
 
 
 def import_segment_anything() -> None:

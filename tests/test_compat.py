@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from mmengine.config import Config
 
 from mmsam_peft import compat
 
@@ -102,6 +103,17 @@ def test_config_packages_are_named(installed, monkeypatch, distributions, expect
     installed(distributions)
     compat.name_packages()
     assert utils.MODULE2PACKAGE == {'mmseg': expected, 'mmsam_peft': 'mmsam_peft'}
+
+
+def test_the_lists_of_configs_are_read_once():
+    from mmengine.config import utils
+
+    paths = {
+        Config._get_cfg_path(f'mmseg::_base_/models/{name}.py', '')[0]
+        for name in ('pspnet_r50-d8', 'fcn_hr18')
+    }
+    read = utils.load.cache_info()
+    assert len(paths) == 2 and read.hits >= read.misses > 1
 
 
 def test_import_stops_with_the_advice(tmp_path):

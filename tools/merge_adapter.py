@@ -11,58 +11,38 @@ Segment-anything runs four mask tokens where our binary head runs one, so its ma
 as ours; the image embedding is.
 """
 
-import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from mmsam_peft.apis.arguments import config_and_weights
-from mmsam_peft.apis.hugging_face import require_hugging_face, write_hugging_face
-from mmsam_peft.apis.inference import init_model
-from mmsam_peft.apis.launch import load_config
-from mmsam_peft.apis.merging import (
-    fits_sam_decoder,
-    merged_sam_state,
-    require_writable,
-    verify_merge,
-    write_state,
-)
+from model_arguments import given_model, model_parser
+from tool_arguments import options_of, quiet_imports, settings_arguments
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage='%(prog)s [CONFIG] WEIGHTS OUT [options]',
-    )
-    parser.add_argument(
-        'given',
-        nargs='+',
-        metavar='[CONFIG] WEIGHTS OUT',
-        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). OUT: .pth, .safetensors, '
-        "or a folder for Hugging Face's transformers",
-    )
-    parser.add_argument(
-        '--checkpoint',
-        help='the base weights that the adapter was trained on, see tools/predict.py',
+    parser = model_parser(
+        __doc__, 'OUT', ".pth, .safetensors, or a folder for Hugging Face's transformers"
     )
     parser.add_argument('--task', help='whose encoder, where the method adapts one for each task')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings to override: model.checkpoint=PATH ...',
-    )
+    settings_arguments(parser)
     args = parser.parse_args()
-    try:
-        config, weights, place = config_and_weights(args.given, 'OUT')
-    except ValueError as error:
-        parser.error(str(error))
-    out, options = Path(place), args.cfg_options
+    options = options_of(parser, args)
+    config, weights, place = given_model(parser, args.given, 'OUT')
+    out = Path(place)
     if out.suffix not in ('.pth', '.safetensors', ''):
         parser.error(
             f'{out}: the name has to end in .pth or .safetensors, or be that of a folder without '
             "an ending, for Hugging Face's transformers"
+        )
+    # what takes seconds to import comes after what a user may have mistyped
+    with quiet_imports():
+        from mmsam_peft.apis.hugging_face import require_hugging_face, write_hugging_face
+        from mmsam_peft.apis.inference import init_model
+        from mmsam_peft.apis.launch import load_config
+        from mmsam_peft.apis.merging import (
+            fits_sam_decoder,
+            merged_sam_state,
+            require_writable,
+            verify_merge,
+            write_state,
         )
 
     cfg = None

@@ -11,27 +11,12 @@ docs/use_an_adapter.md.
 import argparse
 import sys
 
+from model_arguments import EXTRAS, SPEED, given_model, model_parser, option_arguments
 from tool_arguments import MODEL, options_of, quiet_imports, settings_arguments
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage='%(prog)s [CONFIG] WEIGHTS IMAGES [options]',
-    )
-    parser.add_argument(
-        'given',
-        nargs='+',
-        metavar='[CONFIG] WEIGHTS IMAGES',
-        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). IMAGES: a file, a folder '
-        'or a quoted glob pattern',
-    )
-    parser.add_argument(
-        '--checkpoint',
-        help='the base weights that the adapter was trained on (default: those of the config; '
-        'without one they are looked for)',
-    )
+    parser = model_parser(__doc__, 'IMAGES', 'a file, a folder or a quoted glob pattern')
     prompted = parser.add_mutually_exclusive_group()
     prompted.add_argument(
         '--points',
@@ -60,22 +45,7 @@ def main() -> None:
         help="with prompts: the base's decoder answers, on an encoder with this share of the "
         "adapter's update, from 0 to 1; for other things than those it was trained for, 0.25",
     )
-    parser.add_argument(
-        '--threshold',
-        type=float,
-        help="of the object's probability, for models of one class (default: the model's own)",
-    )
-    parser.add_argument(
-        '--probabilities',
-        action='store_true',
-        help='also write probabilities/NAME.npy: float32, (classes, height, width), or (1, height, '
-        'width) of the object',
-    )
-    parser.add_argument(
-        '--save-polygons',
-        action='store_true',
-        help='also write polygons/NAME.geojson, in pixels from the top left corner',
-    )
+    option_arguments(parser, *EXTRAS)
     parser.add_argument(
         '--out-dir',
         default='outputs',
@@ -92,26 +62,18 @@ def main() -> None:
         default=0.5,
         help='of the classes over the image (default: %(default)s)',
     )
-    parser.add_argument(
-        '--batch-size', type=int, help='images at a time (default: 1 on a CPU, 4 on a GPU)'
-    )
-    parser.add_argument('--amp', action='store_true', help='compute in bfloat16')
+    option_arguments(parser, *SPEED)
     parser.add_argument(
         '--compile',
         action='store_true',
         help='compile the encoder: seconds to minutes at first, then faster',
     )
-    parser.add_argument(
-        '--merge',
-        action='store_true',
-        help='fold the adapter into the weights, where the method merges: the '
-        'speed of plain SAM, results that differ by rounding',
-    )
+    option_arguments(parser, '--merge')
     parser.add_argument(
         '--task',
         help='with --merge: whose model, where the method adapts the encoder for each task',
     )
-    parser.add_argument('--device', help='default: the GPU where there is one')
+    option_arguments(parser, '--device')
     settings_arguments(parser, *MODEL)
     args = parser.parse_args()
 
@@ -126,22 +88,14 @@ def main() -> None:
     options = options_of(parser, args)
     # what takes seconds to import comes after what a user may have mistyped
     with quiet_imports():
-        from mmengine.logging import MMLogger
-
         from mmsam_peft.apis import init_model, predict
-        from mmsam_peft.apis.arguments import config_and_weights
-        from mmsam_peft.apis.console import quieted
         from mmsam_peft.apis.extras import Extras
         from mmsam_peft.apis.images import find_images
         from mmsam_peft.apis.instance_files import options_for_prompts, predict_instances
         from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
         from mmsam_peft.apis.prediction import reason
         from mmsam_peft.apis.prompt_files import read_boxes, read_points
-    try:
-        config, weights, images = config_and_weights(args.given, 'IMAGES')
-    except ValueError as error:
-        parser.error(str(error))
-    quieted(MMLogger.get_current_instance())
+    config, weights, images = given_model(parser, args.given, 'IMAGES')
     prompts = read_points(args.points) if args.points else None
     prompts = read_boxes(args.boxes) if args.boxes else prompts
     find_images(images)  # before the model is built, which takes longer

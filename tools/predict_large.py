@@ -7,30 +7,14 @@ Writes NAME.tif, with the image's georeference, and on request polygons. A run t
 goes on where it was. See docs/large_images.md.
 """
 
-import argparse
 import sys
 
+from model_arguments import SPEED, given_model, model_parser, option_arguments
 from tool_arguments import MODEL, options_of, quiet_imports, settings_arguments
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage='%(prog)s [CONFIG] WEIGHTS IMAGE... [options]',
-    )
-    parser.add_argument(
-        'given',
-        nargs='+',
-        metavar='[CONFIG] WEIGHTS IMAGE',
-        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). IMAGE: files, or Zarr '
-        'folders',
-    )
-    parser.add_argument(
-        '--checkpoint',
-        help='the base weights that the adapter was trained on (default: those of the config; '
-        'without one they are looked for)',
-    )
+    parser = model_parser(__doc__, 'IMAGE...', 'files, or Zarr folders')
     parser.add_argument('--out-dir', default='outputs', help='for NAME.tif (default: %(default)s)')
     parser.add_argument(
         '--overwrite', action='store_true', help='replace masks that are there already'
@@ -57,11 +41,7 @@ def main() -> None:
         help="the file's bands for red, green and blue, the first is 1 (default: as in training)",
     )
     parser.add_argument('--task', help='which one, for models of several tasks')
-    parser.add_argument(
-        '--threshold',
-        type=float,
-        help="of the object's probability, for models of one class (default: the model's own)",
-    )
+    option_arguments(parser, '--threshold')
     parser.add_argument(
         '--polygons',
         choices=['geojson', 'gpkg'],
@@ -78,38 +58,20 @@ def main() -> None:
     parser.add_argument(
         '--cog', action='store_true', help='write a Cloud Optimized GeoTIFF, with overviews'
     )
-    parser.add_argument(
-        '--batch-size', type=int, help='windows at a time (default: 1 on a CPU, 4 on a GPU)'
-    )
-    parser.add_argument('--amp', action='store_true', help='compute in bfloat16')
-    parser.add_argument(
-        '--merge',
-        action='store_true',
-        help='fold the adapter into the weights, where the method merges: the '
-        'speed of plain SAM, results that differ by rounding',
-    )
-    parser.add_argument('--device', help='default: the GPU where there is one')
+    option_arguments(parser, *SPEED, '--merge', '--device')
     settings_arguments(parser, *MODEL)
     args = parser.parse_args()
     options = options_of(parser, args)
     # what takes seconds to import comes after what a user may have mistyped
     with quiet_imports():
-        from mmengine.logging import MMLogger
-
         from mmsam_peft.apis import init_model
-        from mmsam_peft.apis.arguments import config_and_weights
-        from mmsam_peft.apis.console import quieted
         from mmsam_peft.apis.from_header import is_weights
         from mmsam_peft.apis.large_images import Settings, predict_large
         from mmsam_peft.apis.large_images.opening import open_large
         from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
         from mmsam_peft.apis.prediction import reason
     end = 2 + next((i for i, path in enumerate(args.given) if is_weights(path)), 0)
-    try:
-        config, weights, _ = config_and_weights(args.given[:end], 'IMAGE')
-    except ValueError as error:
-        parser.error(str(error))
-    quieted(MMLogger.get_current_instance())
+    config, weights, _ = given_model(parser, args.given[:end], 'IMAGE')
     images = args.given[end - 1 :]
     for image in images:  # before the model is built, which takes longer
         try:

@@ -9,26 +9,21 @@ a folder or the address of one. The same command again goes on where a job was s
 docs/predict_at_scale.md.
 """
 
-import argparse
 import signal
 import sys
 import time
 from collections import Counter
 from contextlib import closing
 
-from tool_arguments import MODEL, many_arguments, many_settings, settings_arguments
+from model_arguments import many_parser, many_settings
+from tool_arguments import MODEL, settings_arguments
 
 EVERY = 30.0
 """Seconds between two lines that say how far a process is."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage='%(prog)s [CONFIG] WEIGHTS IMAGES OUT [options]',
-    )
-    many_arguments(parser)
+    parser = many_parser(__doc__)
     parser.add_argument(
         '--part', type=int, default=0, help='which of --parts equal parts, from 0 (default: 0)'
     )

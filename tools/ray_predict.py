@@ -6,20 +6,15 @@ On a cluster of Ray (ray start ...), or by itself on this machine. IMAGES and OU
 tools/predict_many.py, whose jobs it can go on with. See docs/predict_at_scale.md.
 """
 
-import argparse
 import sys
 from collections import Counter
 
-from tool_arguments import MODEL, many_arguments, many_settings, settings_arguments
+from model_arguments import many_parser, many_settings
+from tool_arguments import MODEL, settings_arguments
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage='%(prog)s [CONFIG] WEIGHTS IMAGES OUT [options]',
-    )
-    many_arguments(parser)
+    parser = many_parser(__doc__)
     parser.add_argument(
         '--workers', type=int, required=True, help='processes with a model, at most'
     )

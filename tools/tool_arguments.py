@@ -4,9 +4,12 @@ and a mistyped argument need no network."""
 import argparse
 import contextlib
 import io
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 from mmengine.config import DictAction
 
@@ -59,56 +62,6 @@ def launch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 
 
-def many_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of jobs that are for several processes; ``many_settings`` reads them."""
-    parser.add_argument(
-        'given',
-        nargs='+',
-        metavar='[CONFIG] WEIGHTS IMAGES',
-        help='as for tools/predict.py; IMAGES may be in an object store',
-    )
-    parser.add_argument('out', metavar='OUT', help='a folder, or its address in an object store')
-    parser.add_argument('--checkpoint', help='base weights, as for tools/predict.py')
-    parser.add_argument('--device', help='default: the GPU where there is one')
-    parser.add_argument('--batch-size', type=int, help='default: 1 on a CPU, 4 on a GPU')
-    parser.add_argument('--amp', action='store_true', help='compute in bfloat16')
-    parser.add_argument('--overlays', action='store_true', help='also write overlays, or panels')
-    parser.add_argument('--threshold', type=float, help='as for tools/predict.py')
-    parser.add_argument('--probabilities', action='store_true', help='as for tools/predict.py')
-    parser.add_argument('--save-polygons', action='store_true', help='as for tools/predict.py')
-
-
-def many_settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple:
-    """The settings of a job and its images; ends with the usage where they are not clear."""
-    options = options_of(parser, args)
-    if args.batch_size is not None and args.batch_size < 1:
-        parser.error(f'--batch-size {args.batch_size}: at least 1')
-    with quiet_imports():
-        from mmengine.logging import MMLogger
-
-        from mmsam_peft.apis.arguments import config_and_weights
-        from mmsam_peft.apis.at_scale.job import Settings
-        from mmsam_peft.apis.console import quieted
-        from mmsam_peft.apis.extras import Extras
-    try:
-        config, weights, images = config_and_weights(args.given, 'IMAGES')
-    except ValueError as error:
-        parser.error(str(error))
-    quieted(MMLogger.get_current_instance())
-    settings = Settings(
-        weights,
-        config,
-        args.checkpoint,
-        options,
-        args.device,
-        args.batch_size,
-        args.amp,
-        args.overlays,
-        Extras(args.threshold, args.probabilities, args.save_polygons),
-    )
-    return settings, images
-
-
 def options_of(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dict:
     """``--cfg-options`` with what the shorthands set; ends with the usage where one is said
     twice, or the config is not there."""
@@ -139,3 +92,23 @@ def quiet_imports() -> Iterator[None]:
         for line in printed.getvalue().splitlines():
             if line != 'Could not import OneDL':
                 print(line)
+
+
+def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What is shown of the error by which a tool ends: nothing where it was stopped by Ctrl-C, or
+    where nobody reads on what it prints, as in ``| head``."""
+    if issubclass(kind, KeyboardInterrupt):
+        print('Stopped.', file=sys.stderr)
+        return
+    if issubclass(kind, BrokenPipeError):
+        try:
+            print(flush=True)  # or is it another pipe that broke?
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+    sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = end
+if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal has no letters for ends no tool
+    sys.stdout.reconfigure(errors='backslashreplace')

@@ -16,6 +16,9 @@ DISK = re.compile(
     r"""(?<![\w./\\~-])(?:~[^\s/\\,'"\]\)]*|[A-Za-z]:|\.\.)?[\\/][^\s,'"\]\)]*|~[^\s/\\,'"\]\)]+"""
 )
 
+PLACE = re.compile(r"""((?:[\w.-]+=)?)((?:~|\.\.[\\/]|[\\/]|[A-Za-z]:[\\/])[^:,'"\n]*)""")
+"""A text that is nothing but a place, or an option with one: spaces belong to it."""
+
 
 def recipe(model: nn.Module, config: dict | None) -> dict:
     """``recipe`` of a header: config of the model without what only training needs, test pipeline,
@@ -107,4 +110,12 @@ def _name_of(value) -> str:
 def without_places(text: str) -> str:
     """A text in which files and folders outside the current one have their names only: a file that
     is shared says nothing of where, or by whom, it was made."""
-    return DISK.sub(lambda found: re.split(r'[\\/]', found[0].rstrip('\\/'))[-1] or '...', text)
+    if whole := PLACE.fullmatch(text):
+        return whole[1] + _name_in(whole[2])
+    return DISK.sub(lambda found: _name_in(found[0]), text)
+
+
+def _name_in(place: str) -> str:
+    """Of a file or folder; none of the folder of a person."""
+    above, name = ['', *re.split(r'[\\/]+', place.rstrip('\\/'))][-2:]
+    return '...' if not name or name[0] == '~' or above in ('home', 'Users') else name

@@ -80,6 +80,7 @@ def _sam(sizes: dict, size: int) -> nn.Module:
         output_channels=sizes['out_channels'],
         num_pos_feats=sizes['out_channels'] // 2,
         image_size=size,
+        initializer_range=0.02,  # with its own, 1e-10, gradients are denormal, and slow
     )
     return SamVisionModel(config)
 

@@ -1,5 +1,6 @@
 """What a machine is called, and how time and memory are read on it."""
 
+import json
 import platform
 import resource
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from statistics import median
 
 import torch
+
+from ..whole_files import write_whole
 
 RSS_UNIT = 1 if sys.platform == 'darwin' else 1024  # of ru_maxrss, in bytes
 
@@ -71,6 +74,12 @@ def machine(device: str) -> dict[str, str | int]:
         torch=torch.__version__,
         command=' '.join(sys.argv),
     )
+
+
+def write_measured(file: Path, device: str, rows: Sequence[dict]) -> None:
+    """JSON of what was measured, and on what."""
+    found = dict(machine=machine(device), rows=rows)
+    write_whole(file, (json.dumps(found, indent=1) + '\n').encode())
 
 
 def median_and_range(ratios: Sequence[float]) -> list[float]:

@@ -1,7 +1,6 @@
 """What a training step of the encoder costs: time, memory, operations, of candidates measured in
 turn in one process."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,8 +20,9 @@ from torch._subclasses.fake_tensor import (
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..peft import count_parameters
+from ..whole_files import write_whole
 from .candidates import build_candidate, run
-from .machine import clock, machine, median_and_range, peak
+from .machine import clock, median_and_range, peak, write_measured
 from .operations import ATTENTION
 
 DTYPES = ('float32', 'bfloat16', 'float16')
@@ -97,11 +97,7 @@ def benchmark(
         report(f'{number + 1} of {len(settings)}: {setting}')
         costs = {}
         for candidate in candidates:
-            counted = (
-                in_fresh_process(count, candidate, setting, False)
-                if rounds
-                else count(candidate, setting, True)
-            )
+            counted = counts(candidate, setting, rounds > 0)
             memory = (
                 in_fresh_process(peak_of, candidate, setting)
                 if rounds and 'error' not in counted
@@ -120,12 +116,22 @@ def benchmark(
             )
             for candidate in candidates
         ]
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(
-            json.dumps(dict(machine=machine(setting.device), rows=rows), indent=1) + '\n'
-        )
-        file.with_suffix('.md').write_text(table(rows))
+        write_measured(file, setting.device, rows)
+        write_whole(file.with_suffix('.md'), table(rows).encode())
     return table(rows)
+
+
+def counts(candidate: str, setting: Setting, may_compute: bool) -> dict[str, int]:
+    """As :func:`count`, of a step without content. Of a computed one, if it may be, where that
+    cannot be, and on a GPU, where it takes no time."""
+    if may_compute and setting.device != 'cpu':
+        return in_fresh_process(count, candidate, setting, False)
+    try:
+        return count(candidate, setting, True)
+    except ValueError:
+        if not may_compute:
+            raise
+        return in_fresh_process(count, candidate, setting, False)
 
 
 def count(candidate: str, setting: Setting, fake: bool) -> dict[str, int]:
@@ -243,7 +249,8 @@ def step(
 def in_fresh_process(function: Callable[..., dict], *arguments) -> dict:
     """What ``function`` returns in a fresh process; ``dict(error=...)`` where memory did not
     suffice."""
-    context = get_context('forkserver')
+    # MMEngine asks for GPUs when it is imported, and a process forked after that cannot use them
+    context = get_context('spawn' if torch.cuda.is_available() else 'forkserver')
     context.set_forkserver_preload([__name__])
     try:
         with ProcessPoolExecutor(1, context) as pool:
@@ -276,15 +283,17 @@ def table(rows: Sequence[dict]) -> str:
 
 
 def _cells(row: dict, timed: bool) -> list[str]:
-    if 'error' in row:
+    if 'flops' not in row:
         return [f'`{row["candidate"]}`', row['error']] + [''] * (8 if timed else 3)
     cells = [
         f'`{row["candidate"]}`',
         f'{row["trained"]:,}',
         f'{row["flops"] / 1e9:,.1f}',
         f'{row["kept"] / 1e6:,.0f}',
-        f'{row["peak"] / 1e6:,.0f}' if 'peak' in row else '',
+        f'{row["peak"] / 1e6:,.0f}' if 'peak' in row else row.get('error', ''),
     ]
+    if timed and 'ratio' not in row:
+        return cells + [''] * 5
     if timed:
         cells += [f'{1e3 * row[part]:,.1f}' for part in ('forward', 'backward', 'optimizer')]
         cells += [

@@ -101,7 +101,8 @@ def build(cfg: Config) -> nn.Module:
     """The config's model, weights at random, in training."""
     init_default_scope(cfg.get('default_scope', 'mmsam_peft'))
     made = copy.deepcopy(cfg.model)
-    made.checkpoint = None
+    if 'checkpoint' in made:
+        made.checkpoint = None
     return MODELS.build(made).train()
 
 

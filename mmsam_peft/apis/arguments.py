@@ -5,7 +5,6 @@ from pathlib import Path
 from .from_header import WEIGHTS, is_weights
 
 CONFIGS = ('.py', '.json', '.yaml', '.yml')
-RULE = 'The name decides: one that ends in .safetensors, .pth or .pt is the weights.'
 
 
 def config_and_weights(given: list[str], last: str) -> tuple[str | None, str, str]:

@@ -101,10 +101,10 @@ def _use(model: nn.Module, header: dict, about: About) -> str:
     name = f'{SCHEME}{about.repository}' if about.repository else 'adapter.safetensors'
     base = header.get('base_weights') or {}
     given = [f"'{name}'"] if header.get('recipe') else ["'config.py'", f"'{name}'"]
-    where = ''
-    if base.get('published'):
+    where, comes_along = '', str(base.get('name')).startswith(ASSET)
+    if base.get('published') and not comes_along:
         where = 'Its base weights are downloaded from where their authors publish them.'
-    elif not _is_whole(model, header) and not str(base.get('name')).startswith(ASSET):
+    elif not _is_whole(model, header) and not comes_along:
         given.append(f"checkpoint='{base.get('name', 'BASE WEIGHTS')}'")
         where = 'Its base weights have to be there; their hash is checked.'
     return (
@@ -119,7 +119,7 @@ def _data(header: dict, about: About) -> str:
     images = (header.get('data') or {}).get('images') or {}
     counts = ', '.join(f'{number} for {name}' for name, number in images.items())
     sentences = [
-        about.data or 'The author says nothing about the data.',
+        _sentence(about.data or 'The author says nothing about the data'),
         f'Numbers of images: {counts}.' if counts else '',
         f'The network sees {header["img_size"][0]} x {header["img_size"][1]} pixels.',
         'It reads images of other than 8 bits: `pixels` of the config.'
@@ -143,6 +143,10 @@ def _classes(model: nn.Module, header: dict) -> str:
         lines.append(f'| ... | {len(names) - MOST_CLASSES} more | |')
     head = '## Classes\n\n| number in masks | class | colour |\n|---|---|---|\n'
     return head + '\n'.join(lines) if names else ''
+
+
+def _sentence(text: str) -> str:
+    return text if text.rstrip().endswith(('.', '!', '?')) else f'{text.rstrip()}.'
 
 
 def _cell(text: str) -> str:

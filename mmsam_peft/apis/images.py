@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
+from ..datasets.files import recorded_folders
 from ..datasets.folder import IMAGE_SUFFIXES
 from ..datasets.pixels.foreign import advice
-from .outputs import recorded_folders
 
 
 def find_images(source: str) -> list[Path]:

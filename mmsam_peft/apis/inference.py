@@ -196,5 +196,10 @@ def build_to_count(config: Config) -> nn.Module:
 
 
 def default_device(device: str | None = None) -> str:
-    """The device itself, or the GPU where there is one."""
+    """The device itself, or the GPU where there is one. ValueError for one that is not there."""
+    if str(device or '').startswith('cuda') and not torch.cuda.is_available():
+        raise ValueError(
+            f'device={device}: PyTorch sees no GPU here. Leave it out to compute on the CPU; or '
+            "install PyTorch's build for CUDA, and look at nvidia-smi."
+        )
     return device or ('cuda:0' if torch.cuda.is_available() else 'cpu')

@@ -6,24 +6,23 @@ import json
 import os
 import threading
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 
 from mmseg.models import BaseSegmentor
 
+from ..datasets.files import RECORD
 from ..hashing import checksum
 from ..version import __version__
 from ..whole_files import write_whole
 
-RECORD = 'predictions.jsonl'
-"""First line: what made the predictions, and the folders they are in. Then a line for each image
-before its files are written, and one after."""
 SUFFIXES = ('.png', '.npy', '.geojson', '.json')
 """Of all files of predictions."""
 
 
 class OutputFolder:
-    """Files of predictions below a folder, FOLDER/NAME, complete or not there, and their record.
+    """Files of predictions below a folder, FOLDER/NAME, complete or not there, and their record:
+    in ``RECORD`` a line for the folder, then one for each image before its files are written, and
+    one after.
 
     Args:
         folders: Names of the folders, each with the suffix of its files.
@@ -150,12 +149,6 @@ class OutputFolder:
         (self.place / RECORD).unlink(missing_ok=True)
 
 
-def recorded_folders(place: Path) -> set[str]:
-    """The folders of predictions below a folder."""
-    lines = _lines(place, 1)
-    return set(lines[0].get('folders', ())) if lines else set()
-
-
 def fingerprint(model: BaseSegmentor, **settings) -> str:
     """Of everything that predictions depend on: weights, config, classes and settings."""
     about = dict(
@@ -179,11 +172,11 @@ def _state(image: Path) -> list:
     return [os.path.abspath(image), status.st_size, status.st_mtime_ns]
 
 
-def _lines(place: Path, number: int | None = None) -> list[dict]:
+def _lines(place: Path) -> list[dict]:
     """The lines of a folder's record, those that were not written whole as empty dicts."""
     try:
         with open(place / RECORD, 'rb') as file:
-            return [_parsed(line) for line in islice(file, number)]
+            return [_parsed(line) for line in file]
     except (FileNotFoundError, NotADirectoryError):
         return []
 

@@ -138,6 +138,8 @@ def predict(
         shown = iter(track(written, 'Predicting', total=len(missing)))
         for image in images:
             yield image, None if image in done else next(shown).error
+        if missing:
+            next(shown, None)  # the bar ends, full
 
 
 def output_folders(model: nn.Module) -> dict[str, str]:

@@ -242,8 +242,8 @@ class Predictor:
     def to_image(self, logits: Tensor) -> Tensor:
         """Logits (N, M, 4h, 4w) at the size of the image, (N, M, H, W)."""
         height, width = self.input_size
-        scale = self.model.decode_head.stride // 4
-        logits = F.interpolate(logits, scale_factor=scale, mode='bilinear', align_corners=False)
+        padded = tuple(self.model.decode_head.stride * side // 4 for side in logits.shape[2:])
+        logits = F.interpolate(logits, size=padded, mode='bilinear', align_corners=False)
         return F.interpolate(
             logits[..., :height, :width],
             size=self.original_size,

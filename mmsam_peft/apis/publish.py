@@ -7,6 +7,7 @@ import json
 import re
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.config import Config
@@ -32,7 +33,13 @@ MOST = 4
 """Images in the picture."""
 COMMON_USERS = ('root', 'user', 'ubuntu', 'admin', 'jovyan')
 """Names of users that say nothing of a person, and are words."""
-PATH = re.compile(r'(?<![\w:/.~<-])(?:~|/[\w.-]+)(?:/[\w.-]+)+')
+ON_DISK = 'file://'
+PATH = re.compile(
+    r'(?<![\w:/.~<-])(?:~|/[\w.-]+)(?:/[\w.-]+)+'
+    rf'|{ON_DISK}\S+'
+    r'|(?<!\w)[A-Za-z]:[\\/]+(?:[\w .-]+[\\/]+)+\w+'  # of Windows
+    r'|\w+://[^\s/@\'"]+@'  # a name, and perhaps a password
+)
 
 
 def publish(
@@ -162,18 +169,18 @@ def _without_places(value):
         return {key: _without_places(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(map(_without_places, value))
-    if isinstance(value, str) and '://' not in value:
-        return without_places(value)
+    if isinstance(value, str) and '://' not in value.removeprefix(ON_DISK):
+        return without_places(value.removeprefix(ON_DISK))
     return value
 
 
 def require_nothing_private(name: str, text: str, owner: str = '') -> None:
     """Raises ValueError when a text has a path, the user's name or that of this machine; ``owner``
     of the repository may be the user."""
-    user, machine = getpass.getuser(), socket.gethostname()
-    words = {Path.home().as_posix(), Path.cwd().as_posix()} - {'/'}
-    words |= {machine} - {'localhost'}
-    words |= {user} - {*COMMON_USERS, owner}
+    words = {Path.cwd().as_posix(), socket.gethostname()} - {'/', 'localhost'}
+    with suppress(KeyError, OSError, RuntimeError):  # a container may not know its user
+        words |= {Path.home().as_posix()} - {'/'}
+        words |= {getpass.getuser()} - {*COMMON_USERS, owner}
     found = [word for word in words if re.search(rf'(?<!\w){re.escape(word)}(?!\w)', text)]
     found += PATH.findall(text)
     if found:

@@ -14,6 +14,7 @@ from ..engine.hooks.adapter_hook import LAST
 from ..engine.unwrapping import unwrapped
 from ..models.segmentors import PEFTSegmentor
 from .console import console_of
+from .tool_paths import tool
 
 EVERY = 10, 0.01
 """A line of progress every so many seconds, or after this part of the training, whichever is
@@ -182,9 +183,9 @@ def closing(runner: Runner, config: str | None, seconds: float) -> list[str]:
             lines.append(f'{name:<10} {path}')
     if weights:
         called = shlex.join([str(config), str(weights[0])])
-        lines += ['next', f'  python tools/test.py {called}']
+        lines += ['next', f'  {tool("test.py")} {called}']
         alone = shlex.quote(str(weights[0])) if adapters else called  # an adapter file suffices
-        lines += [f'  python tools/predict.py {alone} IMAGES']
+        lines += [f'  {tool("predict.py")} {alone} IMAGES']
     return lines
 
 

@@ -3,9 +3,6 @@
 An item is one view of one training image: what the pipeline makes of it with random generators that
 are seeded by the image's place in the data set and the view's number, and nothing else. Image,
 label and map so belong together in every epoch, worker and process.
-
-The folder is trusted: the checksum finds accidents, not forgeries, and whoever may write to the
-folder may change what is trained. No file in it can run code.
 """
 
 import hashlib
@@ -15,18 +12,16 @@ import os
 import random
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.logging import print_log
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from ..whole_files import write_whole
+from .item_store import ItemStore, seal, unseal
 
 LOG2_MAX = 15
 """The largest magnitude of a stored map lies between 2^14 and 2^15; float16 goes up to 2^16."""
@@ -62,53 +57,45 @@ class HalfMap:
         return (self.values.to(device, torch.float32) * 2.0**self.exponent).to(self.dtype)
 
 
-def pack(x: HalfMap, sample: SegDataSample, key: str) -> bytes:
-    """An item as a file's content: a checksum, then the label, compressed without loss, then the
-    map.
+class FeatureStore(ItemStore):
+    """Maps, each with the label that belongs to it: the label compressed without loss, then the
+    map."""
 
-    Args:
-        key: What the item is, so that a file in the wrong place is noticed.
-    """
-    fields = {
-        name: {key: _narrow(value) for key, value in sorted(field.items())}
-        for name, field in sorted(sample.items())
-    }
-    head = dict(
-        key=key,
-        meta=_plain(sample.metainfo),
-        fields=fields,
-        shape=tuple(x.values.shape),
-        exponent=x.exponent,
-        dtype=x.dtype,
-    )
-    buffer = io.BytesIO()
-    torch.save(head, buffer)
-    label = zlib.compress(buffer.getbuffer(), 1)
-    body = b''.join(
-        [len(label).to_bytes(8, 'little'), label, x.values.cpu().contiguous().numpy().tobytes()]
-    )
-    return zlib.crc32(body).to_bytes(4, 'little') + body
+    otherwise = 'maps are computed each time'
 
-
-def unpack(content: bytes, key: str) -> tuple[HalfMap, SegDataSample]:
-    """The inverse of :func:`pack`. ValueError when the content is damaged, or another item's; a
-    foreign file, whose checksum fits by chance or by intent, fails in any way."""
-    body = memoryview(content)[4:]
-    if len(body) < 8 or zlib.crc32(body) != int.from_bytes(content[:4], 'little'):
-        raise ValueError('The checksum does not fit.')
-    end = 8 + int.from_bytes(body[:8], 'little')
-    head = torch.load(io.BytesIO(zlib.decompress(body[8:end])), weights_only=True)
-    if head['key'] != key:
-        raise ValueError(f'It is the item {head["key"]}.')
-    sample = SegDataSample(metainfo=head['meta'])
-    for name, field in head['fields'].items():
-        setattr(
-            sample,
-            name,
-            PixelData(**{key: value.to(dtype) for key, (value, dtype) in field.items()}),
+    def pack(self, name: str, x: HalfMap, sample: SegDataSample) -> bytes:
+        fields = {
+            name: {key: _narrow(value) for key, value in sorted(field.items())}
+            for name, field in sorted(sample.items())
+        }
+        head = dict(
+            key=self.key(name),
+            meta=_plain(sample.metainfo),
+            fields=fields,
+            shape=tuple(x.values.shape),
+            exponent=x.exponent,
+            dtype=x.dtype,
         )
-    values = torch.frombuffer(bytearray(body[end:]), dtype=torch.float16).view(head['shape'])
-    return HalfMap(values, head['exponent'], head['dtype']), sample
+        buffer = io.BytesIO()
+        torch.save(head, buffer)
+        label = zlib.compress(buffer.getbuffer(), 1)
+        return seal(label, x.values.cpu().contiguous().numpy().tobytes())
+
+    def unpack(self, name: str, content: bytes) -> tuple[HalfMap, SegDataSample]:
+        label, half = unseal(content)
+        head = torch.load(io.BytesIO(zlib.decompress(label)), weights_only=True)
+        if head['key'] != self.key(name):
+            raise ValueError(f'It is the item {head["key"]}.')
+        sample = SegDataSample(metainfo=head['meta'])
+        for field, values in head['fields'].items():
+            data = {key: value.to(dtype) for key, (value, dtype) in values.items()}
+            setattr(sample, field, PixelData(**data))
+        values = torch.frombuffer(half, dtype=torch.float16).view(head['shape'])
+        return HalfMap(values, head['exponent'], head['dtype']), sample
+
+    def key(self, name: str) -> str:
+        """The folder's name says what the maps depend on."""
+        return f'{self.folder.name}/{name}'
 
 
 def _narrow(value: Tensor) -> tuple[Tensor, torch.dtype]:
@@ -126,72 +113,6 @@ def _plain(value):
     if isinstance(value, tuple):
         return tuple(map(_plain, value))
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def bytes_in(folder: Path) -> int:
-    """The size of all files in it; one that cannot be looked at, or is taken away meanwhile, counts
-    nothing."""
-    total = 0
-    for path in folder.rglob('*'):
-        with suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total
-
-
-class FeatureStore:
-    """Items in a folder, a file each. Several processes may read and write it at the same time.
-
-    Args:
-        folder: Made when the first item is written.
-        room: How many bytes this process may write.
-    """
-
-    def __init__(self, folder: Path, room: float) -> None:
-        self.folder, self.room = folder, room
-
-    def read(self, name: str) -> tuple[HalfMap, SegDataSample] | None:
-        """None when there is no such item, or one that cannot be used, which is logged."""
-        try:
-            return unpack(self.path(name).read_bytes(), self.key(name))
-        except FileNotFoundError:
-            return None
-        except Exception as error:  # foreign bytes fail in many ways
-            print_log(
-                f'{self.path(name)} cannot be used and will be made again: {type(error).__name__}: '
-                f'{str(error)[:200]}',
-                'current',
-                level=30,
-            )
-            return None
-
-    def write(self, name: str, x: HalfMap, sample: SegDataSample) -> None:
-        """Writes the item completely or not at all; not when there is no room."""
-        content = pack(x, sample, self.key(name))
-        if len(content) > self.room:
-            return
-        try:
-            write_whole(self.path(name), content, durable=False)
-            self.room -= len(content)
-        except IsADirectoryError:
-            return  # a folder where the file belongs: it stays, and the map is computed each time
-        except OSError as error:
-            self.room = 0
-            print_log(
-                f'{self.path(name)} cannot be written ({error}): no more maps are stored, but '
-                'computed each time.',
-                'current',
-                level=30,
-            )
-
-    def key(self, name: str) -> str:
-        """The folder's name says what the maps depend on."""
-        return f'{self.folder.name}/{name}'
-
-    def path(self, name: str) -> Path:
-        return self.folder / name[:2] / name
-
-    def __len__(self) -> int:
-        return sum(not path.name.startswith('.') for path in self.folder.glob('??/*'))
 
 
 class CachedPipeline:

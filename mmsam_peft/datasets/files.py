@@ -1,5 +1,6 @@
 """Which files below a folder are data."""
 
+import json
 import os
 import unicodedata
 from collections.abc import Iterator
@@ -7,6 +8,10 @@ from pathlib import Path
 
 import mmengine.fileio as fileio
 from mmengine.fileio import LocalBackend
+
+RECORD = 'predictions.jsonl'
+"""Beside the folders that hold predictions. Its first line says what made them, and names these
+folders."""
 
 
 def files_below(folder: str | Path, backend_args: dict | None = None) -> list[str]:
@@ -30,6 +35,16 @@ def files_below(folder: str | Path, backend_args: dict | None = None) -> list[st
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is none that a person put there."""
     return name.startswith('.') or name == '__MACOSX'
+
+
+def recorded_folders(place: Path) -> set[str]:
+    """The folders of predictions below a folder."""
+    try:
+        with open(place / RECORD, 'rb') as file:
+            head = json.loads(file.readline())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return set()
+    return set(head.get('folders', ())) if isinstance(head, dict) else set()
 
 
 def composed(name: str) -> str:

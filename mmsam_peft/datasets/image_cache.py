@@ -3,89 +3,35 @@
 import hashlib
 import json
 import os
-import zlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-import torch
 from mmcv.transforms import BaseTransform
-from mmengine.logging import print_log
 
-from ..whole_files import write_whole
+from .item_store import ItemStore, seal, unseal
 from .transforms import LoadImageFromFile, LoadImageOrArray, LoadMask, Resize
 
-FORMAT = 1
+FORMAT = 2
 """Of the items, and of how files become images: another number leaves old items alone."""
 READERS = (LoadImageFromFile, LoadImageOrArray)
 
 
-class ImageStore:
-    """Images (H, W, C) in a folder, a file each, without loss. Several processes may read and write
-    it at the same time.
+class ImageStore(ItemStore):
+    """Images (H, W, C) without loss, each with what is said of it, a dict."""
 
-    Args:
-        folder: Made when the first item is written.
-        room: How many bytes may be written, by this process and the workers of its loaders.
-    """
+    otherwise = 'images are read and resized each time'
 
-    def __init__(self, folder: Path, room: float) -> None:
-        self.folder = folder
-        # in shared memory: workers are started anew for each epoch where they do not persist
-        self.room = torch.tensor(room, dtype=torch.float64).share_memory_()
+    def pack(self, name: str, image: np.ndarray, about: dict) -> bytes:
+        head = dict(about, item=name, shape=image.shape, dtype=image.dtype.str)
+        return seal(json.dumps(head).encode(), np.ascontiguousarray(image).tobytes())
 
-    def path(self, name: str) -> Path:
-        return self.folder / name[:2] / name
-
-    def read(self, name: str) -> tuple[np.ndarray, dict] | None:
-        """An image and what is said of it. None when there is no such item, or one that cannot be
-        used, which is logged."""
-        try:
-            return _unpack(self.path(name).read_bytes(), name)
-        except FileNotFoundError:
-            return None
-        except Exception as error:  # foreign bytes fail in many ways
-            _warn(f'{self.path(name)} cannot be used and will be made again: {error}')
-            return None
-
-    def write(self, name: str, image: np.ndarray, about: dict) -> None:
-        """Writes the item completely or not at all; not when there is no room."""
-        content = _pack(name, image, about)
-        if len(content) > self.room:
-            return
-        try:
-            write_whole(self.path(name), content, durable=False)
-            self.room -= len(content)
-        except IsADirectoryError:
-            return  # a folder where the file belongs: it stays, and the image is read each time
-        except OSError as error:
-            self.room.zero_()
-            _warn(f'{error} No more images are stored; they are read and resized each time.')
-
-
-def _warn(text: str) -> None:
-    print_log(' '.join(text.split())[:500], 'current', level=30)
-
-
-def _pack(name: str, image: np.ndarray, about: dict) -> bytes:
-    """A checksum, the length of a head, the head as JSON, the values."""
-    head = dict(about, item=name, shape=image.shape, dtype=image.dtype.str)
-    text = json.dumps(head).encode()
-    body = len(text).to_bytes(4, 'little') + text + np.ascontiguousarray(image).tobytes()
-    return zlib.crc32(body).to_bytes(4, 'little') + body
-
-
-def _unpack(content: bytes, name: str) -> tuple[np.ndarray, dict]:
-    """ValueError where the content is damaged, or another item's."""
-    body = memoryview(content)[4:]
-    if len(body) < 4 or zlib.crc32(body) != int.from_bytes(content[:4], 'little'):
-        raise ValueError('the checksum does not fit.')
-    end = 4 + int.from_bytes(body[:4], 'little')
-    head = json.loads(bytes(body[4:end]))
-    if head.pop('item') != name:
-        raise ValueError('it is another item.')
-    values = np.frombuffer(bytearray(body[end:]), np.dtype(head.pop('dtype')))
-    return values.reshape(head.pop('shape')), head
+    def unpack(self, name: str, content: bytes) -> tuple[np.ndarray, dict]:
+        text, values = unseal(content)
+        head = json.loads(bytes(text))
+        if head.pop('item') != name:
+            raise ValueError('It is another item.')
+        image = np.frombuffer(values, np.dtype(head.pop('dtype')))
+        return image.reshape(head.pop('shape')), head
 
 
 class StoredImages:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.checks.dataset import inner_datasets
 from ..models.segmentors import PEFTSegmentor
+from ..tasks.base import IGNORE
 
 ONE_HOT_LOSSES = (DiceLoss, FocalLoss, TverskyLoss)
 """They take a single channel for the background's: such a model would find what is not there."""
@@ -187,7 +188,7 @@ def check_ignored(
     model: nn.Module, loaders: Mapping[str, DataLoader], metrics: Iterable[BaseMetric]
 ) -> None:
     """Raises ValueError unless data, padding, heads, losses and metrics have one number for ignored
-    pixels.
+    pixels, and one that is no class: masks of 8 bits have none where there are 256.
 
     For models whose labels are class numbers; those of several tasks always have 255.
     """
@@ -207,6 +208,12 @@ def check_ignored(
             'ignored pixels have several numbers, so that some would be trained on or '
             f'scored as a class. {listed}. Set one number everywhere, 255 unless it '
             'is a class.'
+        )
+    if IGNORE in places and model.num_classes > IGNORE:
+        raise ValueError(
+            f'the model has {model.num_classes} classes, expected {IGNORE} at most: the number '
+            f'{IGNORE} says that a pixel is ignored, so that this class would neither be trained '
+            'nor scored. Join classes, or leave some out.'
         )
 
 

@@ -39,7 +39,7 @@ def class_names(
     for place in places:
         for path in sorted(place.iterdir()):
             if LISTS.fullmatch(path.name) and path.is_file() and path.stat().st_size < LONGEST:
-                if names := listed(path.read_text('utf-8', 'replace'), encoding):
+                if names := listed(path.read_text('utf-8-sig', 'replace'), encoding):
                     return names, f'from {path.name}'
     return encoding.classes, 'give names by --classes'
 

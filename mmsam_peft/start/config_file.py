@@ -108,6 +108,18 @@ def _written(value: Any) -> str:
     return repr(value)
 
 
+def require_new(files: Mapping[Path, str]) -> None:
+    """Raises FileExistsError where a file is there already, and holds something else."""
+    there = [
+        path for path, text in files.items() if path.exists() and path.read_text('utf-8') != text
+    ]
+    if there:
+        raise FileExistsError(
+            f'{there[0]} is there already and would be changed. Keep it, and give another --out; '
+            'or replace it: --overwrite.'
+        )
+
+
 def write_new(files: Mapping[Path, str], replace: bool) -> None:
     """Writes files, all of them or none where one is there already.
 
@@ -115,14 +127,8 @@ def write_new(files: Mapping[Path, str], replace: bool) -> None:
         FileExistsError: one is there, and holds something else.
         OSError: the folder cannot be written.
     """
-    there = [
-        path for path, text in files.items() if path.exists() and path.read_text('utf-8') != text
-    ]
-    if there and not replace:
-        raise FileExistsError(
-            f'{there[0]} is there already and would be changed. Keep it, and give another --out; '
-            'or replace it: --overwrite.'
-        )
+    if not replace:
+        require_new(files)
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text.encode())

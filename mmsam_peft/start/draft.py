@@ -39,14 +39,9 @@ class Draft:
             val_cost=number_of_windows(self.survey, sizes),
         )
 
-    def files(self, path: Path, sizes: Sizes, defaults: TrainingDefaults) -> dict[Path, str]:
-        """Texts of the config ``path`` and of the lists beside it."""
-        folder = path.parent
-        images = masks = None
-        if not self.survey.annotations:
-            pairs = [pair for same in self.parts.values() for pair in same]
-            images = _common_folder([pair.image for pair in pairs])
-            masks = _common_folder([pair.mask for pair in pairs])
+    def lists(self, folder: Path) -> dict[Path, str]:
+        """Texts of the lists of files."""
+        images, masks = self._folders()
         texts = {
             folder / f'{part}.txt': list_of(same, images or self._image_folder(part), masks)
             for part, same in self.parts.items()
@@ -55,6 +50,22 @@ class Draft:
             texts[folder / 'left_out.txt'] = ''.join(
                 f'{image}\t{why}\n' for image, why in sorted(self.survey.left_out.items())
             )
+        return texts
+
+    def _folders(self) -> tuple[Path | None, Path | None]:
+        """Of all images and of all masks; None where annotations say where they are."""
+        if self.survey.annotations:
+            return None, None
+        pairs = [pair for same in self.parts.values() for pair in same]
+        return (
+            _common_folder([pair.image for pair in pairs]),
+            _common_folder([pair.mask for pair in pairs]),
+        )
+
+    def files(self, path: Path, sizes: Sizes, defaults: TrainingDefaults) -> dict[Path, str]:
+        """Texts of the config ``path`` and of the lists beside it."""
+        folder, texts = path.parent, self.lists(path.parent)
+        images, masks = self._folders()
         lists = {part: self._dataset(part, folder) for part in ('train', 'val', 'test')}
         kind = 'annotated' if self.survey.annotations else 'custom'
         kind += '_multiclass' if len(self.names) > 2 else ''

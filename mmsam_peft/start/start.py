@@ -14,12 +14,12 @@ from ..datasets.survey.annotation_files import find_parts, may_be_masks
 from ..datasets.survey.encodings import ObjectMasksError
 from ..datasets.survey.pairs import find_pairs
 from ..datasets.survey.survey import Survey, survey_annotations, survey_masks
-from ..datasets.survey.words import IMAGE_WORDS, SPLIT_WORDS, words_of
+from ..datasets.survey.words import IMAGE_WORDS, SPLIT_WORDS, words_of_folder
 from ..peft import build_method
 from ..peft.notation import label, parse_method
 from .choices import SIZES, Sizes, choose_sizes, unseen_classes
 from .class_names import class_names
-from .config_file import write_new
+from .config_file import require_new, write_new
 from .describe import copies_between, describe, duration
 from .draft import Draft
 from .encoders import find_encoder
@@ -106,6 +106,8 @@ def start(
     draft = Draft(survey, names, parts, encoder, peft, request.seed)
     folder = request.out or Path('my_configs', _name_of(request.images))
     path = folder / f'{label(request.method).lower()}.py'
+    if not request.overwrite:
+        require_new(draft.lists(folder))  # before the trial, which takes a minute
     sizes, timing = _sizes_that_fit(draft, request, say)
     defaults = draft.defaults(sizes, _batch_that_fits(timing))
     write_new(draft.files(path, sizes, defaults), request.overwrite)
@@ -228,8 +230,7 @@ def _name_of(images: Path) -> str:
     """What the data is called: the folder's name, or that above folders such as images and
     train."""
     for place in (images.resolve(), *images.resolve().parents):
-        if any(
-            word not in IMAGE_WORDS and word not in SPLIT_WORDS for word in words_of(place.name)
-        ):
+        words = words_of_folder(place.name)
+        if any(word not in IMAGE_WORDS and word not in SPLIT_WORDS for word in words):
             return re.sub(r'[^\w.-]+', '_', place.name)
     return 'data'

@@ -156,8 +156,8 @@ def test_what_runs_out_of_memory_is_no_end(tmp_path, monkeypatch):
     )
     text = benchmark(['Full', 'LoRA'], [TINY], 1, tmp_path / 'deep/b.json', silent)
     rows = json.loads((tmp_path / 'deep/b.json').read_text())['rows']
-    assert 'ratio' not in rows[0] and rows[1]['ratio'] == [1, 1, 1]
-    assert '| `Full` | out of memory |' in text and '| `LoRA` | 1 |' in text
+    assert rows[1]['ratio'] == [1, 1, 1]
+    assert 'ratio' not in rows[0] and rows[0]['kept'] > 0 and '| out of memory |' in text
     assert len({line.count('|') for line in text.splitlines() if line.startswith('|')}) == 1
 
 

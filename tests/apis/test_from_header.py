@@ -167,31 +167,11 @@ def test_what_holds_all_weights_needs_no_base(make, run, tmp_path, options):
     assert run(init_model(path, device='cpu')).equal(run(model))
 
 
-def test_several_tasks(tiny, run, tmp_path, image, beside):
-    tasks = [
-        dict(type='SemanticSegmentation', name='loss_map', num_classes=3),
-        dict(type='Depth', name='depth'),
-    ]
-    options = {
-        'model.type': 'MultiTaskSegmentor',
-        'model.tasks': tasks,
-        'model.backbone.peft': dict(type='TALoRA', _delete_=True),
-        'model.decode_head': dict(
-            type='MSAMHead', in_channels=32, num_heads=2, mlp_dim=32, _delete_=True
-        ),
-    }
-    config = tiny(options)
-    config.test_pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='LoadMultiTaskLabels'),
-        dict(type='MultiTaskResize', size=64),
-        dict(type='PackMultiTaskInputs'),
-    ]
-    model = MODELS.build(config.model)
-    model.init_weights()
-    path = tmp_path / 'shared/tasks.safetensors'
-    save_adapter(model, path, {}, config)
-    found, expected = init_model(path, device='cpu'), init_model(config, path, 'cpu')
+def test_several_tasks(tasks_config, tasks_adapter, image, tmp_path):
+    found, expected = (
+        init_model(tasks_adapter, device='cpu'),
+        init_model(tasks_config, tasks_adapter, 'cpu'),
+    )
     for name in ('loss_map', 'depth'):
         pair = [inference_model(one, image).get(f'pred_{name}').data for one in (found, expected)]
         assert pair[0].equal(pair[1]) and pair[0].shape[1:] == (90, 150)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from tiny_encoders import TINY_SAM2
 from transformers import Sam2Model, SamModel
 
 from mmsam_peft.apis.hugging_face import write_hugging_face
@@ -12,17 +13,8 @@ from mmsam_peft.apis.merging import merged_sam_state
 from mmsam_peft.models.prompt_encoders import Prompts
 
 HEAD = {'model.decode_head.mlp_dim': 64, 'model.decode_head.prompts': True}
-ARCH = dict(
-    embed_dim=16,
-    num_heads=1,
-    stages=(1, 2, 2, 1),
-    windows=(8, 4, 6, 3),
-    global_attn_indexes=(4,),
-    background=3,
-    out_channels=32,
-)
 SECOND = {
-    'model.backbone': dict(type='Hiera', arch=ARCH, img_size=64, peft=dict(type='LoRA')),
+    'model.backbone': dict(type='Hiera', arch=TINY_SAM2, img_size=64, peft=dict(type='LoRA')),
     'model.decode_head.fine': True,
 }
 

@@ -17,7 +17,10 @@ def test_without_weights_the_base_is_loaded_and_the_data_set_names_the_classes(t
     assert model.dataset_meta['classes'] == ('background', 'disc')
 
 
-def test_options_and_absent_files(ready, tiny, tmp_path):
+def test_options_and_absent_files(ready, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(ValueError, match='device=cuda:0: PyTorch sees no GPU'):
+        init_model(*ready, device='cuda:0')
     config = tiny()
     with pytest.raises(ValueError, match='another peft'):
         init_model(config, ready[1], cfg_options={'model.backbone.peft.rank': 5})

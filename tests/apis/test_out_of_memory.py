@@ -1,6 +1,7 @@
 """Errors for lack of memory say what to do."""
 
 import traceback
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from mmsam_peft.apis.out_of_memory import advice_on_memory, is_out_of_memory
+from mmsam_peft.apis.out_of_memory import advice, advice_on_memory, is_out_of_memory
 from mmsam_peft.apis.training import train
 from mmsam_peft.models.segmentors import PEFTSegmentor
 
@@ -36,9 +37,11 @@ def test_the_error_stays_what_it_is_and_ends_with_the_command(error):
 
 
 def test_numpys_error_that_has_a_text_of_its_own():
-    with pytest.raises(MemoryError, match=r'Unable to allocate(.|\n)*fit.py'):
-        with advice_on_memory(['c.py']):
-            np.empty(2**60, np.uint8)
+    with (
+        pytest.raises(MemoryError, match=r'Unable to allocate(.|\n)*fit.py'),
+        advice_on_memory(['c']),
+    ):
+        np.empty(2**60, np.uint8)
 
 
 def test_a_device_that_answers_nothing_hides_no_error(monkeypatch):
@@ -69,7 +72,8 @@ def test_a_training_ends_with_it(tiny, tmp_path, monkeypatch, kind, said, rank):
         raise kind(said)
 
     monkeypatch.setenv('RANK', str(rank))
-    monkeypatch.setattr(Config, 'pretty_text', property(str))  # formatting it takes long
+    # formatting it takes most of the time
+    monkeypatch.setattr(Config, 'pretty_text', property(str))
     monkeypatch.setattr(PEFTSegmentor, 'loss', does_not_fit)
     cfg = tiny({'visualizer.name': f'memory_{rank}', 'experiment_name': f'memory_{rank}'})
     cfg.launcher = 'none'
@@ -84,3 +88,9 @@ def test_other_errors_are_left_alone():
     with pytest.raises(RuntimeError) as found, advice_on_memory(['c.py']):
         raise RuntimeError('shapes differ')
     assert str(found.value) == 'shapes differ' and not is_out_of_memory(KeyError('memory'))
+
+
+def test_the_command_is_called_as_the_tool_that_runs(monkeypatch):
+    tools = Path(__file__).parents[2] / 'tools'
+    monkeypatch.setattr('sys.argv', [str(tools / 'train.py')])
+    assert f'python {tools.as_posix()}/analysis_tools/fit.py c.py' in advice('c.py')

@@ -49,7 +49,7 @@ def by_hand(predictor, path, points, labels, boxes=None, multimask=True):
     return Sam.postprocess_masks(sam, logits, (48, 64), (96, 128))[0], scores[0], logits[0]
 
 
-def test_it_is_sams_predictor(predictor, picture, relative):
+def test_it_is_sams_predictor(predictor, picture, relative, monkeypatch):
     path, _ = picture
     predictor.set_image(path)
     assert (predictor.original_size, predictor.input_size) == ((96, 128), (48, 64))
@@ -72,6 +72,13 @@ def test_it_is_sams_predictor(predictor, picture, relative):
     )
     assert masks.dtype == bool and np.array_equal(masks, expected[0] > 0)
     assert relative(torch.from_numpy(logits), expected[2]) < 1e-5
+    with monkeypatch.context() as changed:
+        padded = predictor.embedding._replace(input_size=(56, 42))
+        changed.setitem(predictor.embeddings, None, padded)
+        changed.setattr(predictor.model.decode_head, 'stride', 14)  # no multiple of 4
+        ramp = torch.arange(16.0).expand(1, 1, 16, 16)
+        right = predictor.to_image(ramp)[0, 0, 0, -1].item()
+    assert right == pytest.approx(41.5 * 16 / 56 - 0.5, abs=1e-4)  # of the last column shown
     refined = predictor.predict([[20, 40]], [1], mask_input=logits, multimask_output=False)
     assert refined[2].shape == (1, 16, 16) and not np.allclose(refined[2], logits)
 

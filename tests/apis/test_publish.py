@@ -57,7 +57,7 @@ def test_a_folder_that_suffices(trained, tmp_path):
         checkpoint=base,
         images=shown,
         licence='cc-by-4.0',
-        data='Discs, drawn.',
+        data='Discs, drawn',
         repository='lab/discs',
     )
     assert said == []
@@ -130,27 +130,46 @@ def test_the_config_of_the_training(trained, tiny, tmp_path):
     assert not (tmp_path / 'new').exists()
 
 
-def test_nothing_private(trained, tmp_path, monkeypatch):
+def test_nothing_private(trained, tiny, tmp_path, monkeypatch):
     """A header's place on the disk is cut, the file sealed again; words of a user are refused."""
     base, out = str(tmp_path / 'base.pth'), tmp_path / 'out'
     adapter = trained(provenance=dict(command='train.py /home/mary/secret/config.py', packages={}))
-    publish(str(adapter), out, checkpoint=base)
-    header = read_header(out / 'adapter.safetensors')
+    own = {
+        'train_dataloader.dataset.data_root': '/mnt/mary m/leaves',
+        'val_dataloader.dataset.data_root': 'file:///home/mary/leaves',
+        'test_dataloader.dataset.data_root': 'C:\\Users\\mary',
+    }
+    tiny(own).dump(tmp_path / 'config.py')
+    publish(str(adapter), out, str(tmp_path / 'config.py'), checkpoint=base)
+    header, made = read_header(out / 'adapter.safetensors'), read_config(out / 'config.py')
     assert header['provenance']['command'] == 'train.py config.py'
-    assert b'mary' not in (out / 'adapter.safetensors').read_bytes()
+    for name in ('adapter.safetensors', 'config.py'):
+        assert b'mary' not in (out / name).read_bytes()
+    roots = [made[f'{part}_dataloader'].dataset.data_root for part in ('train', 'val', 'test')]
+    assert roots == ['leaves', 'leaves', '...']
     kept, written = load_file(adapter), load_file(out / 'adapter.safetensors')
     assert kept.keys() == written.keys()
     assert all(torch.equal(kept[name], written[name]) for name in kept)
 
     monkeypatch.setattr('getpass.getuser', lambda: 'mmiller')
     monkeypatch.setattr('socket.gethostname', lambda: 'gpu-17')
-    for text in ('see /mnt/scans/a', 'by mmiller', 'on gpu-17.', f'in {tmp_path}', '~/data/x'):
+    for text in (
+        *('see /mnt/scans/a', 'by mmiller', 'on gpu-17.', f'in {tmp_path}', '~/data/x'),
+        *('file:///home/a/b', 'of C:\\Users\\a\\b', 'https://me:secret@host.org/x'),
+    ):
         with pytest.raises(ValueError, match='What you wrote would tell'):
             publish(str(adapter), tmp_path / 'new', checkpoint=base, data=text)
     assert not (tmp_path / 'new').exists()
     for text in ('Dice / IoU, and/or', 'https://a.org/b/c', 'hf://a/b', 'configs/lora/a.py', '1/2'):
         require_nothing_private('It', text)
     require_nothing_private('It', 'hf://mmiller/discs', 'mmiller')
+
+    def unknown():
+        raise KeyError('getpwuid(): uid not found: 1234')
+
+    monkeypatch.setattr('getpass.getuser', unknown)  # as in a container
+    with pytest.raises(ValueError, match='would tell'):
+        require_nothing_private('It', 'on gpu-17')
 
 
 def test_an_adapter_without_a_base(build, tiny, tmp_path):
@@ -171,7 +190,7 @@ def test_several_tasks(tasks_adapter, tmp_path, monkeypatch):
     base, out = str(tmp_path / 'base.pth'), tmp_path / 'out'
     publish(str(tasks_adapter), out, checkpoint=base, images=images(tmp_path / 'shown'))
     card = (out / 'README.md').read_text()
-    assert '* parts: SemanticSegmentation\n* depth: Depth\n' in card and '## Classes' not in card
+    assert '* loss_map: SemanticSegmentation\n* depth: Depth\n' in card and '## Classes' not in card
     assert Image.open(out / 'example.png').height > 300
     init_model(str(out / 'config.py'), str(out / 'adapter.safetensors'), checkpoint=base)
 

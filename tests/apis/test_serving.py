@@ -9,6 +9,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from mmsam_peft.adapters.match import save_adapter
@@ -17,7 +18,7 @@ from mmsam_peft.apis import inference_model, init_model
 PAGE = Path(__file__).parents[2] / 'docs' / 'serving.md'
 
 
-def test_it_answers_with_what_inference_gives(build, tiny, tmp_path, monkeypatch):
+def test_it_answers_with_what_inference_gives(build, tiny, tmp_path, monkeypatch, caplog):
     path = tmp_path / 'discs.safetensors'
     meta = dict(classes=('background', 'disc'), palette=[[0, 0, 0], [0, 255, 0]])
     save_adapter(build(trained=True), path, meta, config=tiny())
@@ -35,7 +36,8 @@ def test_it_answers_with_what_inference_gives(build, tiny, tmp_path, monkeypatch
     code = code.replace(', Handler).serve_forever()', ', Handler))')
     code = code.replace('AdapterBank(', f'AdapterBank(checkpoint={str(tmp_path / "base.pth")!r}, ')
     monkeypatch.setattr(sys, 'argv', ['serve.py', f'discs={path}'])
-    exec(compile(code, 'serve.py', 'exec'), {'start': start, '__name__': 'serve'})
+    served = {'start': start, '__name__': 'serve'}
+    exec(compile(code, 'serve.py', 'exec'), served)
     try:
         pixels = np.kron(np.arange(64).reshape(8, 8) * 4, np.ones((8, 8))).astype(np.uint8)
         image = np.stack([pixels, pixels.T, 255 - pixels], -1)
@@ -55,8 +57,17 @@ def test_it_answers_with_what_inference_gives(build, tiny, tmp_path, monkeypatch
         assert status == 200 and (np.asarray(mask) == expected).all() and 0 < expected.mean() < 1
         assert mask.getpalette()[3:6] == [0, 255, 0]
         assert post('/discs', b'no image')[0] == 400
-        connection = HTTPConnection(*started[0].server_address)
         assert post('/../discs.safetensors', b'x')[0] == 404
+
+        def no_memory(*_):
+            raise torch.OutOfMemoryError('CUDA out of memory')
+
+        served['inference_model'] = no_memory
+        status, answer = post('/discs', content.getvalue())
+        assert status == 500 and b'could not be predicted' in answer and b'CUDA' not in answer
+        assert 'CUDA out of memory' in caplog.text
+        served['inference_model'] = inference_model
+        assert post('/discs', content.getvalue())[0] == 200
     finally:
         started[0].shutdown()
         started[0].server_close()

@@ -4,15 +4,6 @@ written down from their program."""
 import torch
 from torch import Tensor
 
-SMALL = dict(
-    embed_dim=16,
-    num_heads=1,
-    stages=(1, 2, 3, 1),
-    windows=(8, 4, 6, 3),
-    global_attn_indexes=(4,),
-    background=3,
-    out_channels=32,
-)
 ATTENTIONS = ('self_attn', 'cross_attn_token_to_image', 'cross_attn_image_to_token')
 
 

@@ -5,16 +5,6 @@ import torch
 from sam2_names import published as sam2
 from torch import Tensor
 
-SMALL = dict(
-    embed_dim=32,
-    depth=2,
-    num_heads=2,
-    global_attn_indexes=(1,),
-    window_size=3,
-    learnt_size=3,
-    mlp_ratio=2,
-    out_channels=32,
-)
 VISION = 'detector.backbone.vision_backbone'
 
 

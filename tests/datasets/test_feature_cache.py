@@ -12,16 +12,14 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch.utils.data import DataLoader
 
-from mmsam_peft.datasets import feature_cache
+from mmsam_peft.datasets import item_store
 from mmsam_peft.datasets.feature_cache import (
     CachedPipeline,
     FeatureStore,
     HalfMap,
-    bytes_in,
-    pack,
     seeded,
-    unpack,
 )
+from mmsam_peft.datasets.item_store import seal
 
 PIPELINE = [
     dict(type='LoadImageFromFile'),
@@ -88,9 +86,11 @@ def item(sample):
     return HalfMap.of(torch.randn(3, 4, 5)), sample
 
 
-def test_an_item_comes_back_as_it_was(item):
+def test_an_item_comes_back_as_it_was(item, tmp_path):
     x, sample = item
-    y, found = unpack(pack(*item, 'c/ab'), 'c/ab')
+    store = FeatureStore(tmp_path, 1e6)
+    store.write('ab', *item)
+    y, found = store.read('ab')
     assert y.values.equal(x.values) and (y.exponent, y.dtype) == (x.exponent, x.dtype)
     assert set(found.keys()) == {'gt_sem_seg', 'gt_other', 'gt_depth'}
     for name, field in sample.items():
@@ -102,31 +102,6 @@ def test_an_item_comes_back_as_it_was(item):
     assert type(found.scale_factor[0]) is float
 
 
-def test_any_damage_is_seen(item):
-    content = pack(*item, 'c/ab')
-    for place in range(len(content)):
-        with pytest.raises(ValueError, match='checksum'):
-            unpack(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :], 'c/ab')
-    for length in (0, 3, 4, 11, 12, 100, len(content) - 1):
-        with pytest.raises(ValueError, match='checksum'):
-            unpack(content[:length], 'c/ab')
-
-
-def test_store(item, tmp_path):
-    store = FeatureStore(tmp_path / 'cache', 1e6)
-    assert store.read('ab') is None and len(store) == 0
-    store.write('ab', *item)
-    assert (
-        store.read('ab')[0].values.equal(item[0].values)
-        and store.read('ac') is None
-        and len(store) == 1
-    )
-    store.path('ab').write_bytes(store.path('ab').read_bytes()[:-1])
-    assert store.read('ab') is None
-    store.write('ab', *item)
-    assert store.read('ab') and len(store) == 1
-
-
 class Hostile:
     def __reduce__(self):
         return os.mkdir, ('ran',)
@@ -135,30 +110,27 @@ class Hostile:
 def foreign(item) -> dict[str, bytes]:
     """Contents whose checksum fits, as those of a foreign or newer program may."""
 
-    def checked(label: bytes, values: bytes = bytes(120)) -> bytes:
-        body = len(label).to_bytes(8, 'little') + label + values
-        return zlib.crc32(body).to_bytes(4, 'little') + body
-
     def saved(value) -> bytes:
         buffer = io.BytesIO()
         torch.save(value, buffer)
         return zlib.compress(buffer.getvalue())
 
+    values = bytes(120)
     head = dict(
         key='cache/ab', meta={}, fields={}, shape=(3, 4, 5), exponent=0, dtype=torch.float32
     )
     return {
-        'not compressed': checked(b'label'),
-        'no pickle': checked(zlib.compress(b'label')),
-        'no label': checked(b''),
-        'a list': checked(saved([1])),
-        'no fields': checked(saved({**head, 'fields': None})),
-        'another shape': checked(saved({**head, 'shape': (3, 4, 6)})),
-        'an odd byte': checked(saved(head), bytes(121)),
-        'half a tensor': checked(saved({**head, 'fields': dict(gt_seg=dict(data=3))})),
-        'code': checked(saved(Hostile())),
-        "another item's": pack(*item, 'cache/ac'),
-        "another model's": pack(*item, 'other/ab'),
+        'not compressed': seal(b'label', values),
+        'no pickle': seal(zlib.compress(b'label'), values),
+        'no label': seal(b'', values),
+        'a list': seal(saved([1]), values),
+        'no fields': seal(saved({**head, 'fields': None}), values),
+        'another shape': seal(saved({**head, 'shape': (3, 4, 6)}), values),
+        'an odd byte': seal(saved(head), bytes(121)),
+        'half a tensor': seal(saved({**head, 'fields': dict(gt_seg=dict(data=3))}), values),
+        'code': seal(saved(Hostile()), values),
+        "another item's": FeatureStore(Path('cache'), 0).pack('ac', *item),
+        "another model's": FeatureStore(Path('other'), 0).pack('ab', *item),
         'nothing': b'',
     }
 
@@ -166,9 +138,7 @@ def foreign(item) -> dict[str, bytes]:
 def test_a_file_that_cannot_be_used_is_made_again(item, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store, lines = FeatureStore(tmp_path / 'cache', 1e6), []
-    monkeypatch.setattr(
-        feature_cache, 'print_log', lambda text, *args, **kwargs: lines.append(text)
-    )
+    monkeypatch.setattr(item_store, 'print_log', lambda text, *args, **kwargs: lines.append(text))
     store.write('ab', *item)
     for name, content in foreign(item).items():
         store.path('ab').write_bytes(content)
@@ -178,62 +148,6 @@ def test_a_file_that_cannot_be_used_is_made_again(item, tmp_path, monkeypatch):
         store.write('ab', *item)
         assert store.read('ab')[0].values.equal(item[0].values), name
     assert not (tmp_path / 'ran').exists()
-
-
-def test_a_folder_in_the_place_of_a_file(item, tmp_path):
-    """Other items are stored nevertheless."""
-    store = FeatureStore(tmp_path / 'cache', 1e6)
-    store.path('ab').mkdir(parents=True)
-    assert store.read('ab') is None
-    store.write('ab', *item)
-    store.write('cd', *item)
-    assert (
-        store.path('ab').is_dir()
-        and store.read('cd')
-        and len(list(store.path('ab').parent.iterdir())) == 1
-    )
-
-
-def test_no_more_than_there_is_room_for(item, tmp_path):
-    store = FeatureStore(tmp_path, 0)
-    sizes = [len(pack(*item, store.key(name))) for name in ('aa', 'bb')]
-    store.room = 1.25 * sum(sizes)
-    for name in ('aa', 'bb', 'cc', 'dd'):
-        store.write(name, *item)
-    written = [path for path in tmp_path.rglob('*') if path.is_file()]
-    assert len(written) == 2 and sum(path.stat().st_size for path in written) == sum(sizes)
-
-
-def test_a_write_that_is_cut_short_leaves_nothing(item, tmp_path, monkeypatch):
-    store = FeatureStore(tmp_path, 1e6)
-
-    def fail(*paths):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, 'replace', fail)
-    with pytest.raises(KeyboardInterrupt):
-        store.write('ab', *item)
-    assert not [path for path in tmp_path.rglob('*') if path.is_file()]
-
-
-def test_a_full_disk_ends_no_training(item, tmp_path):
-    (tmp_path / 'ab').write_text('no folder can be made here')
-    store = FeatureStore(tmp_path, 1e6)
-    store.write('ab', *item)
-    store.write('cd', *item)
-    assert store.room == 0 and not (tmp_path / 'cd').exists()
-
-
-def test_size_of_a_folder_from_which_others_take_files(tmp_path, monkeypatch):
-    for name, size in (('a/b', 3), ('c', 5)):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(bytes(size))
-    assert bytes_in(tmp_path) == 8 and bytes_in(tmp_path / 'nothing') == 0
-    is_file = Path.is_file
-    monkeypatch.setattr(
-        Path, 'is_file', lambda path: is_file(path) and (path.name != 'c' or path.unlink() is None)
-    )
-    assert bytes_in(tmp_path) == 3
 
 
 def test_seeded_draws():

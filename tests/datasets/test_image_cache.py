@@ -10,7 +10,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from mmsam_peft.datasets import image_cache
+from mmsam_peft.datasets import item_store
 from mmsam_peft.datasets.image_cache import ImageStore, StoredImages, suits
 from mmsam_peft.datasets.pixels import Pixels
 
@@ -137,13 +137,13 @@ def test_without_room_and_on_a_full_disk_it_goes_on(stored, sample, tmp_path, mo
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr(image_cache, 'write_whole', full)
+    monkeypatch.setattr(item_store, 'write_whole', full)
     said = []
-    monkeypatch.setattr(image_cache, 'print_log', lambda text, *args, **kwargs: said.append(text))
+    monkeypatch.setattr(item_store, 'print_log', lambda text, *args, **kwargs: said.append(text))
     pipeline = stored(TEST)
     for _ in range(3):
         assert same(pipeline(dict(sample)), right)
-    assert len(said) == 1 and 'No more images are stored' in said[0] and 'No space left' in said[0]
+    assert len(said) == 1 and 'No more items are stored' in said[0] and 'No space left' in said[0]
 
 
 def test_a_damaged_image_is_refused_as_without(stored, sample):

@@ -1,9 +1,5 @@
-"""DistributedDataParallel without find_unused_parameters. Run as a script, this file is one of the
-two processes."""
+"""DistributedDataParallel without find_unused_parameters."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +10,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
+from two_processes import run_in_two_processes
 
 from mmsam_peft.models.segmentors import PEFTSegmentor
 from mmsam_peft.registry import MODELS, PEFT
@@ -62,32 +59,18 @@ def train(model: torch.nn.Module, batch: slice, steps: int = 3) -> None:
 
 
 def worker(rank: int, folder: Path) -> None:
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
-    )
     for method in METHODS:
         model = build(method).train()
         torch.manual_seed(rank)  # each process draws its own gate noise
         train(DistributedDataParallel(model), slice(2 * rank, 2 * rank + 2))
         torch.save(model.state_dict(), folder / f'{method}_{rank}.pth')
-    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory) -> dict[str, tuple[dict[str, Tensor], ...]]:
     """Per method, the two processes' weights after three steps."""
     folder = tmp_path_factory.mktemp('parallel')
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        )
-        for rank in (0, 1)
-    ]
-    errors = [process.communicate(timeout=600)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], '\n'.join(errors)
+    run_in_two_processes(__file__, folder)
     return {
         method: tuple(torch.load(folder / f'{method}_{rank}.pth') for rank in (0, 1))
         for method in METHODS
@@ -121,7 +104,3 @@ def test_two_processes_equal_one_with_both_batches(trained, method):
             (value - trained[method][0][key]).abs().max(),
         )
         assert difference <= 1e-5 * update + 1e-12, key
-
-
-if __name__ == '__main__':
-    worker(int(sys.argv[1]), Path(sys.argv[2]))

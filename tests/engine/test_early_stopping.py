@@ -43,7 +43,13 @@ def trained(runner, *hooks):
     return runner
 
 
-@pytest.mark.parametrize('killed_at', [9, 15], ids=['while it counts', 'before its last decision'])
+@pytest.mark.parametrize(
+    'killed_at',
+    [
+        pytest.param(9, id='while it counts', marks=pytest.mark.slow),
+        pytest.param(15, id='before its last decision'),
+    ],
+)
 def test_ends_at_the_same_epoch_after_a_resumption(make_runner, root, killed_at):
     whole = trained(make_runner(deepcopy({**OPTIONS, 'work_dir': str(root / 'whole')})))
     assert whole.epoch == 5 and whole.iter == 15

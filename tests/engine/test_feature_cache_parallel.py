@@ -1,8 +1,6 @@
-"""One cache for two processes. Run as a script, this file is one of them."""
+"""One cache for two processes."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from two_processes import run_in_two_processes
 
 pytestmark = pytest.mark.slow
 
@@ -32,9 +31,6 @@ def options(folder: Path) -> dict:
 
 def worker(rank: int, root: Path) -> None:
     os.environ.update(TINY_ROOT=str(root), RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank))
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{root}/store', rank=rank, world_size=2
-    )
     config = Config.fromfile(TINY)
     config.merge_from_dict(
         {
@@ -51,7 +47,6 @@ def worker(rank: int, root: Path) -> None:
         runner = Runner.from_cfg(config)
         runner.train()
     torch.save(runner.model.module.state_dict(), root / f'{rank}.pth')
-    torch.distributed.destroy_process_group()
 
 
 def items(folder: Path) -> dict[str, bytes]:
@@ -60,14 +55,7 @@ def items(folder: Path) -> dict[str, bytes]:
 
 def test_two_processes_share_a_cache(make_runner, root):
     """And come to what one process does with both batches."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(root)], stderr=subprocess.PIPE, text=True
-        )
-        for rank in (0, 1)
-    ]
-    errors = [process.communicate(timeout=600)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], '\n'.join(errors)
+    run_in_two_processes(__file__, root)
     first, second = (torch.load(root / f'{rank}.pth') for rank in (0, 1))
     assert (
         all(value.equal(second[key]) for key, value in first.items())
@@ -78,7 +66,3 @@ def test_two_processes_share_a_cache(make_runner, root):
     for key, value in one.model.state_dict().items():
         torch.testing.assert_close(first[key], value, rtol=1e-3, atol=1e-4)
     assert items(root / 'own') == items(root / 'c')
-
-
-if __name__ == '__main__':
-    worker(int(sys.argv[1]), Path(sys.argv[2]))

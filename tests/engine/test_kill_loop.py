@@ -1,8 +1,8 @@
-"""Killing a training a hundred times. Each attempt is a process that is forked from this one, which
+"""Killing a training many times. Each attempt is a process that is forked from this one, which
 has everything imported, and gets SIGKILL at a random moment; files are written slowly, so that it
 often comes while one is.
 
-    python -m pytest tests/engine/test_kill_loop.py -m slow -s
+    KILLS=100 python -m pytest tests/engine/test_kill_loop.py -m slow -s
 """
 
 import os
@@ -28,7 +28,7 @@ from mmsam_peft.engine.checkpoints import newest_checkpoint
 from .conftest import TINY
 
 pytestmark = pytest.mark.slow
-KILLS, CHUNKS, PAUSE = 100, 16, 0.003
+KILLS, CHUNKS, PAUSE = int(os.environ.get('KILLS', 30)), 16, 0.003
 
 
 def write_slowly(content: bytes, path: str | os.PathLike) -> None:
@@ -112,7 +112,7 @@ def belongs(adapter: Path, checkpoint: Path) -> bool:
     return all(value.equal(state[key]) for key, value in tensors(adapter).items())
 
 
-def test_a_hundred_kills(root, scope, slow_disk):
+def test_many_kills(root, scope, slow_disk):
     rng, kills, in_writing, behind, runs, start = random.Random(0), 0, 0, 0, 0, time.time()
     attempt(root / 'whole', None, 'kill_whole')
     duration = time.time() - start
@@ -128,14 +128,18 @@ def test_a_hundred_kills(root, scope, slow_disk):
         'epoch',
     ]
     while kills < KILLS:
-        work_dir, runs, done = root / f'run_{runs}', runs + 1, False
+        work_dir, runs, done, before = root / f'run_{runs}', runs + 1, False, None
+        longer = 1.0  # where the machine has become slower, for an attempt to get anywhere
         while not done:
-            done = not attempt(work_dir, rng.uniform(0.1, 1.1) * duration, f'kill_{runs}_{kills}')
+            done = not attempt(
+                work_dir, rng.uniform(0.1, 1.1) * duration * longer, f'kill_{runs}_{kills}'
+            )
             kills += not done
             in_writing += bool(list(work_dir.glob('*.unfinished-*')))
             files = [*work_dir.glob('*.pth'), *work_dir.glob('*.safetensors')]
             assert all(len(tensors(path)) for path in files), 'an unreadable file'
             last = newest_checkpoint(work_dir)[0]
+            longer, before = longer if last != before else longer * 1.2, last
             behind += bool(
                 last
                 and not done

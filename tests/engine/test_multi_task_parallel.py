@@ -1,14 +1,10 @@
-"""The whole multi-task model in two processes, without ``find_unused_parameters``. Run as a script,
-this is one of them.
+"""The whole multi-task model in two processes, without ``find_unused_parameters``.
 
 All pixels of all labels are valid, unless a test says otherwise: a loss is a mean over the valid
 pixels of a process, so only where each has as many is the mean over processes that of the joint
 batch.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +18,7 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
+from two_processes import run_in_two_processes
 
 from mmsam_peft.engine import AutocastOptimWrapper
 from mmsam_peft.models.segmentors import MultiTaskSegmentor
@@ -144,9 +141,6 @@ def run(
 
 
 def worker(rank: int, folder: Path) -> None:
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
-    )
     states = {
         (kind, case): run(
             kind, case, [(FIRST, SECOND)[rank]], MMDistributedDataParallel
@@ -155,24 +149,13 @@ def worker(rank: int, folder: Path) -> None:
         for case in cases
     }
     torch.save(states, folder / f'{rank}.pth')
-    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory) -> list[dict[tuple, dict[str, Tensor]]]:
     """The two processes' weights after two steps, by case."""
     folder = tmp_path_factory.mktemp('parallel')
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        )
-        for rank in (0, 1)
-    ]
-    errors = [process.communicate(timeout=600)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], '\n'.join(errors)
+    run_in_two_processes(__file__, folder)
     return [torch.load(folder / f'{rank}.pth') for rank in (0, 1)]
 
 
@@ -222,7 +205,3 @@ def test_mixed_precision(trained, case):
             [states['rounded', case][name].flatten() for name, _ in build(*case).named_parameters()]
         )
         assert (other - model).norm() < 0.01 * update
-
-
-if __name__ == '__main__':
-    worker(int(sys.argv[1]), Path(sys.argv[2]))

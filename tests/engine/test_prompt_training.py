@@ -1,8 +1,5 @@
 """A model learns to answer to boxes and clicks beside its answer without a prompt."""
 
-import os
-import subprocess
-import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from two_processes import run_in_two_processes
 
 from mmsam_peft.apis.settings import apply_settings
 from mmsam_peft.models.backbones.sam_keys import to_sam_keys
@@ -276,9 +274,6 @@ def test_goes_on_bit_by_bit(make_runner, root):
 
 def worker(rank: int, folder: Path, keep: float) -> None:
     """One of two processes, one of which has nothing to prompt in its second step."""
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
-    )
     config = Config.fromfile(TINY)
     apply_settings(config, dict(prompts=dict(SHARES, keep=keep)))
     config.model.checkpoint = str(folder / 'whole.pth') if keep else None
@@ -293,27 +288,12 @@ def worker(rank: int, folder: Path, keep: float) -> None:
         total(parallel(*discs(2 + rank, empty=rank == step == 1), mode='loss')).backward()
         optimizer.step()
     torch.save(model.state_dict(), folder / f'{rank}.pth')
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('keep', [0, 1])
 def test_two_processes_train_alike(root, scope, keep):
     whole_sam(root)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(root), str(keep)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        )
-        for rank in (0, 1)
-    ]
-    errors = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
+    run_in_two_processes(__file__, root, keep)
     one, other = (torch.load(root / f'{rank}.pth') for rank in (0, 1))
     assert all(value.equal(other[key]) for key, value in one.items())
-
-
-if __name__ == '__main__':
-    worker(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))

@@ -76,6 +76,8 @@ def test_scores_data_and_provenance(make_runner, root, monkeypatch):
         ('~/data/', 'data'),
         ('../jane/c.py', 'c.py'),
         (r'C:\Users\jane\c.py', 'c.py'),
+        (r'C:\Users\jane', '...'),
+        ('--work-dir=/mnt/jane doe/runs', '--work-dir=runs'),
         ("x=['/a/b','/c/d']", "x=['b','d']"),
         ('http://jane:secret@example.org/x.pth', 'http:x.pth'),
         ('configs/lora/kvasir.py', 'configs/lora/kvasir.py'),

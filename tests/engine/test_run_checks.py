@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from mmsam_peft.engine.run_checks import (
     check_channels,
     check_config,
+    check_ignored,
     check_length,
     check_losses,
     check_prompts,
@@ -156,6 +157,13 @@ def test_heads_for_another_encoder(scope):
     ):
         with pytest.raises(ValueError, match=message + '.*SwinTransformer.*8, 16, 32, 64 channels'):
             check_channels(network(**changes))
+
+
+def test_a_class_with_the_number_of_ignored_pixels():
+    padding = SimpleNamespace(seg_pad_val=255)
+    check_ignored(SimpleNamespace(num_classes=255, data_preprocessor=padding), {}, [])
+    with pytest.raises(ValueError, match='256 classes, expected 255 at most'):
+        check_ignored(SimpleNamespace(num_classes=256, data_preprocessor=padding), {}, [])
 
 
 CROP, PAD = (

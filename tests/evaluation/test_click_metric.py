@@ -266,7 +266,7 @@ def test_two_processes_with_an_image_without_objects(tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(600)
     assert [process.exitcode for process in processes] == [0, 0]
     for rank in (0, 1):
         found = json.loads((tmp_path / f'{rank}.json').read_text())

@@ -279,7 +279,7 @@ def test_two_processes_keep_what_one_does(tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(600)
     assert [process.exitcode for process in processes] == [0, 0]
     one, two = shared(0, binary(11), 1), read_record(tmp_path / 'two.npz')
     assert one.images == two.images and len(two.images) == 11

@@ -1,8 +1,5 @@
 import json
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +9,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from two_processes import run_in_two_processes
 
 from mmsam_peft.evaluation import MultiTaskMetric, multi_task_metric
 
@@ -208,33 +206,15 @@ def test_predictions_that_are_not_finite(samples):
 def worker(rank: int, folder: Path) -> None:
     """Rank r has the images r, r + 2, ..., the last of rank 1 being a repetition, as MMEngine's
     sampler gives them."""
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
-    )
     metric, samples = MultiTaskMetric(TASKS), make()
     metric.collect_dir = str(folder / 'parts')
     for sample in [*samples, samples[0]][rank::2]:
         metric.process({}, [sample.to_dict()])
     (folder / f'{rank}.pkl').write_bytes(pickle.dumps(metric.evaluate(len(samples))))
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_processes(samples, tmp_path):
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(tmp_path)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        )
-        for rank in (0, 1)
-    ]
-    errors = [process.communicate(timeout=600)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], '\n'.join(errors)
+    run_in_two_processes(__file__, tmp_path)
     first, second = (pickle.loads((tmp_path / f'{rank}.pkl').read_bytes()) for rank in (0, 1))
     assert first == second == pytest.approx(score(samples), rel=1e-12)
-
-
-if __name__ == '__main__':
-    worker(int(sys.argv[1]), Path(sys.argv[2]))

@@ -57,7 +57,7 @@ def test_two_processes(tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(600)
     assert [process.exitcode for process in processes] == [0, 0]
     alone = scores(list(range(IMAGES)))
     for rank in (0, 1):

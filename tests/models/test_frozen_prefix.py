@@ -3,6 +3,7 @@ from functools import partial
 import pytest
 import torch
 from segment_anything.modeling import ImageEncoderViT
+from tiny_encoders import TINY_SAM2
 from torch import Tensor
 
 from mmsam_peft.models.backbones import Hiera
@@ -24,15 +25,8 @@ LATE = {  # what is trained -> how many blocks are frozen before it, and whether
     ),
 }
 STAGES = dict(
-    embed_dim=16,
-    num_heads=1,
-    stages=(1, 2, 1),
-    windows=(8, 6, 3),
-    global_attn_indexes=(2,),
-    background=3,
-    out_channels=16,
+    TINY_SAM2, stages=(1, 2, 1), windows=(8, 6, 3), global_attn_indexes=(2,), out_channels=16
 )
-
 
 STAGED = {  # of a Hiera, whose neck takes the maps after blocks 0, 2 and 3
     'stages: nothing': (dict(peft=dict(type='Frozen')), 4),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from sam2_names import SMALL as ARCH
+from tiny_encoders import TINY_SAM2 as ARCH
 from transformers import (
     Sam2Config,
     Sam2HieraDetConfig,

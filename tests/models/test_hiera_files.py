@@ -3,7 +3,8 @@
 import pytest
 import torch
 from safetensors.torch import save_file
-from sam2_names import SMALL, published
+from sam2_names import published
+from tiny_encoders import TINY_SAM2 as SMALL
 
 from mmsam_peft.models import SAMMaskHead
 from mmsam_peft.models.backbones import Hiera, SAMViT

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_encoders import TINY_SAM3
 
 from mmsam_peft.layers.rotary import angles, turned
 from mmsam_peft.models import SAMMaskHead
@@ -12,16 +13,7 @@ from mmsam_peft.models.backbones.sam3_vit import SAM3ViT
 from mmsam_peft.models.backbones.variants import VARIANTS
 from mmsam_peft.peft import count_parameters
 
-ARCH = dict(
-    embed_dim=32,
-    depth=3,
-    num_heads=2,
-    global_attn_indexes=(1,),
-    window_size=3,
-    learnt_size=3,
-    mlp_ratio=2,
-    out_channels=16,
-)
+ARCH = dict(TINY_SAM3, depth=3, out_channels=16)
 
 
 @pytest.fixture

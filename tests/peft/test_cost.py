@@ -131,6 +131,7 @@ def test_gradient_of_b_is_a_product_of_rows(base):
     assert (RANK, N, N, OUT) in shapes and (OUT, N, N, RANK) not in shapes
 
 
+@pytest.mark.slow
 def test_compiles_as_one_graph_and_exports(layer):
     """Outputs and gradients."""
     torch.manual_seed(0)

@@ -45,6 +45,16 @@ def test_several_classes(begin, checked, data, tmp_path):
     assert said.endswith(f'python tools/train.py {path}')
 
 
+def test_the_name_of_the_data_is_above_folders_of_images(begin, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images, labels = (
+        (data / old).rename(data / new)
+        for old, new in (('images', 'img_dir'), ('masks', 'ann_dir'))
+    )
+    path, _ = begin(images=images, labels=labels, out=None)
+    assert path == Path('my_configs/shapes/convlora.py')
+
+
 @pytest.mark.parametrize(
     'change, values',
     [
@@ -163,7 +173,8 @@ def test_a_doubt_is_asked_or_told(begin, checked, data, tmp_path):
 
 
 def test_classes_of_a_list_beside_the_data(begin, checked, data):
-    (data / 'class_dict.csv').write_text('name,r,g,b\nsky,0,0,0\ncar,255,0,0\ntree,0,0,255\n')
+    listed = 'sky,0,0,0\r\ncar,255,0,0\r\ntree,0,0,255\r\n'  # as Windows writes it
+    (data / 'class_dict.csv').write_text(listed, 'utf-8-sig')
     redraw(data, lambda mask: np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]])[mask])
     path, said = begin()
     assert checked(path).train_dataloader.dataset.metainfo.classes == ('sky', 'tree', 'car')

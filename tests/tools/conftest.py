@@ -182,7 +182,25 @@ def trained(tmp_path_factory, start, config) -> Path:
 
 
 @pytest.fixture(scope='session')
-def tested(tmp_path_factory, start, trained, config) -> tuple[Path, str]:
+def adapter(tmp_path_factory, config) -> Path:
+    """Of a model that no training made, for what needs none."""
+    path = tmp_path_factory.mktemp('adapter') / 'adapter.safetensors'
+    save_moved(config, path)
+    return path
+
+
+def save_moved(config: Path, adapter: Path) -> None:
+    """Saves the adapter of a config's model, all that it trains moved by random values."""
+    torch.manual_seed(0)
+    model = init_model(config, None, 'cpu')
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data += torch.randn_like(parameter) * 0.1
+    save_adapter(model, adapter, model.dataset_meta)
+
+
+@pytest.fixture(scope='session')
+def tested(tmp_path_factory, start, adapter, config) -> tuple[Path, str]:
     """The folder of a test run with pictures, and what it printed."""
     place = tmp_path_factory.mktemp('tested')
     options = [
@@ -193,7 +211,7 @@ def tested(tmp_path_factory, start, trained, config) -> tuple[Path, str]:
         '--show-dir',
         place / 'pictures',
     ]
-    return place, start('test.py', config, trained / 'adapter_best.safetensors', *options).stdout
+    return place, start('test.py', config, adapter, *options).stdout
 
 
 @pytest.fixture
@@ -203,9 +221,5 @@ def lora(config, tmp_path):
     path.write_text(
         f"_base_ = '{config}'\nmodel = dict(backbone=dict(peft=dict(_delete_=True, type='LoRA')))"
     )
-    model = init_model(path, None, 'cpu')
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data += torch.randn_like(parameter) * 0.1
-    save_adapter(model, adapter)
+    save_moved(path, adapter)
     return path, adapter

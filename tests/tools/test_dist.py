@@ -84,12 +84,12 @@ def test_train(start, scores, config, tmp_path, slurm):
     )
 
 
-def test_two_nodes_score_as_one_process(start, scores, trained, tested, config, tmp_path, slurm):
+def test_two_nodes_score_as_one_process(start, scores, adapter, tested, config, tmp_path, slurm):
     """slurm_test.sh runs dist_test.sh on each node; they meet at the host that scontrol names
     first."""
     arguments = [
         config,
-        trained / 'adapter_best.safetensors',
+        adapter,
         '--work-dir',
         tmp_path / 'run',
         '--out',

@@ -7,7 +7,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / 'benchmarks'))
 import gpu
 import gpu_parts
-from gpu_tables import tables
+from gpu_tables import goals, tables
 
 RUN = gpu_parts.Run('cpu', tiny=True, rounds=1)
 
@@ -40,8 +40,31 @@ def test_what_is_measured_is_kept_and_what_failed_is_done_again(monkeypatch, tmp
     )
     shown = tables(second)
     assert 'mended' in shown and '| `LoRA` | 2.00 | 3.00 | 1.00 (1.00 to 1.00) |' in shown
+    assert '| no wait for the GPU in a step | not measured |  |' in shown
     with pytest.raises(ValueError, match='was measured on .* choose another --out'):
         gpu.measure(gpu_parts.Run('cpu', False, 1), ['good'], out, silent)
+
+
+def test_goals_are_judged_by_what_was_found():
+    parts = dict(
+        synchronisation=dict(LoRA='no wait', VPT=dict(error='waited')),
+        conv_lora=dict(ConvLoRA=dict(ratio=[1.04, 1, 1.1])),
+        four_gigabytes={'LoRA, bfloat16': dict(peak=3e9), 'ConvLoRA, bfloat16': dict(error='')},
+        training_base={
+            'LoRA': dict(peak=1e9),
+            'sam:LoRA': dict(peak=3.1e9, ratio=[2.9, 2, 4]),
+            'hf:LoRA': dict(error='out of memory'),
+        },
+        training_large=dict(error='by chance'),
+    )
+    judged = {what: (found, met) for what, found, met in goals(parts)}
+    assert judged['no wait for the GPU in a step'] == ('1 of 2 methods', 'not met')
+    assert judged['time of Conv-LoRA, of LoRA: 1.05'] == ('1.04 (1.00 to 1.10)', 'met')
+    assert judged['ViT-H with LoRA on a card of 4 GB'] == ('3.00 GB', 'met')
+    assert judged['ViT-H with ConvLoRA on a card of 4 GB'] == ('not measured', '')
+    assert judged['base: time of `sam:LoRA`, of ours: 3'] == ('2.90 (2.00 to 4.00)', 'not met')
+    assert judged["base: our memory, of `sam:LoRA`'s: 0.33"] == ('0.32', 'met')
+    assert judged['base: time of `hf:LoRA`, of ours: 3'] == ('not measured', '')
 
 
 def test_forms_and_methods_are_right_in_half_precision():

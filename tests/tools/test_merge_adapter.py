@@ -22,15 +22,15 @@ def test_file_is_a_base_for_any_config(call, lora, tmp_path, capsys, suffix):
         )
 
 
-def test_method_that_does_not_merge(call, trained, config, tmp_path):
+def test_method_that_does_not_merge(call, adapter, config, tmp_path):
     with pytest.raises(ValueError, match='ConvLoRA merges only in part'):
-        call('merge_adapter.py', config, trained / 'adapter_best.safetensors', tmp_path / 'sam.pth')
+        call('merge_adapter.py', config, adapter, tmp_path / 'sam.pth')
     assert not (tmp_path / 'sam.pth').exists()
 
 
-def test_name_of_the_file(call, trained, config, tmp_path, capsys):
+def test_name_of_the_file(call, adapter, config, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        call('merge_adapter.py', config, trained / 'adapter_best.safetensors', tmp_path / 'sam.bin')
+        call('merge_adapter.py', config, adapter, tmp_path / 'sam.bin')
     assert 'has to end in .pth or .safetensors' in capsys.readouterr().err
 
 

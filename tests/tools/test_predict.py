@@ -9,24 +9,16 @@ from PIL import Image
 from mmsam_peft.apis import save_adapter
 
 
-def test_folder_with_a_broken_image(start, trained, config, data, tmp_path):
+def test_folder_with_a_broken_image(call, adapter, config, data, tmp_path, capsys):
     images = shutil.copytree(data / 'img_dir/test', tmp_path / 'images')
     (images / 'deeper').mkdir()
     (images / '2.png').rename(images / 'deeper/2.png')
     (images / '1.png').write_bytes((images / '1.png').read_bytes()[:1000])
-    done = start(
-        'predict.py',
-        config,
-        trained / 'adapter_best.safetensors',
-        images,
-        '--out-dir',
-        tmp_path / 'out',
-        check=False,
-    )
-    assert done.returncode == 1
-    assert (
-        '2 of 3 images' in done.stdout and 'not predicted' in done.stderr and '1.png' in done.stderr
-    )
+    with pytest.raises(SystemExit) as end:
+        call('predict.py', config, adapter, images, '--out-dir', tmp_path / 'out')
+    said = capsys.readouterr()
+    assert end.value.code == 1 and '2 of 3 images' in said.out
+    assert 'not predicted' in said.err and '1.png' in said.err
     for kind in ('masks', 'overlays'):
         folder = tmp_path / 'out' / kind
         assert {str(path.relative_to(folder)) for path in folder.rglob('*.png')} == {
@@ -41,16 +33,9 @@ def test_folder_with_a_broken_image(start, trained, config, data, tmp_path):
     )
 
 
-def test_no_images(call, trained, config, tmp_path):
+def test_no_images(call, adapter, config, tmp_path):
     with pytest.raises(FileNotFoundError, match='No image at'):
-        call(
-            'predict.py',
-            config,
-            trained / 'adapter_best.safetensors',
-            tmp_path,
-            '--out-dir',
-            tmp_path / 'out',
-        )
+        call('predict.py', config, adapter, tmp_path, '--out-dir', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
 
@@ -98,9 +83,9 @@ def test_compile(call, lora, data, tmp_path, monkeypatch):
     assert compiled == ['Block', 'Block']
 
 
-def test_what_does_not_merge(call, trained, config, data, capsys):
+def test_what_does_not_merge(call, adapter, config, data, capsys):
     image = data / 'img_dir/test/0.png'
-    command = 'predict.py', config, trained / 'adapter_best.safetensors', image
+    command = 'predict.py', config, adapter, image
     with pytest.raises(ValueError, match='ConvLoRA merges only in part'):
         call(*command, '--merge')
     with pytest.raises(SystemExit):

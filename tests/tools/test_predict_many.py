@@ -41,6 +41,7 @@ def given(build, tiny, tmp_path) -> tuple[Path, Path]:
     model.load_base()
     meta = dict(classes=('background', 'disc'), palette=[[0, 0, 0], [0, 255, 0]])
     save_adapter(model, adapter, meta, tiny())
+    tiny().dump(tmp_path / 'config.py')
     (tmp_path / 'in').mkdir()
     for number in range(NUMBER):
         pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -85,7 +86,7 @@ def test_an_array_then_torchrun_with_a_process_that_is_killed(given, tmp_path, p
     )
     options = ['--checkpoint', str(base), '--device', 'cpu']
     done = subprocess.run(
-        ['bash', TOOLS / 'slurm_predict.sh', *common, *options],
+        ['bash', TOOLS / 'slurm_predict.sh', tmp_path / 'config.py', *common, *options],
         env={**environment, **array},
         capture_output=True,
         text=True,
@@ -97,7 +98,7 @@ def test_an_array_then_torchrun_with_a_process_that_is_killed(given, tmp_path, p
 
     with (tmp_path / 'log').open('w') as log:
         job = subprocess.Popen(
-            ['bash', TOOLS / 'dist_predict.sh', *common, '2', *options],
+            ['bash', TOOLS / 'dist_predict.sh', tmp_path / 'config.py', *common, '2', *options],
             env=environment,
             stdout=log,
             stderr=log,

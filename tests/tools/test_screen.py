@@ -1,5 +1,6 @@
 """What tools show, as a process of its own showed it; everything else is in the log file."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -31,8 +32,10 @@ def test_a_training(trained):
         'adapter',
         str(trained / 'adapter_best.safetensors'),
     ]
-    assert end[2].startswith('pictures ') and end[-2].startswith('  python tools/test.py ')
-    assert end[-1].startswith('  python tools/predict.py ') and end[-1].endswith(' IMAGES')
+    assert end[2].startswith('pictures ')
+    test, predict = map(shlex.split, end[-2:])
+    assert test[:2] == ['python', str(ROOT / 'tools/test.py')]
+    assert predict[:2] == ['python', str(ROOT / 'tools/predict.py')] and predict[-1] == 'IMAGES'
     log = max(trained.glob('*/*.log')).read_text()
     assert 'System environment:' in log and 'Config:' in log and 'Hooks will be executed' in log
 

@@ -67,7 +67,7 @@ def test_train_saves_and_says_how_to_go_on(config, start, tmp_path, whole_group)
     (os.killpg if whole_group else os.kill)(
         started.pid, signal.SIGUSR1 if whole_group else signal.SIGTERM
     )
-    assert started.wait(60) == 128 + (signal.SIGUSR1 if whole_group else signal.SIGTERM)
+    assert started.wait(600) == 128 + (signal.SIGUSR1 if whole_group else signal.SIGTERM)
     log = Path(f'{work_dir}.log').read_text()
     assert re.search(r'Saved: \w+\.pth\. To go on, run the same command with --resume', log)
     assert 'Traceback' not in log
@@ -98,8 +98,8 @@ def test_dist_train_passes_signals_on_and_leaves_no_orphans(config, tmp_path, nu
         PORT=port,
     )
     os.kill(started.pid, number)
-    assert started.wait(60) != 0
-    deadline = time.monotonic() + 20
+    assert started.wait(600) != 0
+    deadline = time.monotonic() + 300
     while members(started.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not members(started.pid)

@@ -30,19 +30,22 @@ def test_writes_a_picture_of_each_image(tested):
     assert 'On the test set' in report and '3 test images' in report
 
 
-def test_adapter_and_checkpoint_give_the_same_scores(
-    start, tested, scores, trained, config, tmp_path
-):
+@pytest.mark.slow
+def test_adapter_and_checkpoint_give_the_same_scores(start, scores, trained, config, tmp_path):
     (checkpoint,) = trained.glob('best_Dice_epoch_*.pth')
+    adapter = trained / 'adapter_best.safetensors'
     no_training_data = ['--cfg-options', 'train_dataloader.dataset.data_root=none']
-    log = start('test.py', config, checkpoint, '--work-dir', tmp_path, *no_training_data).stdout
-    assert scores(log) == pytest.approx(scores(tested[1]), abs=0.2), 'rounding may move a pixel'
+    options = ['--work-dir', tmp_path, *no_training_data]
+    one, other = (
+        scores(start('test.py', config, weights, *options).stdout)
+        for weights in (checkpoint, adapter)
+    )
+    assert one == pytest.approx(other, abs=0.2), 'rounding may move a pixel'
     assert not list(tmp_path.rglob('*.png'))
 
 
-def test_augmentation_averages_both_flips(start, trained, config, data, tmp_path):
-    adapter = trained / 'adapter_best.safetensors'
-    start('test.py', config, adapter, '--work-dir', tmp_path, '--tta', '--out', tmp_path / 'masks')
+def test_augmentation_averages_both_flips(call, adapter, config, data, tmp_path):
+    call('test.py', config, adapter, '--work-dir', tmp_path, '--tta', '--out', tmp_path / 'masks')
     model = init_model(config, adapter, device='cpu')
     for path in data.glob('img_dir/test/*.png'):
         views = [
@@ -64,7 +67,7 @@ def test_augmentation_averages_both_flips(start, trained, config, data, tmp_path
 
 
 @pytest.mark.slow
-def test_bfloat16(start, tested, scores, trained, config, tmp_path):
+def test_bfloat16(start, tested, scores, adapter, config, tmp_path):
     """Other roundings than in float32, seen in the probabilities; nearly the same scores."""
     hook = (
         'from mmengine.hooks import Hook\nfrom mmsam_peft.registry import '
@@ -82,7 +85,7 @@ def test_bfloat16(start, tested, scores, trained, config, tmp_path):
     log = start(
         'test.py',
         tmp_path / 'config.py',
-        trained / 'adapter_best.safetensors',
+        adapter,
         *options,
         PYTHONPATH=str(tmp_path),
     ).stdout
@@ -91,8 +94,8 @@ def test_bfloat16(start, tested, scores, trained, config, tmp_path):
     assert len(list(tmp_path.glob('masks/*.png'))) == 3
 
 
-def test_refuses_a_truncated_adapter(call, trained, config, tmp_path):
-    whole = (trained / 'adapter_best.safetensors').read_bytes()
+def test_refuses_a_truncated_adapter(call, adapter, config, tmp_path):
+    whole = adapter.read_bytes()
     (tmp_path / 'cut.safetensors').write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
         ValueError, match='cut.safetensors is not a readable safetensors file .*copy it again'
@@ -125,12 +128,12 @@ def test_refuses_a_truncated_adapter(call, trained, config, tmp_path):
         ),
     ],
 )
-def test_refuses_an_adapter_of_another_model(call, trained, config, tmp_path, options, message):
+def test_refuses_an_adapter_of_another_model(call, adapter, config, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         call(
             'test.py',
             config,
-            trained / 'adapter_best.safetensors',
+            adapter,
             '--work-dir',
             tmp_path,
             '--cfg-options',
@@ -146,9 +149,9 @@ def test_absent_weights(call, config, tmp_path):
         call('test.py', config, 'nothing.safetensors', '--work-dir', tmp_path)
 
 
-def test_adapter_for_a_model_that_takes_none(call, trained, config, tmp_path):
+def test_adapter_for_a_model_that_takes_none(call, adapter, tmp_path):
     other = Path(__file__).parents[2] / 'configs/segformer/kvasir_b0.py'
     with pytest.raises(
         ValueError, match='adapter file, but the model of this config is a EncoderDecoder'
     ):
-        call('test.py', other, trained / 'adapter_best.safetensors', '--work-dir', tmp_path)
+        call('test.py', other, adapter, '--work-dir', tmp_path)

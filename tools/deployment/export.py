@@ -8,31 +8,17 @@ their size. Methods that merge are merged; Conv-LoRA's experts are part of the f
 docs/export.md.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # tool_arguments
 
+from model_arguments import given_model, model_parser
 from tool_arguments import MODEL, options_of, quiet_imports, settings_arguments
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage='%(prog)s [CONFIG] WEIGHTS OUT [options]',
-    )
-    parser.add_argument(
-        'given',
-        nargs='+',
-        metavar='[CONFIG] WEIGHTS OUT',
-        help='WEIGHTS: an adapter (.safetensors) or a checkpoint (.pth). OUT: .onnx or .pt2',
-    )
-    parser.add_argument(
-        '--checkpoint',
-        help='the base weights that the adapter was trained on, see tools/predict.py',
-    )
+    parser = model_parser(__doc__, 'OUT', '.onnx or .pt2')
     parser.add_argument('--task', help='of a multi-task model, the only one to be answered')
     parser.add_argument(
         '--preprocessing',
@@ -50,29 +36,34 @@ def main() -> None:
     parser.add_argument(
         '--int8', action='store_true', help='weights of linear layers in 8 bits: a smaller file'
     )
+    parser.add_argument(
+        '--prompts',
+        action='store_true',
+        help='of a model with prompts, NAME_encoder.onnx and NAME_decoder.onnx, which answers to '
+        "clicks and boxes, as segment-anything's export",
+    )
     settings_arguments(parser, *MODEL)
     args = parser.parse_args()
+    if args.prompts and args.task:
+        parser.error('--prompts goes without --task: prompts are for models of one class')
     options = options_of(parser, args)
     with quiet_imports():
-        from mmengine.logging import MMLogger
-
         from mmsam_peft.apis import init_model
-        from mmsam_peft.apis.arguments import config_and_weights
-        from mmsam_peft.apis.console import quieted
         from mmsam_peft.apis.export import FORMATS, export_model
+        from mmsam_peft.apis.export.prompt_files import export_prompts
         from mmsam_peft.apis.launch import load_config
-    try:
-        config, weights, out = config_and_weights(args.given, 'OUT')
-    except ValueError as error:
-        parser.error(str(error))
+    config, weights, out = given_model(parser, args.given, 'OUT')
     if Path(out).suffix not in FORMATS:
         parser.error(f'{out}: the name has to end in {" or ".join(FORMATS)}')
-    quieted(MMLogger.get_current_instance())
     if config:
         config, options = load_config(config, options, also_read=['test_pipeline']), None
     model = init_model(config, weights, 'cpu', options, checkpoint=args.checkpoint)
-    made = export_model(model, out, args.task, args.preprocessing, args.resize, args.int8, weights)
-    print(report(out, made))
+    how = dict(preprocessing=args.preprocessing, resize=args.resize, int8=args.int8)
+    if args.prompts:
+        for path, made in export_prompts(model, out, weights=weights, **how).items():
+            print(report(path, made))
+        return
+    print(report(out, export_model(model, out, args.task, weights=weights, **how)))
 
 
 def report(out: str, made) -> str:
@@ -82,7 +73,7 @@ def report(out: str, made) -> str:
     method = adapter.get('method') or 'the model'
     size = ' x '.join(map(str, steps['size']))
     lines = [
-        f'{out}: {made.bytes / 1e6:,.1f} MB, {about["kind"]}, '
+        f'{out}: {made.bytes / 1e6:,.1f} MB, {about.get("part", about["kind"])}, '
         f'{method} {"merged" if adapter.get("merged") else "as it is"}; network of {size} pixels'
     ]
     if steps['windows']:

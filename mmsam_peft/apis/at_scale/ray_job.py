@@ -1,6 +1,7 @@
 """The same job by Ray Data, for many or changing machines: the engine starts workers again, holds
 reading back where computing is slow, and takes machines as they come."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,15 +18,16 @@ IMAGES_AT_ONCE = 32
 
 
 class Worker:
-    """A process with a model of its own."""
+    """A process with a model of its own. Images and rows come and go as JSON: names may have bytes
+    that Arrow's texts cannot."""
 
     def __init__(self, settings: Settings, source: str, out: str, top: str) -> None:
         self.job = Job(settings.model(), settings, source, out, (top, []))
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        images = [Image(*map(str, one)) for one in zip(*batch.values(), strict=True)]
-        rows = list(self.job.run(images, part=os.getpid()))
-        return {field: np.array([getattr(row, field) for row in rows]) for field in Row._fields}
+        images = [Image(*json.loads(text)) for text in batch['image']]
+        rows = self.job.run(images, part=os.getpid())
+        return dict(row=np.array([json.dumps(row) for row in rows]))
 
 
 def run_with_ray(
@@ -58,8 +60,8 @@ def run_with_ray(
         return
     ray.init(ignore_reinit_error=True, log_to_driver=False)
     blocks = -(-len(left) // IMAGES_AT_ONCE)
-    columns: list[dict[str, Any]] = [image._asdict() for image in left]
-    rows = ray.data.from_items(columns, override_num_blocks=blocks).map_batches(
+    items: list[Any] = [dict(image=json.dumps(image)) for image in left]
+    rows = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
         Worker,
         fn_constructor_args=(settings, source, out, job.top),
         compute=ActorPoolStrategy(min_size=1, max_size=workers),
@@ -68,7 +70,7 @@ def run_with_ray(
         num_gpus=gpus,
     )
     for row in rows.iter_rows():
-        yield Row(**{field: row[field] for field in Row._fields})
+        yield Row(*json.loads(row['row']))
 
 
 def _from_anywhere(settings: Settings) -> Settings:

@@ -137,25 +137,27 @@ def list_images(source: str) -> tuple[str, list[Image]]:
     Raises:
         FileNotFoundError: There are none.
     """
-    if '://' not in source:
-        paths = find_images(source)
-        top = common_folder(paths, source)
-        names = output_names(paths, top)
-        found = [
-            Image(
-                os.path.abspath(path),
-                path.relative_to(top).as_posix(),
-                names[path].as_posix(),
-                _state_here(path),
-            )
-            for path in paths
-        ]
-        return os.path.realpath(top), found
-    return _in_store(source)
+    if '://' in source:
+        system, root = url_to_fs(source)
+        if not isinstance(system, LocalFileSystem):
+            return _in_store(source, system, root)
+        source = root
+    paths = find_images(source)
+    top = common_folder(paths, source)
+    names = output_names(paths, top)
+    found = [
+        Image(
+            os.path.abspath(path),
+            path.relative_to(top).as_posix(),
+            names[path].as_posix(),
+            _state_here(path),
+        )
+        for path in paths
+    ]
+    return os.path.realpath(top), found
 
 
-def _in_store(source: str) -> tuple[str, list[Image]]:
-    system, root = url_to_fs(source)
+def _in_store(source: str, system: AbstractFileSystem, root: str) -> tuple[str, list[Image]]:
     scheme = source.partition('://')[0]
     system.invalidate_cache()
     listed = system.glob(root, detail=True) if system.isdir(root) is False else {}

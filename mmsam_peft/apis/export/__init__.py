@@ -74,9 +74,6 @@ def export_model(
         raise ValueError(f'{out} is a folder: give the name of a file.')
     if int8 and out.suffix != '.onnx':
         raise ValueError(f'{out}: weights of 8 bits are for .onnx, whose runtime makes them.')
-    for name, value in dict(preprocessing=preprocessing, resize=resize).items():
-        if value not in PLACES and not (name == 'resize' and value is None):
-            raise ValueError(f'{name}={value!r}: expected one of {", ".join(PLACES)}.')
     require_writable(out, [weights, getattr(model, 'checkpoint', None)])
     require_finite(model.state_dict(), f'The model for {out}', 'Use an earlier adapter.')
     network, merged = network_of(model, task, preprocessing, resize)
@@ -94,9 +91,16 @@ def export_model(
 
 
 def network_of(
-    model: nn.Module, task: str | None, preprocessing: str, resize: str | None
+    model: nn.Module,
+    task: str | None,
+    preprocessing: str,
+    resize: str | None,
+    kind: type[Network] = Network,
 ) -> tuple[Network, bool]:
     """What is exported of a model, and whether its method was merged."""
+    for name, value in dict(preprocessing=preprocessing, resize=resize).items():
+        if value not in PLACES and not (name == 'resize' and value is None):
+            raise ValueError(f'{name}={value!r}: expected one of {", ".join(PLACES)}.')
     tasks = _tasks(model, task)
     geometry = geometry_of(model)
     inside = preprocessing == 'inside'
@@ -106,7 +110,7 @@ def network_of(
     if resized and geometry.unfit:
         raise ValueError(f'--resize inside: {geometry.unfit}')
     plain = _merged(model, task)
-    network = Network(model if plain is None else plain, geometry, tasks, inside, resized)
+    network = kind(model if plain is None else plain, geometry, tasks, inside, resized)
     return network.eval(), plain is not None
 
 

@@ -30,10 +30,15 @@ def answers(path: Path, images: Tensor) -> list[np.ndarray] | None:
         with torch.no_grad():
             found = torch.export.load(path).module()(images)
         return [one.numpy() for one in found]
+    return run_onnx(path, {'images': images.numpy()})
+
+
+def run_onnx(path: Path, given: dict[str, np.ndarray]) -> list[np.ndarray] | None:
+    """What a file answers to its inputs; None where ONNX Runtime is not installed."""
     if importlib.util.find_spec('onnxruntime') is None:
         return None
     session = optional('onnxruntime').InferenceSession(path, providers=['CPUExecutionProvider'])
-    return session.run(None, {'images': images.numpy()})
+    return session.run(None, given)
 
 
 def verify(path: Path, network: Network, model: nn.Module, exact: bool = True) -> dict | None:
@@ -62,14 +67,14 @@ def verify(path: Path, network: Network, model: nn.Module, exact: bool = True) -
                 return None
             for ours, its in zip(given, expected(network, images), strict=True):
                 if ours.dtype.kind == 'f':
-                    found['difference'] = max(found['difference'], _far(ours, its).max())
+                    found['difference'] = max(found['difference'], far(ours, its).max())
                 else:
                     found['same'] = min(found['same'], (ours == its).mean())
         if network.preprocessing and network.resize:
             image = network.example(1, seed)
             own = own_answers(model, image[0].numpy(), network.tasks)
             pairs = zip(answers(path, image)[::2], own, strict=True)
-            found['own'] = min((_far(ours, its) < NEAR).mean() for ours, its in pairs)
+            found['own'] = min((far(ours, its) < NEAR).mean() for ours, its in pairs)
         found = {name: None if one is None else float(one) for name, one in found.items()}
         finite = np.isfinite(found['difference'])
         if finite and (not exact or _is_right(**found)):
@@ -88,7 +93,7 @@ def _is_right(difference: float, same: float, own: float | None) -> bool:
     return difference <= TOLERANCE and same >= SHARE and (own is None or own >= OWN)
 
 
-def _far(ours: np.ndarray, its: np.ndarray) -> np.ndarray:
+def far(ours: np.ndarray, its: np.ndarray) -> np.ndarray:
     """How far numbers are from others, by the largest of these, or by 1; infinite where one is
     NaN."""
     scale = max(1.0, np.abs(its.astype(np.float64)).max(initial=0))

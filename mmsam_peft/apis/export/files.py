@@ -18,7 +18,6 @@ from torch import nn
 from ...layers.attention import MapAttention
 from ...whole_files import whole_file
 from .description import KEY
-from .network import Network
 
 EXTRA = "pip install -e '.[export]'"
 LARGEST = 2**31 - 2**20
@@ -39,25 +38,18 @@ def optional(name: str) -> Any:
         ) from error
 
 
-def traced(network: Network) -> torch.export.ExportedProgram:
-    """The network as a graph of PyTorch's operators, for any number of images.
+def traced(network: nn.Module) -> torch.export.ExportedProgram:
+    """A ``Network``, or another with its ``examples`` and ``axes``, as a graph of PyTorch's
+    operators.
 
     Raises:
         ValueError: Something in it depends on values and cannot be one graph.
     """
-    sizes = {0: torch.export.Dim('batch', min=1)}
-    if network.resize:
-        first = 1 if network.preprocessing else 2
-        sizes |= {
-            first: torch.export.Dim('height', min=2),
-            first + 1: torch.export.Dim('width', min=2),
-        }
+    given = network.examples()
     try:
         with torch.no_grad():
-            network(network.example())  # what layers remember becomes constants
-            program = torch.export.export(
-                network, (network.example(),), dynamic_shapes=dict(images=sizes), strict=False
-            )
+            network(*given)  # what layers remember becomes constants
+            program = torch.export.export(network, given, dynamic_shapes=network.axes, strict=False)
     except Exception as error:  # the tracer's own errors are of many kinds
         method = type(getattr(network.model.backbone, 'peft', None)).__name__
         raise ValueError(
@@ -86,11 +78,11 @@ def plain_attention(model: nn.Module) -> Iterator[None]:
             module.attention = form
 
 
-def write_pt2(network: Network, text: str, folder: Path, name: str) -> None:
+def write_pt2(network: nn.Module, text: str, folder: Path, name: str) -> None:
     torch.export.save(traced(network), folder / name, extra_files={f'{KEY}.json': text})
 
 
-def write_onnx(network: Network, text: str, folder: Path, name: str) -> None:
+def write_onnx(network: nn.Module, text: str, folder: Path, name: str) -> None:
     """``folder/name``, and, where it would be too large, the weights in a file beside it."""
     ir = optional('onnx_ir')
     passes = optional('onnxscript.optimizer')
@@ -99,8 +91,8 @@ def write_onnx(network: Network, text: str, folder: Path, name: str) -> None:
             traced(network),
             (),
             dynamo=True,
-            input_names=['images'],
-            output_names=network.names,
+            input_names=list(network.inputs),
+            output_names=list(network.names),
             optimize=False,  # its rewriting takes minutes, and runtimes do it themselves
             verbose=False,
         )

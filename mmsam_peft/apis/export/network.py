@@ -1,5 +1,7 @@
 """What is exported of a model: from images to logits and masks, without the program around it."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,9 +49,45 @@ class Network(nn.Module):
             self.register_buffer('mean', one.mean.detach().clone(), False)
             self.register_buffer('std', one.std.detach().clone(), False)
 
+    inputs: Sequence[str] = ('images',)
+    """Their names."""
+
+    @property
+    def axes(self) -> tuple:
+        """Which axes of the inputs have any length."""
+        axes = {0: torch.export.Dim('batch', min=1)}
+        if self.resize:
+            first = 1 if self.preprocessing else 2
+            axes |= {
+                first: torch.export.Dim('height', min=2),
+                first + 1: torch.export.Dim('width', min=2),
+            }
+        return (axes,)
+
+    def examples(self) -> tuple:
+        """Values of the inputs."""
+        return (self.example(),)
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Answers and their logits in turn, as ``names`` says: masks (B, H, W) of class numbers
         and logits (B, K, H, W); or, of each task, its values (B, c, H, W) and its logits."""
+        height, width = images.shape[1:3] if self.preprocessing else images.shape[2:]
+        made = self.made(height, width)
+        found: list[Tensor] = []
+        for name, logits in self.logits(self.prepared(images)).items():
+            if self.resize:
+                rows, columns = (
+                    bilinear(new, side, old)
+                    for new, side, old in zip(
+                        (height, width), made, self.geometry.size, strict=True
+                    )
+                )
+                logits = rows @ (logits @ columns.T)
+            found += [self.answer(name, logits), logits]
+        return tuple(found)
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """What the model sees of images, (B, C, H, W)."""
         height, width = images.shape[1:3] if self.preprocessing else images.shape[2:]
         if self.preprocessing:
             images = images.permute(0, 3, 1, 2).float()
@@ -69,18 +107,7 @@ class Network(nn.Module):
                 torch.arange(new) < side for new, side in zip(self.geometry.size, made, strict=True)
             ]
             images = torch.where(inside[0][:, None] & inside[1], images, self.pad_value)
-        found: list[Tensor] = []
-        for name, logits in self.logits(images).items():
-            if self.resize:
-                rows, columns = (
-                    bilinear(new, side, old)
-                    for new, side, old in zip(
-                        (height, width), made, self.geometry.size, strict=True
-                    )
-                )
-                logits = rows @ (logits @ columns.T)
-            found += [self.answer(name, logits), logits]
-        return tuple(found)
+        return images
 
     def made(self, height: int, width: int) -> tuple[Tensor | int, Tensor | int]:
         """The sides that an image gets before it is padded."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...whole_files import whole_file
+from .joining import areas
 from .network import NOTHING
 from .source import needed
 
@@ -47,9 +48,9 @@ def require_polygons(kind: str, crs: Any, path: Path) -> None:
         if crs is None:
             raise ValueError(
                 f'{path}: a GeoPackage has coordinates of the earth, and this image has no '
-                'coordinate reference system. Take geojson, which then has pixels from the top '
-                'left corner, or give the image its reference (rio edit-info --crs EPSG:... '
-                '--transform ...).'
+                'coordinate reference system for its pixels. Take geojson, which then has pixels '
+                'from the top left corner; or give the image its reference (rio edit-info --crs '
+                'EPSG:... --transform ...); one with ground control points becomes one by rio warp.'
             )
 
 
@@ -64,8 +65,8 @@ def write_polygons(
     """Writes the polygons of a mask, in GeoJSON by longitude and latitude (RFC 7946), or in pixels
     where the mask has no coordinates; in a GeoPackage in the mask's own. Returns their number.
 
-    GDAL reads the mask row by row, so that it is never in memory, and a polygon is one wherever it
-    goes. The polygons themselves are.
+    The mask is read in strips, and a polygon is one wherever it goes. In memory are those that
+    reach the lower edge of a strip, and some thousand that are being written.
 
     Args:
         least: Pixels below which a polygon is left out.
@@ -82,26 +83,15 @@ def write_polygons(
 def _polygons(
     file: Any, classes: Sequence[str], background: int | None, least: int
 ) -> Iterator[Polygon]:
-    import rasterio
-    from rasterio.features import shapes
     from shapely.affinity import affine_transform
-    from shapely.geometry import shape
 
-    band = rasterio.band(file, 1)
-    # What is zero in the mask of a mask is left out, which spares the largest polygon.
-    there = band if background == 0 else None
-    pixel = 1 if file.crs is None else abs(file.transform.determinant)
-    for geometry, value in shapes(band, mask=there, connectivity=4, transform=file.transform):
-        number = int(value)
-        if number in (background, NOTHING):
-            continue
-        polygon = shape(geometry)
-        if file.crs is None:  # coordinates of nowhere; in pixels they are those of the image
-            polygon = affine_transform(polygon, (~file.transform).to_shapely())
-        pixels = round(polygon.area / pixel)
-        if pixels >= least:
-            name = classes[number] if number < len(classes) else str(number)
-            yield Polygon(polygon, number, name, pixels)
+    # Coordinates of nowhere are left as pixels, which are those of the image.
+    matrix = None if file.crs is None else file.transform.to_shapely()
+    for area in areas(file, without=(background, NOTHING), least=least):
+        shape = affine_transform(area.polygon, matrix) if matrix else area.polygon
+        known = area.value < len(classes)
+        name = classes[area.value] if known else str(area.value)
+        yield Polygon(shape, area.value, name, area.pixels)
 
 
 def _square_metres(polygons: Sequence[Polygon], crs: Any) -> list[float]:
@@ -143,6 +133,7 @@ def _write_geojson(polygons: Iterator[Polygon], file: Any, path: Path) -> int:
 
 def _write_package(polygons: Iterator[Polygon], crs: Any, path: Path) -> int:
     import shapely
+    from pyogrio.errors import DataSourceError
     from pyogrio.raw import write
 
     made = path.with_name(f'{path.name}.gpkg')  # GDAL goes by the name
@@ -170,6 +161,8 @@ def _write_package(polygons: Iterator[Polygon], crs: Any, path: Path) -> int:
             if not several:
                 break
         os.replace(made, path)
+    except DataSourceError as error:  # such as a full disk
+        raise OSError(str(error)) from error
     finally:
         made.unlink(missing_ok=True)
     return number

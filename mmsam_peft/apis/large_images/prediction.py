@@ -72,7 +72,7 @@ def predict_large(
 
     Where windows overlap, their logits are averaged, as MMSegmentation's sliding windows do. Of
     the image a few windows are in memory, of the logits what further windows will add to, at most
-    512 MiB; the rest of that is in a temporary file in ``out_dir``. Windows without any image are
+    256 MiB; the rest of that is in a temporary file in ``out_dir``. Windows without any image are
     passed over.
 
     A run that was killed goes on with the row of windows in which it was; finished rows lie in

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...datasets.pixels.stored import DTYPES, Header
-from .source import LargeImage, needed, require_pieces
+from .source import LargeImage, needed, require_pieces, where_pieces_are
 
 RESOLUTION = ('TIFFTAG_XRESOLUTION', 'TIFFTAG_YRESOLUTION', 'TIFFTAG_RESOLUTIONUNIT')
 LEAST_CACHE, MOST_CACHE = 64, 512
@@ -81,20 +81,17 @@ class Raster(LargeImage):
 
     def _blocks(self, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
         """(h, w) bool: where the file has its blocks."""
-        there = np.ones((rows[1] - rows[0], columns[1] - columns[0]), bool)
         if self.file.driver not in ('GTiff', 'COG'):
-            return there
-        height, width = self.file.block_shapes[0]
+            return np.ones((rows[1] - rows[0], columns[1] - columns[0]), bool)
         # Bands that lie apart have blocks of their own: one that is zero there may lack its.
         apart = self.file.profile.get('interleave') == 'band'
         planes = range(1, self.file.count + 1) if apart else [1]
-        for i in range(rows[0] // height, (rows[1] - 1) // height + 1):
-            for j in range(columns[0] // width, (columns[1] - 1) // width + 1):
-                name = f'BLOCK_OFFSET_{j}_{i}'
-                if not any(self.file.get_tag_item(name, 'TIFF', bidx=band) for band in planes):
-                    top, left = i * height - rows[0], j * width - columns[0]
-                    there[max(top, 0) : top + height, max(left, 0) : left + width] = False
-        return there
+
+        def has(i: int, j: int) -> bool:
+            name = f'BLOCK_OFFSET_{j}_{i}'
+            return any(self.file.get_tag_item(name, 'TIFF', bidx=band) for band in planes)
+
+        return where_pieces_are(rows, columns, self.file.block_shapes[0], has)
 
     def output(self) -> dict[str, Any]:
         file, tags = self.file, self.file.tags()
@@ -123,8 +120,9 @@ class Raster(LargeImage):
             'EXIF_Orientation', 1
         )
         if self.file.driver == 'GTiff':
-            tag = needed('tifffile').TiffFile(self.path).pages[0].tags.get(274)
-            number = 1 if tag is None else tag.value
+            with needed('tifffile').TiffFile(self.path) as tiff:
+                tag = tiff.pages[0].tags.get(274)
+                number = 1 if tag is None else tag.value
         if int(number) != 1:
             raise ValueError(
                 f'{self.path}: got an image that is to be turned when it is shown (orientation '

@@ -1,6 +1,6 @@
 """Large images, of which windows are read from the disk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -26,8 +26,8 @@ class LargeImage:
     header: Header
     microscopy = False
     """Whether the result is to be an OME-TIFF."""
-    pixel_size: tuple[float, float, str] | None = None
-    """Of microscopy: width, height, unit."""
+    pixel_size: tuple[tuple[float, str], tuple[float, str]] | None = None
+    """Of microscopy: width and height with their units."""
 
     def read(
         self, rows: tuple[int, int], columns: tuple[int, int], bands: Sequence[int]
@@ -53,6 +53,27 @@ def needed(name: str) -> ModuleType:
         raise ImportError(
             f'large images need {name}, which is not there ({error}): {INSTALL} brings it'
         ) from error
+
+
+def where_pieces_are(
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    size: tuple[int, int],
+    has: Callable[[int, int], bool],
+) -> np.ndarray:
+    """(h, w) bool of a window: where the file has its pieces, of ``size`` (h, w).
+
+    Args:
+        has: Whether it has the piece (i, j).
+    """
+    there = np.ones((rows[1] - rows[0], columns[1] - columns[0]), bool)
+    height, width = size
+    for i in range(rows[0] // height, (rows[1] - 1) // height + 1):
+        for j in range(columns[0] // width, (columns[1] - 1) // width + 1):
+            if not has(i, j):
+                top, left = i * height - rows[0], j * width - columns[0]
+                there[max(top, 0) : top + height, max(left, 0) : left + width] = False
+    return there
 
 
 def require_pieces(path: Path, shape: Sequence[int], dtype: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-MOST = 512 * 2**20
+MOST = 256 * 2**20
 """Bytes in memory."""
 
 

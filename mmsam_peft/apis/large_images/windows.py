@@ -88,10 +88,18 @@ class Windows:
         return SUPPORT[self.resize.interpolation] if self.resize else 0
 
     def read(self, row: int, column: int) -> Window:
-        """ValueError names the window whose pixels are not as training has them."""
+        """ValueError names the window whose pixels are not as training has them; OSError pixels
+        that cannot be read."""
         rows = self.rows.seen(row, self.support)
         columns = self.columns.seen(column, self.support)
-        found = self.image.read(rows, columns, self.chosen)
+        try:
+            found = self.image.read(rows, columns, self.chosen)
+        except Exception as error:  # damaged files fail in many ways
+            cause = str(error.__cause__ or error)[:200] or type(error).__name__
+            raise OSError(
+                f'{self.image.path}: the rows {rows[0]} to {rows[1]}, columns {columns[0]} to '
+                f'{columns[1]}, cannot be read ({cause}): copy the file again'
+            ) from error
         if found is None:
             return Window(row, column, None, False)
         values, there = found

@@ -123,6 +123,11 @@ class Annotations:
         """
         if others not in OTHERS:
             raise DatasetError(f'got others={others!r}, expected one of {list(OTHERS)}')
+        if len(classes) > IGNORE:
+            raise DatasetError(
+                f'got {len(classes)} classes, at most {IGNORE} fit into a mask, in which {IGNORE} '
+                'says that a pixel is ignored: leave some out, or join some by categories'
+            )
         named = {name: _as_tuple(members) for name, members in (categories or {}).items()}
         if strange := [name for name in named if name not in classes]:
             raise DatasetError(

@@ -48,7 +48,8 @@ def as_file_gives_it(image: np.ndarray, pixels: Pixels) -> np.ndarray:
 
 
 def as_bgr(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3), uint8, or float32 where values are fractions of steps.
+    """(H, W, 3), uint8, or float32 where values are fractions of steps; a copy, which may be
+    written to.
 
     Raises:
         ValueError: Another shape; values that are not numbers from 0 to 255, or that go from 0 to
@@ -70,7 +71,7 @@ def as_bgr(image: np.ndarray) -> np.ndarray:
             'lay the image over the background that belongs there.'
         )
     image = image[..., :3]
-    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+    return np.array(np.broadcast_to(image, (*image.shape[:2], 3)), order='C')
 
 
 def _within_a_byte(image: np.ndarray) -> np.ndarray:

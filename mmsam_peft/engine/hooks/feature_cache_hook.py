@@ -11,7 +11,8 @@ from mmengine.runner import Runner
 from mmseg.datasets.transforms import PackSegInputs
 
 from ...datasets.checks.dataset import inner_datasets
-from ...datasets.feature_cache import CachedPipeline, FeatureStore, bytes_in
+from ...datasets.feature_cache import CachedPipeline, FeatureStore
+from ...datasets.item_store import bytes_in
 from ...hashing import hash_tensors
 from ...models.backbones.frozen_prefix import FrozenPrefix
 from ...models.encoding_preprocessor import EncodingPreprocessor

@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ...datasets.checks.dataset import inner_datasets
-from ...datasets.feature_cache import bytes_in
 from ...datasets.image_cache import ImageStore, StoredImages, suits
+from ...datasets.item_store import bytes_in
 from ...registry import HOOKS
 
 

@@ -109,13 +109,14 @@ class PromptedDecoder(SAMDecoder):
         x: Tensor,
         position: Tensor,
         sparse: Tensor,
-        multimask: bool,
+        multimask: bool | None,
         fine: Sequence[Tensor] | None = None,
         details: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """From maps (N or 1, C, h, w) with their dense prompts, and tokens (N, T, C), to masks (N,
-        M, 4h, 4w), their IoU (N, M) and SAM 2's object logits (N, 1). ``fine`` and ``details``:
-        of the N objects, as ``finer`` and ``details`` give them."""
+        M, 4h, 4w), their IoU (N, M) and SAM 2's object logits (N, 1). ``multimask=None``: of
+        all four tokens. ``fine`` and ``details``: of the N objects, as ``finer`` and
+        ``details`` give them."""
         fast = fine is None and details is None and few_tokens.fits(self.transformer, x)
         if fast:
             own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
@@ -127,9 +128,10 @@ class PromptedDecoder(SAMDecoder):
             tokens, upscaled = self.attend(x, position, self.mask_tokens.weight, sparse, fine)
         score = self.pred_obj_score_head(tokens[:, 0]) if self.fine else None
         tokens = tokens[:, self.before_iou :]
-        doubtful = self.fine and not multimask and not self.training
+        doubtful = self.fine and multimask is False and not self.training
+        every = doubtful or multimask is None
         chosen = list(
-            range(NUM_MASKS) if doubtful else range(multimask, NUM_MASKS if multimask else 1)
+            range(NUM_MASKS) if every else range(multimask, NUM_MASKS if multimask else 1)
         )
         weights = torch.stack(
             [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in chosen], 1

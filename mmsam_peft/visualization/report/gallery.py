@@ -17,8 +17,6 @@ from ..images import image_to_show, resized
 from .charts import amount
 
 GROUPS = dict(best='Best', median='In the middle', worst='Worst')
-Tiles = list[tuple[str, np.ndarray]]
-"""Caption and picture, RGB."""
 
 
 class Gallery:

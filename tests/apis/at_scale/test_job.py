@@ -137,7 +137,7 @@ def test_another_job_in_the_folder(given, tmp_path):
         draw(tmp_path / 'own/masks/a.png', 0)
         Job(model, settings, source, str(tmp_path / 'own'))
     with pytest.raises(ValueError, match=r'masks/a.png .* would replace an image'):
-        Job(model, settings, str(tmp_path / 'own/masks'), str(tmp_path / 'own'))
+        Job(model, settings, f'file://{tmp_path}/own/masks', str(tmp_path / 'own'))
     # two that began at once, in a store that cannot say who was first
     list(job.run(job.images[:1]))
     with pytest.raises(FileExistsError, match='two jobs wrote into one folder'):
@@ -166,6 +166,7 @@ def test_object_stores(given, tmp_path):
         ('memory://in/**/*.*', 'memory://out'),
         ('memory://in', str(tmp_path / 'out')),
         (source, 'memory://mixed'),
+        (f'file://{source}', f'file://{tmp_path}/local'),
     ):
         job = Job(model, pictures, images, place)
         rows = {row.image: row for row in job.run(job.left())}
@@ -229,11 +230,11 @@ def test_several_tasks(tasks_adapter, tmp_path):
         place = f'memory://tasks{overlays}' if overlays else str(tmp_path / 'out')
         job = Job(model, settings, str(tmp_path / 'in'), place)
         rows = list(job.run(job.left()))
-        assert [row.mask for row in rows] == [f'parts/{number}.png' for number in range(3)]
+        assert [row.mask for row in rows] == [f'loss_map/{number}.png' for number in range(3)]
         assert job.left() == []
         assert bool(job.out.files('panels')) == overlays
         for number in range(3):
-            for name in (f'parts/{number}.png', f'depth/{number}.npy'):
+            for name in (f'loss_map/{number}.png', f'depth/{number}.npy'):
                 assert job.out.read(name) == (tmp_path / 'expected' / name).read_bytes()
 
 
@@ -262,9 +263,9 @@ def test_the_worker_of_ray(given, tmp_path):
     model, settings, source, expected = given
     job = Job(model, settings, source, str(tmp_path / 'out'))
     images = job.left()
-    batch = {key: np.array([image._asdict()[key] for image in images]) for key in images[0]._fields}
+    batch = dict(image=np.array([json.dumps(image) for image in images]))
     made = Worker(settings, source, str(tmp_path / 'out'), job.top)(batch)
-    assert sorted(made['status']) == [DONE] * (NUMBER + 1) + [FAILED]
+    assert sorted(json.loads(row)[2] for row in made['row']) == [DONE] * (NUMBER + 1) + [FAILED]
     assert same(masks(job.out), expected)
     assert [image.below for image in job.left()] == ['bad.png']
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny_encoders import TINY_SAM2, TINY_SAM3
 
 from mmsam_peft.apis.inference import init_model
 
@@ -15,24 +16,7 @@ STEPS = [
     dict(type='MultiTaskResize', size=64),
     dict(type='PackMultiTaskInputs'),
 ]
-HIERA = dict(
-    embed_dim=16,
-    num_heads=1,
-    stages=(1, 1, 1, 1),
-    windows=(8, 4, 6, 3),
-    global_attn_indexes=(2,),
-    background=3,
-    out_channels=32,
-)
-SAM3 = dict(
-    embed_dim=32,
-    depth=2,
-    num_heads=2,
-    global_attn_indexes=(1,),
-    window_size=3,
-    learnt_size=3,
-    out_channels=32,
-)
+HIERA = dict(TINY_SAM2, stages=(1, 1, 1, 1), global_attn_indexes=(2,))
 MULTICLASS = {
     'model.decode_head.num_classes': 3,
     'model.decode_head.num_queries': 4,
@@ -79,7 +63,7 @@ MODELS = {
     'VPT': lambda: peft('VPT'),
     'prompts': lambda: {'model.decode_head.prompts': True, 'model.checkpoint': None},
     'SAM 2': lambda: other_encoder('Hiera', HIERA, 'ConvLoRA'),
-    'SAM 3': lambda: other_encoder('SAM3ViT', SAM3, 'LoRA'),
+    'SAM 3': lambda: other_encoder('SAM3ViT', TINY_SAM3, 'LoRA'),
     'TALoRA': lambda: several_tasks('TALoRA'),
     'mSAM': lambda: several_tasks('LoRA'),
 }

@@ -55,37 +55,59 @@ def test_microscopy_keeps_the_size_of_a_pixel(model, tmp_path, kind):
         assert file.pages[0].colormap[:, 2].tolist() == [9 * 257, 8 * 257, 7 * 257]
 
 
-def with_alpha(path, image, alpha):
-    image = np.dstack([image, alpha])
-    tifffile.imwrite(path, image, tile=(32, 32), extrasamples=['unassalpha'])
-
-
-@pytest.mark.parametrize('kind', ['palette', 'white', 'alpha', 'grey'])
-def test_pixels_are_those_that_training_reads(tmp_path, kind):
-    image, path, alpha = picture(), tmp_path / 'a.tif', None
+@pytest.mark.parametrize('suffix', ['tif', 'ome.tif'])
+@pytest.mark.parametrize('kind', ['palette', 'miniswhite', 'alpha', 'minisblack'])
+def test_pixels_are_those_that_training_reads(tmp_path, kind, suffix):
+    """Of a TIFF that GDAL reads, and of one that tifffile and zarr do."""
+    image, path, plain = picture(), tmp_path / f'a.{suffix}', tmp_path / 'plain.tif'
+    alpha = np.full(SIZE, 255, np.uint8)
+    options = dict(tile=(32, 32), photometric=kind)
     if kind == 'palette':
         table = np.random.default_rng(1).integers(0, 255, (3, 256)).astype(np.uint16) * 257
-        tifffile.imwrite(path, image[..., 0], tile=(32, 32), photometric='palette', colormap=table)
-    elif kind == 'white':
-        tifffile.imwrite(path, image[..., 0], tile=(32, 32), photometric='miniswhite')
-    elif kind == 'grey':
-        tifffile.imwrite(path, image[..., 0], tile=(32, 32))
+        options['colormap'] = table
+    if kind == 'alpha':
+        options.update(photometric='rgb', extrasamples=['unassalpha'])
+        image = np.dstack([image, alpha])
     else:
-        alpha = np.full(SIZE, 255, np.uint8)
-        tifffile.imwrite(
-            path, np.dstack([image, alpha]), tile=(32, 32), extrasamples=['unassalpha']
-        )
-    expected = read_image(path.read_bytes())[10:80, 20:140, ::-1]
+        image = image[..., 0]
+    tifffile.imwrite(plain, image, **options)
+    tifffile.imwrite(path, image, **options, ome=suffix == 'ome.tif')
+    expected = read_image(plain.read_bytes())[10:80, 20:140, ::-1]
     source = open_large(path)
+    assert source.microscopy == (suffix == 'ome.tif')
     bands = range(source.header.bands)
     values, there = source.read((10, 80), (20, 140), bands)
     assert there.all() and (values == expected[..., : len(bands)]).all()
-    if alpha is not None:
-        alpha[30:40, 50:60] = 0
-        tifffile.imwrite(
-            path, np.dstack([image, alpha]), tile=(32, 32), extrasamples=['unassalpha']
-        )
-        assert ((open_large(path).read((0, 90), (0, 150), bands)[1]) == (alpha > 0)).all()
+    if kind == 'alpha':
+        image[30:40, 50:60, 3] = 0
+        tifffile.imwrite(path, image, **options, ome=suffix == 'ome.tif')
+        assert (open_large(path).read((0, 90), (0, 150), bands)[1] == (image[..., 3] > 0)).all()
+
+
+@pytest.mark.parametrize('kind', ['svs', 'zarr', 'apart.zarr', 'shards.zarr'])
+def test_chunks_that_are_not_there_are_no_image(model, tmp_path, kind):
+    """One that some band has is there."""
+    image, path = picture() // 2 + 1, tmp_path / f'a.{kind}'
+    image[:, 64:] = 0
+    image[:64, 64:96, 1] = 5
+    shape, chunks, more = (*SIZE, 3), (32, 32, 3), {}
+    if kind == 'svs':
+        profile = dict(driver='GTiff', dtype='uint8', count=3, height=90, width=150)
+        layout = dict(tiled=True, blockxsize=32, blockysize=32, sparse_ok=True)
+        with rasterio.open(f'{path}.tif', 'w', **profile, **layout) as file:
+            file.write(np.moveaxis(image, -1, 0))
+        (tmp_path / 'a.svs.tif').rename(path)
+    else:
+        if kind == 'apart.zarr':
+            image, shape, chunks = np.moveaxis(image, -1, 0), (3, *SIZE), (1, 32, 32)
+        if kind == 'shards.zarr':
+            more, chunks = dict(shards=(32, 32, 3)), (16, 16, 3)
+        array = zarr.create_array(path, shape=shape, chunks=chunks, dtype='uint8', **more)
+        array[:] = image
+    mask = tifffile.imread(predict_large(model(classes=True), path, tmp_path / 'out'))
+    there = np.zeros(SIZE, bool)
+    there[:, :64] = there[:64, 64:96] = True
+    assert (mask[there] < 3).all() and (mask[~there] == 255).all()
 
 
 def test_what_is_refused(model, tmp_path):
@@ -104,6 +126,11 @@ def test_what_is_refused(model, tmp_path):
         predict_large(made, path, tmp_path / 'out')
     with pytest.raises(ValueError, match='bands 1 to 4'):
         predict_large(made, path, tmp_path / 'out', Settings(bands=(5, 2, 1)))
+    with tifffile.TiffWriter(tmp_path / 'two.ome.tif', ome=True) as file:
+        for _ in range(2):
+            file.write(image, photometric='rgb')
+    with pytest.raises(ValueError, match='2 pictures of one size'):
+        open_large(tmp_path / 'two.ome.tif')
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match='GDAL cannot open it'):
         open_large(path)
@@ -131,6 +158,23 @@ def test_what_is_refused(model, tmp_path):
         pass
     with pytest.raises(ValueError, match='rewrite the file in tiles'):
         open_large(huge)
+
+
+@pytest.mark.parametrize('kind', ['tif', 'ome.tif', 'plain.ome.tif', 'zarr'])
+def test_damage_is_named_and_leaves_no_mask(model, tmp_path, kind):
+    path, compression = tmp_path / f'a.{kind}', None if kind.startswith('plain') else 'zlib'
+    if kind == 'zarr':
+        zarr.create_array(path, shape=(*SIZE, 3), chunks=(32, 32, 3), dtype='uint8')[:] = picture()
+        damaged = path / 'c/1/1/0'
+    else:
+        options = dict(photometric='rgb', compression=compression, ome='ome' in kind)
+        tifffile.imwrite(path, picture(), tile=(32, 32), metadata=dict(axes='YXS'), **options)
+        damaged = path
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises((OSError, ValueError), match=f'a.{kind}: .*copy'):
+        predict_large(model(classes=True), path, tmp_path / 'out')
+    assert not list(tmp_path.glob('out/*.tif'))
 
 
 def test_what_is_missing_is_named(model, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from tiny_encoders import TINY_SAM2, TINY_SAM3
 
 from mmsam_peft.adapters.recipe import base_weights
 from mmsam_peft.apis.configs import read_config
@@ -37,17 +38,9 @@ EVERYWHERE = ('sam2.1_hiera_tiny', 'sam2.1_hiera_small', 'sam3', 'mobile_sam')
 MAP = dict(embed_dim=32, depth=2, num_heads=2, out_channels=32)
 TINY = dict(
     SAMViT=dict(MAP, global_attn_indexes=(0,), window_size=3),
-    SAM3ViT=dict(MAP, global_attn_indexes=(1,), window_size=3, learnt_size=3),
+    SAM3ViT=TINY_SAM3,
     EfficientSAMViT=dict(MAP, learnt_size=3),
-    Hiera=dict(
-        embed_dim=16,
-        num_heads=1,
-        stages=(1, 1, 2, 1),
-        windows=(8, 4, 6, 3),
-        global_attn_indexes=(3,),
-        background=3,
-        out_channels=32,
-    ),
+    Hiera=TINY_SAM2,
     TinyViT=dict(
         embed_dims=(8, 16, 16, 32),
         depths=(1, 1, 1, 1),

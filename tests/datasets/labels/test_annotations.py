@@ -211,6 +211,8 @@ def test_many_categories(tmp_path):
     with pytest.raises(ValueError, match='1200 categories, at most 254'):
         found.mask(found.images[0])
     assert (found.select(('x', 'c1100')).mask(found.images[0]) == filled((1, SMALL))).all()
+    with pytest.raises(ValueError, match='256 classes, at most 255'):
+        found.select([f'c{number}' for number in range(256)])
 
 
 @pytest.fixture

@@ -95,6 +95,14 @@ def test_two_masks_of_an_image_are_no_pair(touch):
     assert found.several == ['images/b.jpg: masks/b.png, masks/b.tif']
 
 
+def test_predictions_are_neither_images_nor_labels(touch, tmp_path):
+    touch('out/masks/a.png', 'out/overlays/a.png', 'a.jpg', 'a_mask.png')
+    (tmp_path / 'out/predictions.jsonl').write_text('{"folders": ["masks", "overlays"]}\n')
+    assert named(find_pairs(tmp_path), tmp_path) == [('a.jpg', 'a_mask.png', None)]
+    found = find_pairs(tmp_path, tmp_path / 'out/masks')  # named by somebody
+    assert named(found, tmp_path) == [('a.jpg', 'out/masks/a.png', None)]
+
+
 def test_errors_say_what_was_there(touch, tmp_path):
     touch('images/a.jpg', 'masks/x.png', 'empty/readme.txt', 'many/images/1.jpg')
     touch('many/masks/1_0.png', 'many/masks/1_00.png')

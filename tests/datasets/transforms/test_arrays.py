@@ -26,6 +26,7 @@ GREY = PIXELS[..., 0]
 def test_what_is_right(given, expected):
     found = as_bgr(given)
     assert found.dtype == np.uint8 and found.flags.c_contiguous and (found == expected).all()
+    assert found.flags.writeable and not np.shares_memory(found, given)  # as PyTorch wants it
 
 
 def test_fractions_of_steps_stay():

@@ -1,9 +1,5 @@
-"""Training with every weighting, against the same by hand. Run as a script, this file is one of two
-processes."""
+"""Training with every weighting, against the same by hand."""
 
-import os
-import subprocess
-import sys
 import weakref
 from functools import partial
 from itertools import count
@@ -17,6 +13,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from two_processes import run_in_two_processes
 
 from mmsam_peft.engine import AutocastOptimWrapper
 from mmsam_peft.engine.hooks import PlainCheckpointHook
@@ -573,9 +570,6 @@ def train(model: nn.Module, part: slice) -> None:
 
 
 def worker(rank: int, folder: Path) -> None:
-    torch.distributed.init_process_group(
-        'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2
-    )
     for name, one_by_one in CASES:
         model = Toy(name, one_by_one)
         train(MMDistributedDataParallel(model), slice(2 * rank, 2 * rank + 2))
@@ -592,7 +586,6 @@ def worker(rank: int, folder: Path) -> None:
         torch.save(
             [model.state_dict(), guarded.state_dict()], folder / f'{name}_{one_by_one}_{rank}.pth'
         )
-    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope='module')
@@ -600,17 +593,7 @@ def trained(tmp_path_factory) -> dict[tuple[str, bool], list[list[dict[str, Tens
     """By case, the two processes' states: trained, and trained with a batch of NaN in the second
     process."""
     folder = tmp_path_factory.mktemp('parallel')
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        )
-        for rank in (0, 1)
-    ]
-    errors = [process.communicate(timeout=600)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], '\n'.join(errors)
+    run_in_two_processes(__file__, folder)
     return {
         case: [torch.load(folder / f'{case[0]}_{case[1]}_{rank}.pth') for rank in (0, 1)]
         for case in CASES
@@ -639,7 +622,3 @@ def test_two_processes_leave_out_the_same_step(trained, case):
         assert torch.allclose(
             first[key], value, rtol=0, atol=1e-6 if case[0] == 'NashMTL' else 1e-9
         ), key
-
-
-if __name__ == '__main__':
-    worker(int(sys.argv[1]), Path(sys.argv[2]))

@@ -244,7 +244,7 @@ def test_a_browser_shows_it(work_dir, tmp_path):
     options += [f'--user-data-dir={tmp_path / "profile"}', '--window-size=500,1600']
     subprocess.run(
         [CHROMIUM, *options, f'--screenshot={picture}', shown.as_uri()],
-        check=True, capture_output=True, timeout=120,
+        check=True, capture_output=True, timeout=600,
     )  # fmt: skip
     pixels = np.asarray(Image.open(picture).convert('RGB')).astype(int)
     assert pixels.shape == (1600, 500, 3)
