@@ -67,6 +67,8 @@ def test_ways_are_those_that_the_config_takes(tiny):
     names = [way.name for way in ways(small(tiny))]
     assert names[:2] == ['as it is', 'checkpointing'] and 'nf4 base, checkpointing' in names
     assert 'last 2 blocks, feature cache' in names
+    none = [way.name for way in ways(small(tiny, {'model.backbone.peft': None}))]
+    assert none == ['as it is', 'checkpointing']
     full = [way.name for way in ways(small(tiny, CASES['full']))]
     assert not any('cache' in name and 'last' not in name for name in full)
 
