@@ -47,23 +47,15 @@ def advice_on_memory(configs: Sequence[str], amp: bool = False) -> Iterator[None
 
 
 def advice(config: str, amp: bool = False) -> str:
-<<<<<<< HEAD
-    memory = '8G'
-    if torch.cuda.is_available():
-        memory = f'{torch.cuda.get_device_properties(0).total_memory / 1e9:.1f}G'
-    precision = ['--amp'] if amp else []
-    arguments = shlex.join([config, '--memory', memory, *precision])
-=======
     memory, gpu = '8G', torch.cuda.is_available()
     with suppress(Exception):  # after an error, a device may answer nothing
         memory = f'{(_of_gpu() if gpu else _of_machine()) / 1e9:.1f}G'
-    command = ['python', 'tools/analysis_tools/fit.py', config, '--memory', memory]
-    command += [] if gpu else ['--device', 'cpu']
-    command += ['--amp'] if amp else []
->>>>>>> wt-b
+    arguments = [config, '--memory', memory]
+    arguments += [] if gpu else ['--device', 'cpu']
+    arguments += ['--amp'] if amp else []
     return (
         'Memory did not suffice. What fits, and the command that trains it, is counted in a '
-        f'minute by:\n{tool("analysis_tools/fit.py")} {arguments}\n'
+        f'minute by:\n{tool("analysis_tools/fit.py")} {shlex.join(arguments)}\n'
         'It looks at smaller batches, model.backbone.checkpointing=True, '
         'model.backbone.base_dtype=bfloat16, updates of the last blocks and the feature cache. A '
         'number of less memory than the device has leaves room for what else runs there.'

@@ -1,27 +1,20 @@
 """Errors for lack of memory say what to do."""
 
-<<<<<<< HEAD
+import traceback
 from pathlib import Path
 
-=======
-import traceback
-
 import numpy as np
->>>>>>> wt-b
 import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
 
-<<<<<<< HEAD
 from mmsam_peft.apis.out_of_memory import advice, advice_on_memory, is_out_of_memory
-=======
-from mmsam_peft.apis.out_of_memory import advice_on_memory, is_out_of_memory
 from mmsam_peft.apis.training import train
 from mmsam_peft.models.segmentors import PEFTSegmentor
->>>>>>> wt-b
 
 CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory")
+
 
 @pytest.mark.parametrize(
     'error',
@@ -44,7 +37,10 @@ def test_the_error_stays_what_it_is_and_ends_with_the_command(error):
 
 
 def test_numpys_error_that_has_a_text_of_its_own():
-    with pytest.raises(MemoryError, match=r'Unable to allocate(.|\n)*fit.py'), advice_on_memory(['c']):
+    with (
+        pytest.raises(MemoryError, match=r'Unable to allocate(.|\n)*fit.py'),
+        advice_on_memory(['c']),
+    ):
         np.empty(2**60, np.uint8)
 
 
@@ -76,7 +72,9 @@ def test_a_training_ends_with_it(tiny, tmp_path, monkeypatch, kind, said, rank):
         raise kind(said)
 
     monkeypatch.setenv('RANK', str(rank))
-    monkeypatch.setattr(Config, 'pretty_text', property(str))  # formatting it takes most of the time
+    monkeypatch.setattr(
+        Config, 'pretty_text', property(str)
+    )  # formatting it takes most of the time
     monkeypatch.setattr(PEFTSegmentor, 'loss', does_not_fit)
     cfg = tiny({'visualizer.name': f'memory_{rank}', 'experiment_name': f'memory_{rank}'})
     cfg.launcher = 'none'
