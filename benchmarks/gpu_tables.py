@@ -76,11 +76,12 @@ def _table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
 def _compared(part: dict) -> Iterator[str]:
     rows = []
     for name, cost in part.items():
+        peak = f'{cost["peak"] / 1e9:.2f}' if 'peak' in cost else ''
         if 'ratio' not in cost:
-            rows.append([f'`{name}`', cost.get('error', ''), '', ''])
+            rows.append([f'`{name}`', cost.get('error', ''), peak, ''])
             continue
         rate = f'{cost["images_per_second"]:.2f}'
-        rows.append([f'`{name}`', rate, f'{cost["peak"] / 1e9:.2f}', _ratio(cost['ratio'])])
+        rows.append([f'`{name}`', rate, peak, _ratio(cost['ratio'])])
     return _table(['', 'images/s', 'peak, GB', 'time, of the first'], rows)
 
 

@@ -72,9 +72,8 @@ def test_a_training_ends_with_it(tiny, tmp_path, monkeypatch, kind, said, rank):
         raise kind(said)
 
     monkeypatch.setenv('RANK', str(rank))
-    monkeypatch.setattr(
-        Config, 'pretty_text', property(str)
-    )  # formatting it takes most of the time
+    # formatting it takes most of the time
+    monkeypatch.setattr(Config, 'pretty_text', property(str))
     monkeypatch.setattr(PEFTSegmentor, 'loss', does_not_fit)
     cfg = tiny({'visualizer.name': f'memory_{rank}', 'experiment_name': f'memory_{rank}'})
     cfg.launcher = 'none'

@@ -15,6 +15,7 @@ def test_compiled_blocks_train_validate_and_resume_as_plain_ones(make_runner, ro
         runner = make_runner(
             {
                 'work_dir': str(root / folder),
+                'model.checkpoint': None,
                 'model.backbone.arch.depth': 1,
                 'model.backbone.arch.global_attn_indexes': (),
                 'train_cfg.max_epochs': 2,

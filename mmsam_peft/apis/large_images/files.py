@@ -31,6 +31,7 @@ def write_mask(
     Raises:
         OSError: It could not be written, or is not what was written.
     """
+    rasterio = needed('rasterio')
     with whole_file(path) as unfinished:
         write = _write_ome if image.microscopy else _write_geotiff
         first = unfinished.with_name(f'{unfinished.name}.tif') if cog else unfinished
@@ -38,6 +39,8 @@ def write_mask(
             write(strips, image, network, first, f'mmsam_peft {__version__} {made_by}')
             if cog:
                 _write_cog(first, unfinished)
+        except rasterio.errors.RasterioError as error:  # such as a full disk
+            raise OSError(str(error.__cause__ or error)) from error
         finally:
             if cog:
                 first.unlink(missing_ok=True)

@@ -133,6 +133,7 @@ def _write_geojson(polygons: Iterator[Polygon], file: Any, path: Path) -> int:
 
 def _write_package(polygons: Iterator[Polygon], crs: Any, path: Path) -> int:
     import shapely
+    from pyogrio.errors import DataSourceError
     from pyogrio.raw import write
 
     made = path.with_name(f'{path.name}.gpkg')  # GDAL goes by the name
@@ -160,6 +161,8 @@ def _write_package(polygons: Iterator[Polygon], crs: Any, path: Path) -> int:
             if not several:
                 break
         os.replace(made, path)
+    except DataSourceError as error:  # such as a full disk
+        raise OSError(str(error)) from error
     finally:
         made.unlink(missing_ok=True)
     return number
