@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from affine import Affine
 from mmengine.config import ConfigDict
+from pyogrio import read_info
 from rasterio.windows import Window
 from torch import nn
 
@@ -29,6 +30,7 @@ from mmsam_peft.apis import init_model
 from mmsam_peft.apis.configs import read_config
 from mmsam_peft.apis.large_images import Settings, predict_large
 from mmsam_peft.apis.large_images.opening import open_large
+from mmsam_peft.apis.large_images.polygons import write_polygons
 from mmsam_peft.apis.large_images.windows import Windows
 from mmsam_peft.apis.overrides import apply_overrides
 from mmsam_peft.models.backbones import SAMViT
@@ -115,6 +117,9 @@ def main() -> None:
     parser.add_argument('--classes', type=int, default=8, help='of the convolution')
     parser.add_argument('--arch', help="of SAM's, in place of the convolution")
     parser.add_argument('--computed', type=int, help='windows (default: all)')
+    parser.add_argument(
+        '--keep', action='store_true', help='the mask that is there: measure the polygons alone'
+    )
     parser.add_argument('--out', type=Path, help='a JSON file for the figures')
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -130,21 +135,33 @@ def main() -> None:
     settings = Settings(SIDE, STRIDE)
     source = open_large(image)
     windows = Windows(model, source, SIDE, STRIDE).number
+    cache = source.cache(SIDE)  # as in predict_large
     source.close()
     out = args.folder / (args.arch or f'{args.classes}_classes')
     figures = dict(machine=machine('cpu'), pixels=[height, args.width], windows=windows)
     figures['classes'] = len(model.dataset_meta['classes'])
-    figures['mask'] = measured(lambda: predict_large(model, image, out, settings, overwrite=True))
-    for least in (2000, 0):
-        figures[f'polygons of {least} pixels or more'] = measured(
-            lambda least=least: predict_large(
-                model, image, out, settings, polygons='gpkg', min_area=least
-            )
+    if not args.keep:
+        figures['mask'] = measured(
+            lambda: predict_large(model, image, out, settings, overwrite=True)
         )
+    mask, polygons = out / image.name, out / f'{image.stem}.gpkg'
+    for least in (2000, 0):
+        name = f'polygons of {least} pixels or more'
+        with rasterio.Env(GDAL_CACHEMAX=cache):
+            figures[name] = measured(
+                lambda least=least: write_polygons(
+                    mask, polygons, 'gpkg', model.dataset_meta['classes'], 0, least
+                )
+            )
+        figures[name]['number'] = read_info(polygons)['features']
+        keep(figures, args.out)
+
+
+def keep(figures: dict, out: Path | None) -> None:
     text = json.dumps(figures, indent=1)
-    print(text)
-    if args.out:
-        args.out.write_text(f'{text}\n')
+    print(text, flush=True)
+    if out:
+        out.write_text(f'{text}\n')
 
 
 if __name__ == '__main__':
