@@ -19,6 +19,7 @@ from mmsam_peft.analysis.fit import SLACK
 from mmsam_peft.analysis.measured_memory import allocated_peak
 from mmsam_peft.analysis.training_step import count_step
 from mmsam_peft.apis.launch import load_config
+from mmsam_peft.models.backbones.sam_vit import ARCHS
 from mmsam_peft.whole_files import write_whole
 
 
@@ -34,6 +35,10 @@ def options_of(run: dict) -> dict:
 def measure(run: dict, count: bool) -> dict:
     """Counted and allocated peaks in bytes, and the most that was resident in this process."""
     cfg = load_config(f'configs/{run["method"]}/kvasir.py', options_of(run))
+    if run['depth']:
+        whole = ARCHS[cfg.model.backbone.arch]
+        places = dict(depth=run['depth'], global_attn_indexes=(run['depth'] - 1,))
+        cfg.model.backbone.arch = {**whole, **places}
     cost = count_step(cfg, 1)
     found = dict(counted=cost.peak, weights=cost.weights, trained=cost.trained)
     if not count:
@@ -51,6 +56,7 @@ def table(runs: list[dict]) -> str:
         name = ', '.join(str(run[key]) for key in ('encoder', 'method', 'base_dtype'))
         name += ', checkpointing' if run['checkpointing'] else ''
         real = run.get('allocated')
+        name += f', {run["depth"]} blocks' if run['depth'] else ''
         cells = [run['weights'], run['counted'], SLACK * run['counted'], real]
         shown = ['' if cell is None else f'{cell / 1e9:.2f}' for cell in cells]
         shown.append(f'{run["counted"] / real:.2f}' if real else '')
@@ -66,6 +72,9 @@ def main() -> None:
     parser.add_argument('--methods', nargs='+', default=['lora', 'convlora'], help='of configs/')
     parser.add_argument('--base-dtypes', nargs='+', default=['bfloat16'])
     parser.add_argument('--size', type=int, default=1024)
+    parser.add_argument(
+        '--depth', type=int, help='of the blocks so many, the last of them global, for less time'
+    )
     parser.add_argument('--no-checkpointing', action='store_true')
     parser.add_argument('--count', action='store_true')
     parser.add_argument('--json', type=Path)
@@ -87,6 +96,7 @@ def main() -> None:
                     method=method,
                     base_dtype=base_dtype,
                     size=args.size,
+                    depth=args.depth,
                     checkpointing=not args.no_checkpointing,
                 )
                 needed = 'counted' if args.count else 'allocated'

@@ -115,7 +115,7 @@ def adapter_names(model: nn.Module) -> set[str]:
 def adapter_state(model: nn.Module, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
     """What prediction needs beside the frozen base, on the CPU: from ``state``, such as a
     checkpoint's, or by default from the model."""
-    state = model.state_dict() if state is None else state
+    state = model.state_dict(keep_vars=True) if state is None else state  # what is trained
     names = adapter_names(model)
     return {
         name: value.detach().cpu().contiguous() for name, value in state.items() if name in names

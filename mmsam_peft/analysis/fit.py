@@ -63,7 +63,7 @@ def ways(cfg: Config) -> Iterator[Way]:
     left out."""
     backbone = cfg.model.backbone
     encoder, peft = MODELS.get(backbone.type), backbone.get('peft') or {}
-    method = PEFT.get(peft.get('type', ''))
+    method = PEFT.get(peft['type']) if peft else None
     takes = signature(encoder).parameters if encoder else {}
     in_blocks = method is not None and 'blocks' in signature(method).parameters
     checkpointing = {f'{BACKBONE}.checkpointing': True}
@@ -153,6 +153,7 @@ def command(
     wanted: int,
     changed: Mapping[str, object] | None = None,
     amp: str | None = None,
+    accumulated: int = 1,
 ) -> str:
     """The command line of the fastest way that fits, of those that keep the method if one does;
     what to do where none fits.
@@ -160,6 +161,7 @@ def command(
     Args:
         wanted: The batch of the config; with a smaller one, gradients are accumulated.
         changed, amp: The options that the config was counted with.
+        accumulated: The batches whose gradients the config adds up already.
     """
     able = [fit for fit in found if fit.batch]
     if not able:
@@ -172,7 +174,8 @@ def command(
     if best.batch < wanted:
         options.pop('batch_size', None)
         options['train_dataloader.batch_size'] = best.batch
-        options['optim_wrapper.accumulative_counts'] = ceil(wanted / best.batch)
+        counts = accumulated * ceil(wanted / best.batch)
+        options['optim_wrapper.accumulative_counts'] = counts
     parts = ['python', 'tools/train.py', config, *(['--amp', amp] if amp else [])]
     if options:
         parts += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..layers.storage import numbers
 from ..models.backbones.frozen_prefix import Encoded, FrozenPrefix
+from ..models.segmentors import PEFTSegmentor
 from ..registry import MODELS
 from .live_memory import LiveTensors
 from .operations import ATTENTION
@@ -55,7 +56,9 @@ def count_step(cfg: Config, batch: int, cached: bool = False) -> StepCost:
     Raises:
         ValueError: The model cannot be built; ``cached``, and it has no frozen beginning.
     """
-    with torch.device('meta'):
+    kind = MODELS.get(cfg.model.type)
+    ours = isinstance(kind, type) and issubclass(kind, PEFTSegmentor)
+    with torch.device('meta' if ours else 'cpu'):  # some others read values while being built
         model = build(cfg)
     with FakeTensorMode(allow_non_fake_inputs=True):
         model.to_empty(device='cpu')
@@ -101,7 +104,8 @@ def build(cfg: Config) -> nn.Module:
     """The config's model, weights at random, in training."""
     init_default_scope(cfg.get('default_scope', 'mmsam_peft'))
     made = copy.deepcopy(cfg.model)
-    made.checkpoint = None
+    if 'checkpoint' in made:
+        made.checkpoint = None
     return MODELS.build(made).train()
 
 

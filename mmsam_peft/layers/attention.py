@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from .chunked import CHUNK, chunked
 from .constants import is_exporting
-from .windows import cell_by_cell, map_of, padded_to, project, regions, windows_of
+from .windows import cell_by_cell, is_hooked, map_of, padded_to, project, regions, windows_of
 
 
 def resize_rel_pos(rel_pos: Tensor, distances: int) -> Tensor:
@@ -233,6 +233,11 @@ class MapAttention(nn.Module):
             pad: What pads the windows, (1, 1, 1, C); zeros by default. Padded cells are seen, but
                 what they would get is not computed, unless ``proj`` looks at it.
         """
+        if is_hooked(self):  # who looks at the attention is shown whole windows
+            windows = windows_of(padded_to(x, window, pad), window)
+            y = map_of(self(windows.flatten(0, 2), extra).unflatten(0, windows.shape[:3]))
+            H, W = self.pooled_size(x.shape[1:3])
+            return y[:, :H, :W]
         extras = None if extra is None else self.tokens(extra)
         return self.projected(self.attended(x, window, pad, extras)[0], x.shape[1:3], window)
 

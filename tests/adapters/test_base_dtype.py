@@ -1,6 +1,8 @@
 """Files of models whose base is stored in fewer bits: adapters belong to the weights' file, however
 a model stores them; checkpoints give the same model again."""
 
+import weakref
+
 import pytest
 import torch
 from mmengine.runner import load_checkpoint
@@ -9,6 +11,7 @@ from mmsam_peft.adapters.file import read_header
 from mmsam_peft.adapters.match import OtherBaseError, base_of, load_adapter, save_adapter
 from mmsam_peft.apis import AdapterBank, init_model
 from mmsam_peft.apis.merging import merged_model, merged_sam_state, verify_merge
+from mmsam_peft.layers.storage import nf4
 
 from .test_pth import META, write_pth
 
@@ -71,6 +74,24 @@ def test_a_wide_checkpoint_loads_into_a_stored_model(build, tiny, run, tmp_path)
     for file in (path, older):
         alone = init_model(tiny(option('int8')), file, 'cpu')
         assert run(alone).equal(run(at_hand)) and base_of(alone) == base_of(at_hand)
+
+
+def test_files_need_no_room_for_all_wide_weights(build, tiny, tmp_path, monkeypatch):
+    """One at a time is widened to be hashed, and none to be replaced."""
+    model, widen, wide, most = build(option('nf4'), trained=True), nf4.widen, [], [0]
+
+    def counted(*args):
+        found = widen(*args)
+        wide.append(weakref.ref(found))
+        most.append(sum(one() is not None for one in wide))
+        return found
+
+    monkeypatch.setattr(nf4, 'widen', counted)
+    save_adapter(model, tmp_path / 'a.safetensors', META, tiny(option('nf4')))
+    load_adapter(model, tmp_path / 'a.safetensors')
+    model.base_loaded = False
+    model.load_base()
+    assert max(most) == 1
 
 
 @pytest.mark.parametrize('way', WAYS)

@@ -1,8 +1,6 @@
 """Counted memory against what the allocator gave out in real steps; proposals and commands."""
 
 import pytest
-import torch
-from torch.profiler import ProfilerActivity, profile
 
 from mmsam_peft.analysis.fit import (
     GPU_OVERHEAD,
@@ -16,7 +14,8 @@ from mmsam_peft.analysis.fit import (
     table,
     ways,
 )
-from mmsam_peft.analysis.training_step import TrainingStep, build, count_step
+from mmsam_peft.analysis.measured_memory import allocated_peak
+from mmsam_peft.analysis.training_step import count_step
 
 SMALL = {
     'image_size': 256,
@@ -42,30 +41,6 @@ def small(tiny, changes=None):
     return tiny({**SMALL, **(changes or {})})
 
 
-def allocated(cfg, batch: int) -> int:
-    """The most bytes that PyTorch's allocator had given out in two steps, with what was held."""
-    torch.manual_seed(0)
-    model = build(cfg)
-    step = TrainingStep(model, cfg, batch)
-    step()
-    step.optimizer.zero_grad()
-    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _held(step)}
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as found:
-        step()
-    events = [e for e in found.profiler.kineto_results.events() if e.name() == '[memory]']
-    now = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        now += event.nbytes()
-        most = max(most, now)
-    return sum(held.values()) + most
-
-
-def _held(step) -> list[torch.Tensor]:
-    states = step.optimizer.state.values()
-    state = [x for values in states for x in values.values() if isinstance(x, torch.Tensor)]
-    return [*step.model.parameters(), *step.model.buffers(), *step.tensors(), *state]
-
-
 FAST = ('nf4',)
 
 
@@ -74,7 +49,7 @@ FAST = ('nf4',)
 )
 def test_the_counted_peak_is_that_of_real_steps(tiny, case):
     cfg = small(tiny, CASES[case])
-    found, measured = count_step(cfg, 2), allocated(cfg, 2)
+    found, measured = count_step(cfg, 2), allocated_peak(cfg, 2)
     assert found.peak == pytest.approx(measured, rel=0.15)
     assert found.weights + found.optimizer < found.peak and found.gradients > 0
 
@@ -92,6 +67,8 @@ def test_ways_are_those_that_the_config_takes(tiny):
     names = [way.name for way in ways(small(tiny))]
     assert names[:2] == ['as it is', 'checkpointing'] and 'nf4 base, checkpointing' in names
     assert 'last 2 blocks, feature cache' in names
+    none = [way.name for way in ways(small(tiny, {'model.backbone.peft': None}))]
+    assert none == ['as it is', 'checkpointing']
     full = [way.name for way in ways(small(tiny, CASES['full']))]
     assert not any('cache' in name and 'last' not in name for name in full)
 
@@ -129,6 +106,7 @@ def test_the_command_keeps_method_batch_and_options():
         'model.backbone.checkpointing=True train_dataloader.batch_size=2 '
         'optim_wrapper.accumulative_counts=2'
     )
+    assert 'accumulative_counts=6' in command([exact], 'c.py', 4, accumulated=3)
     assert 'a=last:1' in command([late], 'c.py', 4)
     assert '| late | 4 | 1.00 | 0.50 |' in table([late])
 

@@ -45,7 +45,13 @@ def main() -> None:
         print('\nThe loss looks at values: a plain one was counted in its place.')
     print()
     batch = cfg.train_dataloader.batch_size
-    print(command(found, args.config, batch, args.cfg_options, args.amp))
+    accumulated = cfg.optim_wrapper.get('accumulative_counts', 1)
+    if 'max_iters' in cfg.train_cfg and any(0 < fit.batch < batch for fit in found):
+        print(
+            f'The config counts iterations, max_iters={cfg.train_cfg.max_iters}: where gradients '
+            'are accumulated, set as many times more, in param_scheduler too.\n'
+        )
+    print(command(found, args.config, batch, args.cfg_options, args.amp, accumulated))
 
 
 if __name__ == '__main__':

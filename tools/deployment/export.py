@@ -80,13 +80,16 @@ def report(out: str, made) -> str:
         lines.append(
             '  The model slides windows over images; the file is the network that sees one of them.'
         )
+    what, whose = ('numbers', 'Predictor') if 'part' in about else ('pixels', 'predict.py')
     for name, check in (('', made.check), ('8 bits: ', made.check8)):
         if check:
+            found = f'{check["difference"]:.1e} of the largest'
+            if 'same' in check:
+                found += f'; {check["same"]:.3%} of the pixels are the same'
+            if check['own']:
+                found += f'; {check["own"]:.3%} of the {what} are those of {whose}'
             lines.append(
-                f'  {name}on random images, numbers differ from those of the network by '
-                f'{check["difference"]:.1e} of the largest; {check["same"]:.3%} of the pixels are '
-                'the same'
-                + (f', {check["own"]:.3%} as predict.py has them' if check['own'] else '')
+                f'  {name}on random images, numbers differ from those of the network by {found}'
             )
     if made.check is None:
         lines.append("  Not compared with the model: pip install -e '.[export]'")

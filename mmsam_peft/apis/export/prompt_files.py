@@ -104,7 +104,7 @@ def verify(
         own = None
         if encoder.preprocessing and encoder.resize:
             own = _own(paths[1], decoder, seen, model, image.byte().numpy())
-        found = dict(difference=float(max(differences)), same=1.0, own=own)
+        found = dict(difference=float(max(differences)), own=own)
         right = found['difference'] <= TOLERANCE and (own is None or own >= OWN)
         if np.isfinite(found['difference']) and (right or not exact):
             return found

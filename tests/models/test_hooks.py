@@ -1,0 +1,34 @@
+import pytest
+import torch
+from tiny_encoders import TINY_SAM2, TINY_SAM3
+
+from mmsam_peft.layers.attention import MapAttention
+from mmsam_peft.models.backbones import Hiera, SAMViT, TinyViT
+from mmsam_peft.models.backbones.sam3_vit import SAM3ViT
+
+SAM = dict(
+    embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=32
+)
+TINY_VIT = dict(
+    embed_dims=(8, 16, 16, 32),
+    depths=(1, 1, 1, 1),
+    num_heads=(2, 2, 4),
+    window_sizes=(3, 2, 3),
+    out_channels=16,
+)
+
+
+@pytest.mark.parametrize(
+    'kind, arch',
+    [(SAMViT, SAM), (Hiera, TINY_SAM2), (SAM3ViT, TINY_SAM3), (TinyViT, TINY_VIT)],
+)
+def test_hooks_of_attention_see_whole_windows(randomise, kind, arch):
+    """Also where windows are not filled, whose padding is otherwise left out."""
+    encoder, image, seen = randomise(kind(arch, img_size=64)).eval(), torch.randn(2, 3, 64, 80), []
+    expected = encoder(image)
+    attentions = [layer for layer in encoder.modules() if isinstance(layer, MapAttention)]
+    for attention in attentions:
+        attention.register_forward_hook(lambda layer, *_: seen.append(layer))
+    for got, map_ in zip(encoder(image), expected, strict=True):
+        torch.testing.assert_close(got, map_, rtol=1e-4, atol=1e-5)
+    assert seen == attentions
