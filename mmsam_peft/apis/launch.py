@@ -97,21 +97,17 @@ def use_mixed_precision(cfg: Config, dtype: str) -> None:
 
 
 def warn_of_slow_bf16(dtype: str = 'bf16') -> None:
-    """Warns where PyTorch computes bfloat16 in software."""
-    if dtype != 'bf16' or torch.cuda.is_available():
-        return
-    known = [
-        getattr(torch.cpu, name, None)
-        for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
-    ]
+    """Warns where PyTorch computes bfloat16 more slowly than float32: on x86 without AMX. With
+    AVX512-BF16 alone a step takes 1.5 of the time (docs/speed.md), without it several times."""
+    has_amx = getattr(torch.cpu, '_is_amx_tile_supported', None)
     x86 = platform.machine().lower() in ('x86_64', 'amd64')  # PyTorch can ask no others
-    if x86 and all(known) and not any(ask() for ask in known):
-        warnings.warn(
-            'This CPU has no instructions for bfloat16 (AVX512-BF16 or AMX): with --amp it '
-            'computes several times '
-            'slower than without. Leave --amp out.',
-            stacklevel=2,
-        )
+    if dtype != 'bf16' or torch.cuda.is_available() or not x86 or has_amx is None or has_amx():
+        return
+    warnings.warn(
+        'This CPU has no AMX, by which bfloat16 is fast: with --amp it computes more slowly than '
+        'without. Leave --amp out.',
+        stacklevel=2,
+    )
 
 
 def build_runner(cfg: Config, quiet: bool = False) -> Runner:
