@@ -17,19 +17,28 @@ folders."""
 def files_below(folder: str | Path, backend_args: dict | None = None) -> list[str]:
     """Paths, relative to the folder and with '/', of all files in it and its sub-folders, in order.
 
-    Hidden files and folders (``._a.png``, ``.ipynb_checkpoints``) and ``__MACOSX`` are no data.
-    Links to folders are followed, but never back into a folder that they lie in.
+    Hidden files and folders (``._a.png``, ``.ipynb_checkpoints``) and ``__MACOSX`` are no data. Nor
+    is what ``tools/predict.py`` wrote somewhere below: overlays are no images, and predictions no
+    labels unless somebody names their folder. Links to folders are followed, but never back into a
+    folder that they lie in.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
     if isinstance(fileio.get_file_backend(folder, backend_args=backend_args), LocalBackend):
-        found = _local(Path(folder))
+        found = _but_predictions(Path(folder), list(_local(Path(folder))))
     else:
         found = fileio.list_dir_or_file(
             folder, list_dir=False, recursive=True, backend_args=backend_args
         )
     return sorted(file for file in found if not any(map(is_hidden, file.split('/'))))
+
+
+def _but_predictions(folder: Path, files: list[str]) -> list[str]:
+    places = [x.removesuffix(RECORD) for x in files if x.rpartition('/')[2] == RECORD]
+    predicted = tuple(f'{x}{name}/' for x in places for name in recorded_folders(folder / x))
+    beside = {x + name for x in places for name in (RECORD, 'instances.json')}
+    return [file for file in files if not (file in beside or file.startswith(predicted))]
 
 
 def is_hidden(name: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..checks.problems import DatasetError
-from ..files import RECORD, composed, files_below, recorded_folders
+from ..files import composed, files_below
 from ..folder import IMAGE_SUFFIXES, MASK_SUFFIXES
 from .encodings import ObjectMasksError
 from .words import (
@@ -59,7 +59,7 @@ def find_pairs(images: Path, masks: Path | None = None) -> Pairs:
         by_role(images)
         if both
         else (
-            _images_alone(images, _files(images, IMAGE_SUFFIXES, but=masks)),
+            _files(images, IMAGE_SUFFIXES, but=masks),
             _files(masks, MASK_SUFFIXES, but=images),
         )
     )
@@ -104,7 +104,7 @@ def find_pairs(images: Path, masks: Path | None = None) -> Pairs:
 def by_role(folder: Path) -> tuple[list[str], list[str]]:
     """The images and the masks of one folder, by the words of their paths."""
     suffixes = tuple({*IMAGE_SUFFIXES, *MASK_SUFFIXES})
-    files = _images_alone(folder, _files(folder, suffixes))
+    files = _files(folder, suffixes)
     roles = {file: role_of(file) for file in files}
     if not any(roles.values()):
         named = {file for file in files if names_a_mask(stem_of(PurePosixPath(file).name))}
@@ -113,17 +113,6 @@ def by_role(folder: Path) -> tuple[list[str], list[str]]:
     wanted = ('image',) if 'image' in roles.values() else (None,)
     images = [file for file in files if roles[file] in wanted and _ends(file, IMAGE_SUFFIXES)]
     return images, [file for file in files if roles[file] == 'mask' and _ends(file, MASK_SUFFIXES)]
-
-
-def _images_alone(folder: Path, files: list[str]) -> list[str]:
-    """Files below a folder without those that ``tools/predict.py`` wrote there: overlays are no
-    images, and masks no labels unless somebody names their folder."""
-    predicted = tuple(
-        f'{place}{name}/'
-        for place in (record.removesuffix(RECORD) for record in _files(folder, [RECORD]))
-        for name in recorded_folders(folder / place)
-    )
-    return [file for file in files if not file.startswith(predicted)]
 
 
 def _ways() -> list[tuple[Key, Key]]:

@@ -334,3 +334,16 @@ def test_pycocotools_is_an_extra(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"pip install -e '.\[labels\]'"):
         found.mask(found.images[0])
     assert json.loads((tmp_path / 'images/all.json').read_text())
+
+
+def test_predictions_are_no_annotations(tmp_path):
+    write_images(tmp_path / 'images')
+    path = coco_polygons(tmp_path, POLYGONS)
+    expected = find_annotations(path).image_list.paths
+    out = path.parent / 'out'
+    for name in ('instances.json', 'instances/a.json', f'overlays/{NAME}'):
+        save(out / name, path.read_bytes())
+    save(out / 'predictions.jsonl', b'{"folders": ["overlays", "instances"]}\n')
+    assert find_annotations(path.parent).image_list.paths == expected
+    with pytest.raises(DatasetError, match='an empty folder'):
+        find_annotations(out)
