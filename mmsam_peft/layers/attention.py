@@ -235,7 +235,8 @@ class MapAttention(nn.Module):
         """
         if is_hooked(self):  # who looks at the attention is shown whole windows
             windows = windows_of(padded_to(x, window, pad), window)
-            y = map_of(self(windows.flatten(0, 2), extra).unflatten(0, windows.shape[:3]))
+            y = self(windows.flatten(0, 2), extra)  # of more maps, where a method branches inside
+            y = map_of(y.unflatten(0, (-1, *windows.shape[1:3])))
             H, W = self.pooled_size(x.shape[1:3])
             return y[:, :H, :W]
         extras = None if extra is None else self.tokens(extra)

@@ -19,12 +19,21 @@ TINY_VIT = dict(
 
 
 @pytest.mark.parametrize(
-    'kind, arch',
-    [(SAMViT, SAM), (Hiera, TINY_SAM2), (SAM3ViT, TINY_SAM3), (TinyViT, TINY_VIT)],
+    'kind, arch, peft',
+    [
+        (SAMViT, SAM, 'Frozen'),
+        (SAMViT, SAM, 'VPT'),
+        (SAMViT, SAM, 'TaskLoRA'),
+        (Hiera, TINY_SAM2, 'Frozen'),
+        (SAM3ViT, TINY_SAM3, 'Frozen'),
+        (TinyViT, TINY_VIT, 'Frozen'),
+    ],
 )
-def test_hooks_of_attention_see_whole_windows(randomise, kind, arch):
+def test_hooks_of_attention_see_whole_windows(randomise, kind, arch, peft):
     """Also where windows are not filled, whose padding is otherwise left out."""
-    encoder, image, seen = randomise(kind(arch, img_size=64)).eval(), torch.randn(2, 3, 64, 80), []
+    peft = dict(type=peft, num_tasks=2) if peft == 'TaskLoRA' else dict(type=peft)
+    encoder = randomise(kind(arch, img_size=64, peft=peft)).eval()
+    image, seen = torch.randn(2, 3, 64, 80), []
     expected = encoder(image)
     attentions = [layer for layer in encoder.modules() if isinstance(layer, MapAttention)]
     for attention in attentions:
