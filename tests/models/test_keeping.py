@@ -1,6 +1,7 @@
 """Prompted answers are held to the base's."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -149,6 +150,26 @@ def test_images_of_nothing_but_the_class_have_no_questions(model):
     loss.backward()
     assert loss == 0
     assert all(one.grad is not None for one in tuned.decode_head.parameters() if one.requires_grad)
+
+
+def test_cells_that_are_no_whole_pixels(monkeypatch):
+    """SAM 3's stride is 14: a cell of the logits is 3.5 pixels wide."""
+    logits = torch.full((2 * CLICKS, 3, 16, 16), -1.0)
+    logits[:, :, 4:8, 8:12] = 1
+    head = SimpleNamespace(
+        stride=14,
+        prompted=lambda maps, prompts, *_: (logits[: len(prompts.image)], logits[:, :, 0, 0]),
+    )
+    sample = batch(1)[1][0]
+    sample.set_metainfo(dict(img_shape=(56, 56)))
+    monkeypatch.setattr(
+        'mmsam_peft.models.decode_heads.keeping.moved_box', lambda box, *_: box.tolist()
+    )
+    _, boxed, clicked = questions(head, (torch.zeros(1),), [sample, sample])
+    assert boxed.prompts.boxes.tolist() == [[28, 14, 41, 27]] * CLICKS
+    points, labels = clicked.prompts.points[:, 1], clicked.prompts.labels[:, 1]
+    for (x, y), label in zip(points.tolist(), labels.tolist(), strict=True):
+        assert label == (not (28 <= x < 42 and 14 <= y < 28))
 
 
 def test_distance():

@@ -95,18 +95,18 @@ def questions(head: nn.Module, maps: tuple[Tensor, ...], samples: list) -> Itera
     rows = torch.arange(len(where), device=device)
     best = logits[rows, iou.argmax(1)][:, None]
     seen = ((best > 0) & inside(samples, logits, head.stride)[where])[:, 0].cpu().numpy()
-    pixels = head.stride // 4  # of a cell of the logits, by side
+    stride = head.stride  # in pixels, of four cells of the logits
     boxes, boxed, others, corrected = [], [], [], []
     for i, (number, rng) in enumerate(zip(image, rngs, strict=True)):
         shape = samples[number].metainfo['img_shape'][:2]
         if i % 2 and seen[i].any():
-            box = box_of(seen[i]) * pixels
-            box[2:] += pixels - 1
+            box = box_of(seen[i])
+            box[:2], box[2:] = box[:2] * stride // 4, (box[2:] + 1) * stride // 4 - 1
             boxes.append(moved_box(box, shape, rng))
             boxed.append(i)
         elif not i % 2:
             x, y = random_pixel(np.ones(shape, bool), rng)
-            label = not seen[i, y // pixels, x // pixels]
+            label = not seen[i, 4 * y // stride, 4 * x // stride]
             others.append([*points[i], 1.0, x, y, float(label)])
             corrected.append(i)
     if boxed:
