@@ -34,7 +34,7 @@ def main() -> None:
         )
     # what takes seconds to import comes after what a user may have mistyped
     with quiet_imports():
-        from mmsam_peft.apis.hugging_face import require_hugging_face, write_hugging_face
+        from mmsam_peft.apis.export.hugging_face import require_hugging_face, write_hugging_face
         from mmsam_peft.apis.inference import init_model
         from mmsam_peft.apis.launch import load_config
         from mmsam_peft.apis.merging import (

@@ -91,10 +91,10 @@ def main() -> None:
         from mmsam_peft.apis import init_model, predict
         from mmsam_peft.apis.extras import Extras
         from mmsam_peft.apis.images import find_images
-        from mmsam_peft.apis.instance_files import options_for_prompts, predict_instances
         from mmsam_peft.apis.launch import load_config, warn_of_slow_bf16
+        from mmsam_peft.apis.objects.instance_files import options_for_prompts, predict_instances
+        from mmsam_peft.apis.objects.prompt_files import read_boxes, read_points
         from mmsam_peft.apis.prediction import reason
-        from mmsam_peft.apis.prompt_files import read_boxes, read_points
     config, weights, images = given_model(parser, args.given, 'IMAGES')
     prompts = read_points(args.points) if args.points else None
     prompts = read_boxes(args.boxes) if args.boxes else prompts

@@ -42,7 +42,7 @@ def main() -> None:
 
         from mmsam_peft.apis.console import quieted
         from mmsam_peft.apis.images import find_images
-        from mmsam_peft.apis.publish import publish, upload
+        from mmsam_peft.apis.sharing.publish import publish, upload
     quieted(MMLogger.get_current_instance())
     advice = publish(
         args.adapter,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..apis.predictor import Predictor
+from ..apis.objects.predictor import Predictor
 from ..datasets.scenes.objects import draw_instances
 from ..measures.clicks import iou_of, robot_click
 from ..visualization.images import resized

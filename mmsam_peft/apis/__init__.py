@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from ..adapters.match import load_adapter, save_adapter
     from .bank import AdapterBank
     from .inference import inference_model, inferencer, init_model
+    from .objects.predictor import Predictor
     from .prediction import predict
-    from .predictor import Predictor
 
 PLACES = {
     'AdapterBank': '.bank',
-    'Predictor': '.predictor',
+    'Predictor': '.objects.predictor',
     'inference_model': '.inference',
     'inferencer': '.inference',
     'init_model': '.inference',

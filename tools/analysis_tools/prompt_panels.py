@@ -10,7 +10,7 @@ from pathlib import Path
 from mmsam_peft.analysis.picture_files import save_picture
 from mmsam_peft.analysis.prompt_panels import prompt_panels
 from mmsam_peft.apis import Predictor, init_model
-from mmsam_peft.apis.instance_files import PROMPTS_ON
+from mmsam_peft.apis.objects.instance_files import PROMPTS_ON
 
 
 def main() -> None:

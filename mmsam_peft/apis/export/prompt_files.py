@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...finite import require_finite
 from ..merging import require_writable
-from ..predictor import Predictor, require_prompts
+from ..objects.predictor import Predictor, require_prompts
 from . import Exported, network_of
 from .check import NEAR, OWN, TOLERANCE, TRIES, far, run_onnx
 from .description import as_text, description

@@ -12,21 +12,21 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..adapters.file import read_adapter, read_header, write_adapter
-from ..adapters.header import ADAPTER, parse_header
-from ..adapters.recipe import without_places
-from ..evaluation.record import read_record
-from ..models.backbones.variants import PUBLISHED
-from ..registry import DATASETS
-from ..safe_load import local_weights
-from ..visualization.masks import write_picture
-from ..visualization.report.work_dir import FOLDER as REPORT
-from ..whole_files import write_whole
+from ...adapters.file import read_adapter, read_header, write_adapter
+from ...adapters.header import ADAPTER, parse_header
+from ...adapters.recipe import without_places
+from ...evaluation.record import read_record
+from ...models.backbones.variants import PUBLISHED
+from ...registry import DATASETS
+from ...safe_load import local_weights
+from ...visualization.masks import write_picture
+from ...visualization.report.work_dir import FOLDER as REPORT
+from ...whole_files import write_whole
+from ..configs import read_config
+from ..from_header import config_from_header, frozen, skeleton
+from ..inference import init_model
 from .card import About, card
-from .configs import read_config
 from .example_panels import example_panels
-from .from_header import config_from_header, frozen, skeleton
-from .inference import init_model
 
 FILES = ('adapter.safetensors', 'config.py', 'README.md', 'example.png')
 MOST = 4

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from mmsam_peft.adapters.file import read_header, write_adapter
 from mmsam_peft.adapters.match import adapter_header, adapter_state
 from mmsam_peft.apis import init_model
-from mmsam_peft.apis.card import base_on_hub
 from mmsam_peft.apis.configs import read_config
-from mmsam_peft.apis.publish import publish, require_nothing_private, upload
+from mmsam_peft.apis.sharing.card import base_on_hub
+from mmsam_peft.apis.sharing.publish import publish, require_nothing_private, upload
 
 META = dict(classes=('background', 'disc'), palette=[[0, 0, 0], [0, 255, 0]])
 ABOUT = dict(
@@ -221,7 +221,7 @@ def test_upload(trained, hub, tmp_path, monkeypatch):
 
 
 def test_the_tool(trained, hub, tmp_path, monkeypatch, capsys):
-    tools = Path(__file__).parents[2] / 'tools'
+    tools = Path(__file__).parents[3] / 'tools'
     adapter, out = str(trained()), str(tmp_path / 'out')
     shown = images(tmp_path / 'shown')[0].parent
     command = [adapter, '--out', out, '--checkpoint', str(tmp_path / 'base.pth')]

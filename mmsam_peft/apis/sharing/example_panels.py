@@ -7,13 +7,13 @@ import numpy as np
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from ..models.segmentors import MultiTaskSegmentor
-from ..visualization.classes import Look, look_of, overlay
-from ..visualization.images import resized
-from ..visualization.panel import panel, panel_items
-from ..visualization.sheet import sheet
-from .inference import pipeline_of
-from .prediction import load, predict_batch
+from ...models.segmentors import MultiTaskSegmentor
+from ...visualization.classes import Look, look_of, overlay
+from ...visualization.images import resized
+from ...visualization.panel import panel, panel_items
+from ...visualization.sheet import sheet
+from ..inference import pipeline_of
+from ..prediction import load, predict_batch
 
 SIDE = 320
 """Pixels of a picture's longer side."""

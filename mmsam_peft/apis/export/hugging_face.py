@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..adapters.positions import is_table
-from ..models.backbones import Hiera, SAMViT
-from ..models.backbones.hiera_keys import HUGGING_FACE as SAM2_RULES
-from ..models.backbones.keys import apply
-from ..models.backbones.sam_keys import HUGGING_FACE as SAM_RULES
-from ..models.segmentors import PEFTSegmentor
-from .export.geometry import geometry_of
-from .merging import TOLERANCE, fits_sam_decoder, merged_parameters
+from ...adapters.positions import is_table
+from ...models.backbones import Hiera, SAMViT
+from ...models.backbones.hiera_keys import HUGGING_FACE as SAM2_RULES
+from ...models.backbones.keys import apply
+from ...models.backbones.sam_keys import HUGGING_FACE as SAM_RULES
+from ...models.segmentors import PEFTSegmentor
+from ..merging import TOLERANCE, fits_sam_decoder, merged_parameters
+from .geometry import geometry_of
 
 POINTS = 'prompt_encoder.point_embed.weight'
 HIDDEN = 'mask_decoder.iou_prediction_head.layers.0.weight'

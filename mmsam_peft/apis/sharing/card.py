@@ -6,10 +6,10 @@ from typing import NamedTuple
 import yaml
 from torch import nn
 
-from ..adapters.recipe import ASSET
-from ..hub import SCHEME, parsed
-from ..models.segmentors import MultiTaskSegmentor
-from .from_header import frozen
+from ...adapters.recipe import ASSET
+from ...hub import SCHEME, parsed
+from ...models.segmentors import MultiTaskSegmentor
+from ..from_header import frozen
 
 ON_HUB = {
     'sam_vit_b': 'facebook/sam-vit-base',

@@ -12,11 +12,11 @@ from PIL import Image
 from pycocotools import mask as rle_tools
 from pycocotools.coco import COCO
 
-from mmsam_peft.apis.automatic_masks import automatic_masks, suppress
-from mmsam_peft.apis.instance_files import predict_instances
-from mmsam_peft.apis.instances import prompted_instances
-from mmsam_peft.apis.predictor import Predictor
-from mmsam_peft.apis.prompt_files import ImagePrompts, ObjectPrompt, PromptFile
+from mmsam_peft.apis.objects.automatic_masks import automatic_masks, suppress
+from mmsam_peft.apis.objects.instance_files import predict_instances
+from mmsam_peft.apis.objects.instances import prompted_instances
+from mmsam_peft.apis.objects.predictor import Predictor
+from mmsam_peft.apis.objects.prompt_files import ImagePrompts, ObjectPrompt, PromptFile
 
 PROMPTS = {'model.decode_head.prompts': True}
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mmsam_peft.apis.prompt_files import (
+from mmsam_peft.apis.objects.prompt_files import (
     ImagePrompts,
     ObjectPrompt,
     match_images,

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from mmseg.models import BaseSegmentor
 from torch import Tensor
 
-from ..finite import NotFiniteError
-from ..models.prompt_encoders import Prompts
+from ...finite import NotFiniteError
+from ...models.prompt_encoders import Prompts
+from ..inference import pipeline_of
 from .coordinates import Size, ToInput, checked_boxes, checked_points
-from .inference import pipeline_of
 
 Picture = str | os.PathLike | np.ndarray
 NO_IMAGE = 'No image is set: call set_image(path or array) first.'

@@ -7,7 +7,7 @@ import torch
 from tiny_encoders import TINY_SAM2
 from transformers import Sam2Model, SamModel
 
-from mmsam_peft.apis.hugging_face import write_hugging_face
+from mmsam_peft.apis.export.hugging_face import write_hugging_face
 from mmsam_peft.apis.inference import init_model
 from mmsam_peft.apis.merging import merged_sam_state
 from mmsam_peft.models.prompt_encoders import Prompts

@@ -12,24 +12,24 @@ from mmengine.logging import print_log
 from mmseg.models import BaseSegmentor
 from rich.progress import track
 
-from ..datasets.labels.image_list import require_size
-from ..datasets.labels.shapes import rle_tools
-from ..visualization.images import image_to_show
-from ..visualization.instances import (
+from ...datasets.labels.image_list import require_size
+from ...datasets.labels.shapes import rle_tools
+from ...visualization.images import image_to_show
+from ...visualization.instances import (
     colours,
     draw_prompts,
     instance_overlay,
     numbered,
     write_numbers,
 )
-from ..visualization.masks import write_picture
-from ..visualization.names import output_names
-from ..whole_files import write_whole
+from ...visualization.masks import write_picture
+from ...visualization.names import output_names
+from ...whole_files import write_whole
+from ..from_header import header_of
+from ..images import common_folder, find_images
+from ..outputs import RECORD, OutputFolder, fingerprint
 from .automatic_masks import automatic_masks
-from .from_header import header_of
-from .images import common_folder, find_images
 from .instances import Instance, prompted_instances
-from .outputs import RECORD, OutputFolder, fingerprint
 from .predictor import Predictor
 from .prompt_files import ImagePrompts, PromptFile, match_images
 

@@ -1,0 +1,1 @@
+"""Objects by prompts: boxes, points and earlier masks, in programs and files."""

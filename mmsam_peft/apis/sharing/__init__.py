@@ -1,0 +1,1 @@
+"""An adapter as a folder that others can find and trust."""
