@@ -36,8 +36,9 @@ def files_below(folder: str | Path, backend_args: dict | None = None) -> list[st
 
 def _but_predictions(folder: Path, files: list[str]) -> list[str]:
     places = [x.removesuffix(RECORD) for x in files if x.rpartition('/')[2] == RECORD]
-    predicted = tuple(f'{x}{name}/' for x in places for name in recorded_folders(folder / x))
-    beside = {x + name for x in places for name in (RECORD, 'instances.json')}
+    ours = {x: names for x in places if (names := recorded_folders(folder / x))}
+    predicted = tuple(f'{x}{name}/' for x, names in ours.items() for name in names)
+    beside = {x + name for x in ours for name in (RECORD, 'instances.json')}
     return [file for file in files if not (file in beside or file.startswith(predicted))]
 
 
@@ -47,13 +48,14 @@ def is_hidden(name: str) -> bool:
 
 
 def recorded_folders(place: Path) -> set[str]:
-    """The folders of predictions below a folder."""
+    """The folders of predictions below a folder; none where the record is another program's."""
     try:
         with open(place / RECORD, 'rb') as file:
             head = json.loads(file.readline())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return set()
-    return set(head.get('folders', ())) if isinstance(head, dict) else set()
+    folders = head.get('folders') if isinstance(head, dict) else None
+    return set(folders) if isinstance(folders, list) and 'made_by' in head else set()
 
 
 def composed(name: str) -> str:
