@@ -48,14 +48,20 @@ def is_hidden(name: str) -> bool:
 
 
 def recorded_folders(place: Path) -> set[str]:
-    """The folders of predictions below a folder; none where the record is another program's."""
+    """The folders of predictions below a folder."""
     try:
         with open(place / RECORD, 'rb') as file:
             head = json.loads(file.readline())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return set()
-    folders = head.get('folders') if isinstance(head, dict) else None
-    return set(folders) if isinstance(folders, list) and 'made_by' in head else set()
+    return folders_of(head)
+
+
+def folders_of(head: object) -> set[str]:
+    """The folders that the first line of a record names; none where it is another program's."""
+    if not isinstance(head, dict) or 'made_by' not in head:
+        return set()
+    return set(head['folders']) if isinstance(head.get('folders'), list) else set()
 
 
 def composed(name: str) -> str:
