@@ -36,8 +36,9 @@ def files_below(folder: str | Path, backend_args: dict | None = None) -> list[st
 
 def _but_predictions(folder: Path, files: list[str]) -> list[str]:
     places = [x.removesuffix(RECORD) for x in files if x.rpartition('/')[2] == RECORD]
-    predicted = tuple(f'{x}{name}/' for x in places for name in recorded_folders(folder / x))
-    beside = {x + name for x in places for name in (RECORD, 'instances.json')}
+    ours = {x: names for x in places if (names := recorded_folders(folder / x))}
+    predicted = tuple(f'{x}{name}/' for x, names in ours.items() for name in names)
+    beside = {x + name for x in ours for name in (RECORD, 'instances.json')}
     return [file for file in files if not (file in beside or file.startswith(predicted))]
 
 
@@ -53,7 +54,14 @@ def recorded_folders(place: Path) -> set[str]:
             head = json.loads(file.readline())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return set()
-    return set(head.get('folders', ())) if isinstance(head, dict) else set()
+    return folders_of(head)
+
+
+def folders_of(head: object) -> set[str]:
+    """The folders that the first line of a record names; none where it is another program's."""
+    if not isinstance(head, dict) or 'made_by' not in head:
+        return set()
+    return set(head['folders']) if isinstance(head.get('folders'), list) else set()
 
 
 def composed(name: str) -> str:

@@ -55,6 +55,8 @@ def main() -> None:
     config, weights, out = given_model(parser, args.given, 'OUT')
     if Path(out).suffix not in FORMATS:
         parser.error(f'{out}: the name has to end in {" or ".join(FORMATS)}')
+    if args.prompts and Path(out).suffix != '.onnx':
+        parser.error(f'{out}: files for prompts are ONNX, and the name has to end in .onnx')
     if config:
         config, options = load_config(config, options, also_read=['test_pipeline']), None
     model = init_model(config, weights, 'cpu', options, checkpoint=args.checkpoint)

@@ -12,6 +12,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from ...datasets.files import folders_of
 from ...datasets.folder import IMAGE_SUFFIXES
 from ...visualization.names import output_names
 from ...whole_files import UNFINISHED, whole_file, write_whole
@@ -201,7 +202,8 @@ def _predicted(system: AbstractFileSystem, paths: Iterable[PurePosixPath]) -> se
     for place in {above for path in paths for above in path.parent.parents}:
         record = f'{place}/{RECORD}'
         if system.exists(record):
-            found |= {place / name for name in head_of(system.cat_file(record)).get('folders', ())}
+            head = head_of(system.cat_file(record))
+            found |= {place / name for name in folders_of(head)}
     return found
 
 

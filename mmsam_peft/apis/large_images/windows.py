@@ -94,6 +94,8 @@ class Windows:
         columns = self.columns.seen(column, self.support)
         try:
             found = self.image.read(rows, columns, self.chosen)
+        except MemoryError:  # says nothing of the file
+            raise
         except Exception as error:  # damaged files fail in many ways
             cause = str(error.__cause__ or error)[:200] or type(error).__name__
             raise OSError(

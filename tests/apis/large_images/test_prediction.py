@@ -306,6 +306,16 @@ def test_a_disk_without_room_for_polygons(model, tmp_path, monkeypatch):
     assert [one.name for one in (tmp_path / 'out').iterdir()] == ['a.tif']
 
 
+def test_a_lack_of_memory_is_no_damage(model, tmp_path, monkeypatch):
+    def does_not_fit(*_):
+        raise MemoryError('Unable to allocate')
+
+    path = geotiff(tmp_path / 'a.tif', pixels(70, 70))
+    monkeypatch.setattr(Raster, 'read', does_not_fit)
+    with pytest.raises(MemoryError, match='Unable'):
+        predict_large(model(), path, tmp_path / 'out')
+
+
 def test_polygons_without_a_reference_are_in_pixels(model, tmp_path):
     made = model()
     made.encode_decode = lambda x, metas: x[:, :1]

@@ -343,7 +343,7 @@ def test_predictions_are_no_annotations(tmp_path):
     out = path.parent / 'out'
     for name in ('instances.json', 'instances/a.json', f'overlays/{NAME}'):
         save(out / name, path.read_bytes())
-    save(out / 'predictions.jsonl', b'{"folders": ["overlays", "instances"]}\n')
+    save(out / 'predictions.jsonl', b'{"made_by": "", "folders": ["overlays", "instances"]}\n')
     assert find_annotations(path.parent).image_list.paths == expected
     with pytest.raises(DatasetError, match='an empty folder'):
         find_annotations(out)

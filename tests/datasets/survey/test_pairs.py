@@ -1,6 +1,7 @@
 import pytest
 
 from mmsam_peft.datasets import DatasetError
+from mmsam_peft.datasets.files import files_below
 from mmsam_peft.datasets.survey.pairs import find_pairs
 
 
@@ -97,10 +98,19 @@ def test_two_masks_of_an_image_are_no_pair(touch):
 
 def test_predictions_are_neither_images_nor_labels(touch, tmp_path):
     touch('out/masks/a.png', 'out/overlays/a.png', 'a.jpg', 'a_mask.png')
-    (tmp_path / 'out/predictions.jsonl').write_text('{"folders": ["masks", "overlays"]}\n')
+    record = tmp_path / 'out/predictions.jsonl'
+    record.write_text('{"made_by": "", "folders": ["masks", "overlays"]}\n')
     assert named(find_pairs(tmp_path), tmp_path) == [('a.jpg', 'a_mask.png', None)]
     found = find_pairs(tmp_path, tmp_path / 'out/masks')  # named by somebody
     assert named(found, tmp_path) == [('a.jpg', 'out/masks/a.png', None)]
+
+
+@pytest.mark.parametrize('line', ['[1]', '{"folders": ["data"]}', '{"made_by": 1, "folders": 1}'])
+def test_records_of_other_programs_hide_nothing(touch, tmp_path, line):
+    touch('data/a.jpg', 'data/a_mask.png', 'instances.json')
+    (tmp_path / 'predictions.jsonl').write_text(line)
+    assert 'instances.json' in files_below(tmp_path)
+    assert named(find_pairs(tmp_path), tmp_path) == [('data/a.jpg', 'data/a_mask.png', None)]
 
 
 def test_errors_say_what_was_there(touch, tmp_path):
