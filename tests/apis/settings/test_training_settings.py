@@ -59,6 +59,9 @@ def test_validation_and_patience(write):  # noqa: F811
     assert shorter.train_cfg.val_interval == shorter.val_interval == 2
     off = load_config(write(SINGLE, 'patience = None'))
     assert 'early_stopping' not in off.default_hooks
+    off = load_config(write(SINGLE, 'patience = 3'), {'patience': None})
+    assert not off.default_hooks.get('early_stopping') and off.patience is None
+    check_settings(off)
     for wrong in ('patience = 0', 'val_interval = 0.5'):
         with pytest.raises(ValueError, match='expected a whole number'):
             load_config(write(SINGLE, wrong))
