@@ -4,20 +4,22 @@ OMP_NUM_THREADS=1 python benchmarks/training_memory.py --encoders sam_vit_b sam_
     --methods lora convlora --json benchmarks/results/training_memory.json
     One image of 1024 x 1024, checkpointing, a bfloat16 base; random weights, as memory does not
     depend on them. A process for each, which --count leaves out: then steps are counted alone. An
-    entry that --json has already is not measured again. GB are 10^9 bytes.
+    entry that --json has already is not measured again. GB are 10^9 bytes. The process is started
+    as fit.py says, with MALLOC_MMAP_THRESHOLD_.
 python benchmarks/training_memory.py --table benchmarks/results/training_memory.json
 """
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from mmsam_peft.analysis.fit import SLACK
+from mmsam_peft.analysis.fit import CPU_OVERHEAD, MMAP, SLACK
+from mmsam_peft.analysis.machine import peak
 from mmsam_peft.analysis.measured_memory import allocated_peak
-from mmsam_peft.analysis.training_step import count_step
+from mmsam_peft.analysis.training_step import TrainingStep, build, count_step
 from mmsam_peft.apis.launch import load_config
 from mmsam_peft.models.backbones.sam_vit import ARCHS
 from mmsam_peft.whole_files import write_whole
@@ -33,7 +35,7 @@ def options_of(run: dict) -> dict:
 
 
 def measure(run: dict, count: bool) -> dict:
-    """Counted and allocated peaks in bytes, and the most that was resident in this process."""
+    """Peaks in bytes: counted, resident in this process in two steps, and allocated."""
     cfg = load_config(f'configs/{run["method"]}/kvasir.py', options_of(run))
     if run['depth']:
         whole = ARCHS[cfg.model.backbone.arch]
@@ -42,24 +44,29 @@ def measure(run: dict, count: bool) -> dict:
     cost = count_step(cfg, 1)
     found = dict(counted=cost.peak, weights=cost.weights, trained=cost.trained)
     if not count:
+        step = TrainingStep(build(cfg), cfg, 1)
+        step()
+        step()
+        found['resident'] = peak('cpu')
+        del step
         found['allocated'] = allocated_peak(cfg, 1)
-        found['resident'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return found
 
 
 def table(runs: list[dict]) -> str:
     lines = [
-        '| | weights | counted | `fit.py` says, for a CPU | allocated in a real step | counted / allocated |',  # noqa: E501
-        '|---|---:|---:|---:|---:|---:|',
+        '| | weights | counted | allocated | counted / allocated | `fit.py`, for a CPU | process |',
+        '|---|---:|---:|---:|---:|---:|---:|',
     ]
     for run in runs:
         name = ', '.join(str(run[key]) for key in ('encoder', 'method', 'base_dtype'))
         name += ', checkpointing' if run['checkpointing'] else ''
         real = run.get('allocated')
         name += f', {run["depth"]} blocks' if run['depth'] else ''
-        cells = [run['weights'], run['counted'], SLACK * run['counted'], real]
+        said = SLACK * run['counted'] + CPU_OVERHEAD
+        cells = [run['weights'], run['counted'], real, said, run.get('resident')]
         shown = ['' if cell is None else f'{cell / 1e9:.2f}' for cell in cells]
-        shown.append(f'{run["counted"] / real:.2f}' if real else '')
+        shown.insert(3, f'{run["counted"] / real:.2f}' if real else '')
         lines.append(f'| {name} | {" | ".join(shown)} |')
     return '\n'.join(lines)
 
@@ -104,7 +111,10 @@ def main() -> None:
                     continue
                 command = [sys.executable, __file__, '--one', json.dumps(run)]
                 command += ['--count'] if args.count else []
-                out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+                env = {**os.environ, **dict([MMAP.split('=')])}
+                out = subprocess.run(
+                    command, stdout=subprocess.PIPE, text=True, check=True, env=env
+                ).stdout
                 runs = [one for one in runs if not run.items() <= one.items()]
                 runs.append({**run, **json.loads(out.splitlines()[-1])})
                 if args.json:

@@ -3,6 +3,7 @@
 import copy
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
@@ -18,6 +19,11 @@ from .training_step import build, count_step
 GPU_OVERHEAD = 600e6
 """Bytes of a GPU that no tensor holds: CUDA's context, the workspaces of cuBLAS and cuDNN. What is
 usual; not measured here."""
+CPU_OVERHEAD = 500e6
+"""Bytes of a process on a CPU that no tensor holds: what is imported takes 0.42 GB."""
+MMAP = 'MALLOC_MMAP_THRESHOLD_=4194304'
+"""By which glibc gives back what is freed: a process else keeps up to twice as much as its
+tensors ever take together (docs/speed.md)."""
 SLACK = 1.05
 """What an allocator loses between tensors, as a factor. What is usual; not measured here."""
 UNITS = {'M': 1e6, 'G': 1e9, 'T': 1e12, 'MI': 2**20, 'GI': 2**30, 'TI': 2**40}
@@ -102,14 +108,14 @@ def fits(
 
     Args:
         memory: Bytes of the device.
-        gpu: Leave room for what a GPU holds beside tensors.
+        gpu: Leave room for what a GPU holds beside tensors, else for what a process does.
         report: Is told what is being counted.
 
     Returns:
         Those that fit, the fastest first, then those of which not even one image fits, the smallest
         first. A way that cannot be built for this config is left out.
     """
-    room = memory - GPU_OVERHEAD if gpu else memory
+    room = memory - (GPU_OVERHEAD if gpu else CPU_OVERHEAD)
     wanted, found, whole = cfg.train_dataloader.batch_size, [], 0.0
     for way in ways(cfg):
         report(f'counting: {way.name}')
@@ -154,6 +160,7 @@ def command(
     changed: Mapping[str, object] | None = None,
     amp: str | None = None,
     accumulated: int = 1,
+    gpu: bool = True,
 ) -> str:
     """The command line of the fastest way that fits, of those that keep the method if one does;
     what to do where none fits.
@@ -162,6 +169,7 @@ def command(
         wanted: The batch of the config; with a smaller one, gradients are accumulated.
         changed, amp: The options that the config was counted with.
         accumulated: The batches whose gradients the config adds up already.
+        gpu: Else the line begins with what keeps the memory of a process down, on Linux.
     """
     able = [fit for fit in found if fit.batch]
     if not able:
@@ -177,6 +185,8 @@ def command(
         counts = accumulated * ceil(wanted / best.batch)
         options['optim_wrapper.accumulative_counts'] = counts
     parts = ['python', 'tools/train.py', config, *(['--amp', amp] if amp else [])]
+    if not gpu and sys.platform == 'linux':
+        parts.insert(0, MMAP)
     if options:
         parts += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
     return shlex.join(parts)

@@ -3,9 +3,10 @@
 python tools/analysis_tools/fit.py configs/convlora/custom.py --memory 8G
     Counts the tensors of a step, of the config as it is and with what saves memory: activation
     checkpointing, frozen weights in fewer bits, updates in late blocks alone, a feature cache.
-    peak: of all tensors, with 5 % for the allocator and, on a GPU, 0.6 GB that CUDA takes; these
-    two are usual values, not measured. time: of an image, by operations, beside the config as it
-    is. The last line trains the fastest that fits.
+    peak: of all tensors, with 5 % for the allocator; on a GPU 0.6 GB for CUDA (both usual values,
+    not measured); with --device cpu 0.5 GB for the process, not for its data loader's workers.
+    time: of an image, by operations, beside the config as it is. The last line trains the fastest
+    that fits.
 """
 
 import argparse
@@ -37,7 +38,8 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     cfg = load_config(args.config, options, amp=args.amp)
-    found = fits(cfg, memory, args.device == 'cuda', partial(print, file=sys.stderr, flush=True))
+    gpu = args.device == 'cuda'
+    found = fits(cfg, memory, gpu, partial(print, file=sys.stderr, flush=True))
     print(table(found))
     if any(fit.stand_in for fit in found):
         print('\nThe loss looks at values: a plain one was counted in its place.')
@@ -49,7 +51,7 @@ def main() -> None:
             f'The config counts iterations, max_iters={cfg.train_cfg.max_iters}: where gradients '
             'are accumulated, set as many times more, in param_scheduler too.\n'
         )
-    print(command(found, args.config, batch, options, args.amp, accumulated))
+    print(command(found, args.config, batch, options, args.amp, accumulated, gpu))
 
 
 if __name__ == '__main__':
