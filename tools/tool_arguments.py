@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -43,6 +44,15 @@ WITHOUT_USE = (
 MODEL, TRAINING = ('--image-size', '--encoder', '--method'), ('--lr', '--epochs', '--batch-size')
 
 
+class Options(DictAction):
+    """MMEngine's ``KEY=VALUE``, which for ``method=LoRA(rank=8,alpha=16)`` recurses without end."""
+
+    @staticmethod
+    def _parse_iterable(val: str) -> object:
+        called = val.strip('\'" ')
+        return called if re.match(r'\w+\(', called) else DictAction._parse_iterable(val)
+
+
 def settings_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
     """``--cfg-options``, and shorthands of ``NAMES``."""
     for name in names:
@@ -51,7 +61,7 @@ def settings_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         help='settings to override: model.checkpoint=PATH ...',
     )
 

@@ -57,6 +57,7 @@ def test_it_answers_with_what_inference_gives(build, tiny, tmp_path, monkeypatch
         assert status == 200 and (np.asarray(mask) == expected).all() and 0 < expected.mean() < 1
         assert mask.getpalette()[3:6] == [0, 255, 0]
         assert post('/discs', b'no image')[0] == 400
+        assert post('/discs', b'') == (413, b'got 0 bytes, expected 1 to 52428800')
         assert post('/../discs.safetensors', b'x')[0] == 404
 
         def no_memory(*_):

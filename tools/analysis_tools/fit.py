@@ -12,11 +12,11 @@ python tools/analysis_tools/fit.py configs/convlora/custom.py --memory 8G
 import argparse
 import sys
 from functools import partial
+from pathlib import Path
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # tool_arguments
 
-from mmsam_peft.analysis.fit import command, fits, read_bytes, table
-from mmsam_peft.apis.launch import load_config
+from tool_arguments import MODEL, options_of, quiet_imports, settings_arguments
 
 
 def main() -> None:
@@ -27,19 +27,17 @@ def main() -> None:
     parser.add_argument('--memory', required=True, help='of the device: 8G (10^9 bytes), 7.5GiB')
     parser.add_argument('--device', choices=['cuda', 'cpu'], default='cuda')
     parser.add_argument('--amp', nargs='?', const='bf16', choices=['bf16'], help='as in training')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='as in training: encoder=sam_vit_h image_size=512 ...',
-    )
+    settings_arguments(parser, *MODEL, '--batch-size')
     args = parser.parse_args()
+    options = options_of(parser, args)
+    with quiet_imports():
+        from mmsam_peft.analysis.fit import command, fits, read_bytes, table
+        from mmsam_peft.apis.launch import load_config
     try:
         memory = read_bytes(args.memory)
     except ValueError as error:
         parser.error(str(error))
-    cfg = load_config(args.config, args.cfg_options, amp=args.amp)
+    cfg = load_config(args.config, options, amp=args.amp)
     gpu = args.device == 'cuda'
     found = fits(cfg, memory, gpu, partial(print, file=sys.stderr, flush=True))
     print(table(found))
@@ -53,7 +51,7 @@ def main() -> None:
             f'The config counts iterations, max_iters={cfg.train_cfg.max_iters}: where gradients '
             'are accumulated, set as many times more, in param_scheduler too.\n'
         )
-    print(command(found, args.config, batch, args.cfg_options, args.amp, accumulated, gpu))
+    print(command(found, args.config, batch, options, args.amp, accumulated, gpu))
 
 
 if __name__ == '__main__':

@@ -16,7 +16,7 @@ class Patience(Setting):
     also = 'default_hooks.early_stopping.patience'
 
     def read(self, given: Any) -> int | None:
-        if given is not None and type(given) is not int or given < 1:
+        if given is not None and (type(given) is not int or given < 1):
             raise ValueError(
                 f'patience={given!r}: expected a whole number of validations, at least 1. To '
                 'train to the end, leave it out or set it to None.'

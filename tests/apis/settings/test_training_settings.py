@@ -1,9 +1,11 @@
 """augment, val_interval and patience reach their places, in configs of one task and of several."""
 
+from pathlib import Path
+
 import pytest
 
 from mmsam_peft.apis.launch import load_config
-from mmsam_peft.apis.settings import check_settings
+from mmsam_peft.apis.settings import SETTINGS, check_settings
 
 from .test_settings import MULTI, NETWORK, SINGLE, write  # noqa: F401
 
@@ -59,6 +61,9 @@ def test_validation_and_patience(write):  # noqa: F811
     assert shorter.train_cfg.val_interval == shorter.val_interval == 2
     off = load_config(write(SINGLE, 'patience = None'))
     assert 'early_stopping' not in off.default_hooks
+    off = load_config(write(SINGLE, 'patience = 3'), {'patience': None})
+    assert not off.default_hooks.get('early_stopping') and off.patience is None
+    check_settings(off)
     for wrong in ('patience = 0', 'val_interval = 0.5'):
         with pytest.raises(ValueError, match='expected a whole number'):
             load_config(write(SINGLE, wrong))
@@ -94,3 +99,8 @@ def test_where_images_are_stored(write, tmp_path):  # noqa: F811
     cfg.default_hooks.image_cache = dict(usual, max_gb=1)
     with pytest.raises(ValueError, match=r'image_cache: .*max_gb.: 1'):
         check_settings(cfg)
+
+
+def test_the_page_has_every_setting():
+    page = (Path(__file__).parents[3] / 'docs/settings.md').read_text()
+    assert [name for name in SETTINGS if f'| `{name} = ' not in page] == []
