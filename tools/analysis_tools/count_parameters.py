@@ -4,8 +4,12 @@ python tools/analysis_tools/count_parameters.py CONFIG
 """
 
 import argparse
+import sys
+from pathlib import Path
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # tool_arguments
+
+from tool_arguments import Options
 
 from mmsam_peft.apis.inference import build_to_count
 from mmsam_peft.apis.launch import load_config
@@ -20,7 +24,7 @@ def main() -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         help='settings to override: model.backbone.arch=huge',
     )
     args = parser.parse_args()

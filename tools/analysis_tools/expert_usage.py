@@ -5,9 +5,12 @@ python tools/analysis_tools/expert_usage.py CONFIG ADAPTER --out DIR
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # tool_arguments
+
+from tool_arguments import Options
 
 from mmsam_peft.analysis.expert_usage import image_table, plot_usage, usage_of, usage_table
 from mmsam_peft.apis.launch import load_config
@@ -24,7 +27,7 @@ def main() -> None:
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='val')
     parser.add_argument('--images', type=int, help='so many of the split (default: all)')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='settings to override: model.checkpoint'
+        '--cfg-options', nargs='+', action=Options, help='settings to override: model.checkpoint'
     )
     args = parser.parse_args()
 

@@ -5,9 +5,13 @@ python tools/analysis_tools/list_methods.py [CONFIG]
 """
 
 import argparse
+import sys
+from pathlib import Path
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # tool_arguments
+
 from mmengine.registry import DefaultScope
+from tool_arguments import Options
 
 from mmsam_peft.analysis.matrix import hosts_of, known_hosts, method_table
 from mmsam_peft.apis.launch import load_config
@@ -22,7 +26,7 @@ def main() -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         help='settings to override: model.backbone.arch=huge',
     )
     args = parser.parse_args()

@@ -14,7 +14,9 @@ import signal
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # tool_arguments
+
+from tool_arguments import Options
 
 from mmsam_peft.analysis.suite.cells import Cells, Data
 from mmsam_peft.analysis.suite.collect import collect
@@ -64,7 +66,7 @@ def main() -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         help='settings to override, in all configs; those of the model only in configs of a '
         'PEFTSegmentor',
     )
