@@ -10,14 +10,12 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from tiny_encoders import TINY_SAM
 
 from mmsam_peft.registry import MODELS
 from mmsam_peft.safe_load import load_safetensors
 
 DATA = Path(__file__).parents[1] / 'data'
-ARCH = dict(
-    embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=32
-)
 HEAD = dict(type='SAMMaskHead', in_channels=32, num_heads=2, mlp_dim=64)
 
 
@@ -30,7 +28,7 @@ def scope():
 
 @pytest.fixture
 def arch():
-    return dict(ARCH)
+    return dict(TINY_SAM)
 
 
 @pytest.fixture(params=['global', 'window3'])
@@ -51,7 +49,7 @@ def golden(request):
 def encoder():
     """``encoder(**changes)`` builds a small SAMViT."""
     return lambda **changes: MODELS.build(
-        {**dict(type='SAMViT', arch=dict(ARCH), img_size=80), **changes}
+        {**dict(type='SAMViT', arch=dict(TINY_SAM), img_size=80), **changes}
     )
 
 
@@ -68,7 +66,7 @@ def sam(randomise):
     )
 
     def build(img_size=80, **changes):
-        sizes = {**ARCH, **changes}
+        sizes = {**TINY_SAM, **changes}
         grid = img_size // 16
         return randomise(
             Sam(
@@ -106,7 +104,7 @@ def segmentor():
     """``segmentor(peft=dict(...), head=dict(...), **changes)`` builds a small PEFTSegmentor."""
 
     def build(peft=None, head=None, **changes):
-        backbone = dict(type='SAMViT', arch=dict(ARCH), img_size=64, peft=peft)
+        backbone = dict(type='SAMViT', arch=dict(TINY_SAM), img_size=64, peft=peft)
         model = dict(
             type='PEFTSegmentor',
             backbone=backbone,

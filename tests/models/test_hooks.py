@@ -1,29 +1,18 @@
 import pytest
 import torch
-from tiny_encoders import TINY_SAM2, TINY_SAM3
+from tiny_encoders import TINY_SAM, TINY_SAM2, TINY_SAM3, TINY_VIT
 
 from mmsam_peft.layers.attention import MapAttention
 from mmsam_peft.models.backbones import Hiera, SAMViT, TinyViT
 from mmsam_peft.models.backbones.sam3_vit import SAM3ViT
 
-SAM = dict(
-    embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3, out_channels=32
-)
-TINY_VIT = dict(
-    embed_dims=(8, 16, 16, 32),
-    depths=(1, 1, 1, 1),
-    num_heads=(2, 2, 4),
-    window_sizes=(3, 2, 3),
-    out_channels=16,
-)
-
 
 @pytest.mark.parametrize(
     'kind, arch, peft',
     [
-        (SAMViT, SAM, 'Frozen'),
-        (SAMViT, SAM, 'VPT'),
-        (SAMViT, SAM, 'TaskLoRA'),
+        (SAMViT, TINY_SAM, 'Frozen'),
+        (SAMViT, TINY_SAM, 'VPT'),
+        (SAMViT, TINY_SAM, 'TaskLoRA'),
         (Hiera, TINY_SAM2, 'Frozen'),
         (SAM3ViT, TINY_SAM3, 'Frozen'),
         (TinyViT, TINY_VIT, 'Frozen'),

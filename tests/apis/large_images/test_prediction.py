@@ -8,6 +8,7 @@ import pytest
 import rasterio
 from affine import Affine
 from mmengine.config import ConfigDict
+from tiny_encoders import TINY_SAM2, TINY_SAM3
 
 from mmsam_peft.apis import inference_model
 from mmsam_peft.apis.large_images import Settings, predict_large
@@ -131,33 +132,8 @@ def test_a_model_of_whole_images_sees_each_window_as_one(model, tmp_path):
 
 
 OTHER_ENCODERS = dict(
-    sam2=dict(
-        type='Hiera',
-        arch=dict(
-            embed_dim=16,
-            num_heads=1,
-            stages=(1, 2, 1),
-            windows=(8, 6, 3),
-            global_attn_indexes=(2,),
-            background=3,
-            out_channels=32,
-        ),
-        img_size=64,
-    ),
-    sam3=dict(
-        type='SAM3ViT',
-        arch=dict(
-            embed_dim=32,
-            depth=2,
-            num_heads=2,
-            global_attn_indexes=(1,),
-            window_size=3,
-            learnt_size=3,
-            mlp_ratio=2,
-            out_channels=32,
-        ),
-        img_size=56,
-    ),
+    sam2=dict(type='Hiera', arch=TINY_SAM2, img_size=64),
+    sam3=dict(type='SAM3ViT', arch=TINY_SAM3, img_size=56),
 )
 
 

@@ -12,7 +12,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
-from tiny_encoders import TINY_SAM2, TINY_SAM3
+from tiny_encoders import TINY_SAM2, TINY_SAM3, TINY_VIT
 
 from mmsam_peft.adapters.recipe import base_weights
 from mmsam_peft.apis.configs import read_config
@@ -41,13 +41,7 @@ TINY = dict(
     SAM3ViT=TINY_SAM3,
     EfficientSAMViT=dict(MAP, learnt_size=3),
     Hiera=TINY_SAM2,
-    TinyViT=dict(
-        embed_dims=(8, 16, 16, 32),
-        depths=(1, 1, 1, 1),
-        num_heads=(2, 2, 4),
-        window_sizes=(3, 2, 3),
-        out_channels=32,
-    ),
+    TinyViT=TINY_VIT,
 )
 HF = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, out_channels=32)
 
