@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmseg.models import BaseSegmentor
 
-from ..datasets.files import RECORD
+from ..datasets.files import RECORD, folders_of
 from ..hashing import checksum
 from ..version import __version__
 from ..whole_files import write_whole
@@ -140,7 +140,7 @@ class OutputFolder:
 
     def _remove_recorded(self) -> None:
         head, *lines = _lines(self.place) or [{}]
-        for folder in head.get('folders', ()):
+        for folder in folders_of(head):
             for name in {line['name'] for line in lines if 'name' in line}:
                 for suffix in SUFFIXES:
                     path = (self.place / folder / name).with_suffix(suffix)

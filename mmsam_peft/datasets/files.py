@@ -51,17 +51,25 @@ def recorded_folders(place: Path) -> set[str]:
     """The folders of predictions below a folder."""
     try:
         with open(place / RECORD, 'rb') as file:
-            head = json.loads(file.readline())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+            return folders_of(head_of(file.readline()))
+    except (FileNotFoundError, NotADirectoryError):
         return set()
-    return folders_of(head)
 
 
-def folders_of(head: object) -> set[str]:
+def head_of(record: bytes | None) -> dict:
+    """The first line of a record, which says what made the predictions; empty where there is
+    none."""
+    try:
+        head = json.loads((record or b'').splitlines()[0])
+    except (ValueError, IndexError):
+        return {}
+    return head if isinstance(head, dict) else {}
+
+
+def folders_of(head: dict) -> set[str]:
     """The folders that the first line of a record names; none where it is another program's."""
-    if not isinstance(head, dict) or 'made_by' not in head:
-        return set()
-    return set(head['folders']) if isinstance(head.get('folders'), list) else set()
+    folders = head.get('folders')
+    return set(folders) if 'made_by' in head and isinstance(folders, list) else set()
 
 
 def composed(name: str) -> str:

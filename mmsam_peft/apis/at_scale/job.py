@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
+from ...datasets.files import head_of
 from ...models.segmentors import MultiTaskSegmentor
 from ..extras import Extras
 from ..inference import init_model, pipeline_of
@@ -32,7 +33,7 @@ from ..prediction import (
     write,
 )
 from .manifest import DONE, FAILED, Row, Writer, read_rows
-from .stores import Folder, Image, head_of, here, list_images
+from .stores import Folder, Image, here, list_images
 
 DRAWN = ('overlays', 'panels')
 """Folders of pictures for people, larger than the masks."""

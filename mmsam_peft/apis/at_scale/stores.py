@@ -1,6 +1,5 @@
 """Folders on disks and in object stores, such as ``s3://bucket/masks``, by fsspec."""
 
-import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from ...datasets.files import folders_of
+from ...datasets.files import folders_of, head_of
 from ...datasets.folder import IMAGE_SUFFIXES
 from ...visualization.names import output_names
 from ...whole_files import UNFINISHED, whole_file, write_whole
@@ -202,19 +201,8 @@ def _predicted(system: AbstractFileSystem, paths: Iterable[PurePosixPath]) -> se
     for place in {above for path in paths for above in path.parent.parents}:
         record = f'{place}/{RECORD}'
         if system.exists(record):
-            head = head_of(system.cat_file(record))
-            found |= {place / name for name in folders_of(head)}
+            found |= {place / name for name in folders_of(head_of(system.cat_file(record)))}
     return found
-
-
-def head_of(record: bytes | None) -> dict:
-    """The first line of a record, which says what made the predictions; empty where there is
-    none."""
-    try:
-        head = json.loads((record or b'').splitlines()[0])
-    except (ValueError, IndexError):
-        return {}
-    return head if isinstance(head, dict) else {}
 
 
 def _state_here(path: Path) -> str:
