@@ -94,7 +94,12 @@ def cell_by_cell(layer: nn.Module) -> bool:
 
 def is_hooked(layer: nn.Module) -> bool:
     """Whether somebody looks at what goes in or comes out, who is shown whole windows."""
-    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+    return bool(
+        layer._forward_hooks
+        or layer._forward_pre_hooks
+        or layer._backward_hooks
+        or layer._backward_pre_hooks
+    )
 
 
 def project(

@@ -30,3 +30,11 @@ def test_hooks_of_attention_see_whole_windows(randomise, kind, arch, peft):
     for got, map_ in zip(encoder(image), expected, strict=True):
         torch.testing.assert_close(got, map_, rtol=1e-4, atol=1e-5)
     assert seen == attentions
+
+
+def test_backward_hooks_alone(randomise):
+    encoder, seen = randomise(SAMViT(TINY_SAM, img_size=64)), []
+    for attention in (block.attn for block in encoder.blocks):
+        attention.register_full_backward_hook(lambda layer, *_: seen.append(layer))
+    encoder(torch.randn(1, 3, 64, 80, requires_grad=True))[0].sum().backward()
+    assert seen == [block.attn for block in encoder.blocks][::-1]
